@@ -1,0 +1,43 @@
+#pragma once
+
+// The features of a data set: what training and evaluation read. The backbone is frozen and nothing is augmented, so an
+// image's features never change; they are computed once and mapped from a file that every rank and gang of the host shares.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "common/result.h"
+#include "jobs/spec.h"
+
+namespace hivq {
+
+struct FeatureSet {
+  at::Tensor train;                  // [n, C, G, G] float32, h0 of each training image (MODEL.md, "Tensors")
+  std::vector<int64_t> train_class;  // [n] index into trained_classes
+  at::Tensor test;                   // [m, C, G, G] float32
+  std::vector<int64_t> test_class;   // [m] index into class_names
+  std::vector<bool> test_anomalous;  // [m]
+  std::vector<std::string> class_names;  // of every class of the data set
+  std::vector<int64_t> trained_classes;  // indices into class_names; the model's classes, in this order
+};
+
+/// Where the backbone's weights and the cached features lie.
+struct FeaturePlaces {
+  std::string weights_dir;  // holds <backbone>.safetensors
+  std::string cache_dir;    // made where absent
+};
+
+/// Progress of the extraction, called on the rank that computes: images done, images in all.
+using FeatureProgress = std::function<void(int64_t done, int64_t total)>;
+
+/// Loads the features from the cache, or computes them and fills the cache. Safe to call from several processes at once:
+/// one of them computes, or they share the work; the others wait and then map the finished file.
+/// Errors name the file and the remedy: data set missing, weights missing or damaged, cache folder not writable.
+Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backbone, const FeaturePlaces& places,
+                                 const FeatureProgress& progress);
+
+}  // namespace hivq
