@@ -1,0 +1,306 @@
+#pragma once
+
+// What travels between the coordinator and its gangs and clients. Every message is one msgpack map
+// {v: version, type: name, id: request id, body: fields}; resending any of them is safe.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/ids.h"
+#include "common/result.h"
+#include "common/wire.h"
+
+namespace hivq {
+
+inline constexpr int wire_version = 1;
+
+// ---- A trial's stream: what a gang reports under one lease, in order, numbered from 1. ----
+
+/// Metrics of one step of the optimiser; step 0 is the untrained model.
+struct MetricsItem {
+  static constexpr const char* type = "metrics";
+  int64_t step = 0;
+  std::map<std::string, double> values;
+  HIVQ_FIELDS(step, values)
+};
+/// A line of the trial's log.
+struct LogItem {
+  static constexpr const char* type = "log";
+  std::string text;
+  HIVQ_FIELDS(text)
+};
+/// Part of a checkpoint, at most `chunk_bytes` long; named by the SHA-256 of its bytes.
+struct ChunkItem {
+  static constexpr const char* type = "chunk";
+  std::string hash;
+  std::string bytes;
+  HIVQ_FIELDS(hash, bytes)
+};
+/// A checkpoint is whole: its chunks, in order, have all gone before.
+struct CheckpointItem {
+  static constexpr const char* type = "checkpoint";
+  int64_t step = 0;
+  uint64_t size = 0;
+  std::vector<std::string> chunks;
+  HIVQ_FIELDS(step, size, chunks)
+};
+/// The trial has ended; the last item of a stream.
+struct EndItem {
+  static constexpr const char* type = "end";
+  bool failed = false;
+  std::string reason;                   // of a failure
+  std::map<std::string, double> final;  // the last evaluation's metrics
+  HIVQ_FIELDS(failed, reason, final)
+};
+using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem>;
+
+inline constexpr size_t chunk_bytes = 4 << 20;
+
+/// The manifest of a checkpoint: which chunks make up its bytes.
+struct Manifest {
+  int64_t step = 0;
+  uint64_t size = 0;
+  std::vector<std::string> chunks;  // SHA-256, in order
+  HIVQ_FIELDS(step, size, chunks)
+};
+
+// ---- Gang to coordinator ----
+
+/// The first message of a gang, and its answer to HelloAgain.
+struct Hello {
+  static constexpr const char* type = "hello";
+  std::string gang;
+  std::string host;
+  std::string devices;    // "2 CPU ranks", "8 × NVIDIA H100"
+  std::string launch;     // which launch of the coordinator started it; empty: started by hand
+  std::string program;    // version of the worker
+  uint64_t ranks = 0;
+  uint64_t pid = 0;       // of rank 0
+  HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid)
+};
+/// Once a second: the gang lives, and this is the lease that it believes in (job 0: none).
+struct Heartbeat {
+  static constexpr const char* type = "heartbeat";
+  std::string gang;
+  Lease lease;
+  int64_t step = 0;         // of the optimiser
+  int64_t total_steps = 0;  // of the whole trial; 0: not known yet
+  std::string phase;        // "features 120/1500", "training"
+  HIVQ_FIELDS(gang, lease, step, total_steps, phase)
+};
+/// Consecutive items of a lease's stream; the first has number `first`.
+struct Report {
+  static constexpr const char* type = "report";
+  std::string gang;
+  Lease lease;
+  uint64_t first = 1;
+  std::vector<std::string> items;  // packed, see pack_item
+  HIVQ_FIELDS(gang, lease, first, items)
+};
+struct FetchChunk {
+  static constexpr const char* type = "fetch_chunk";
+  std::string hash;
+  HIVQ_FIELDS(hash)
+};
+/// The gang is going: its rank 0 ends in order.
+struct Goodbye {
+  static constexpr const char* type = "goodbye";
+  std::string gang;
+  std::string reason;
+  HIVQ_FIELDS(gang, reason)
+};
+
+// ---- Coordinator to gang ----
+
+/// The coordinator does not know the gang (any more): it shall say Hello.
+struct HelloAgain {
+  static constexpr const char* type = "hello_again";
+  uint64_t unused = 0;
+  HIVQ_FIELDS(unused)
+};
+struct Welcome {
+  static constexpr const char* type = "welcome";
+  std::string coordinator;  // version
+  HIVQ_FIELDS(coordinator)
+};
+/// A lease: run this trial, from the checkpoint if there is one.
+struct Assign {
+  static constexpr const char* type = "assign";
+  Lease lease;
+  std::string spec;  // resolved, YAML
+  bool resume = false;
+  Manifest checkpoint;
+  HIVQ_FIELDS(lease, spec, resume, checkpoint)
+};
+/// Everything of the lease's stream up to and including `last` is on disk.
+struct Ack {
+  static constexpr const char* type = "ack";
+  Lease lease;
+  uint64_t last = 0;
+  HIVQ_FIELDS(lease, last)
+};
+/// The lease is not valid (any more): the gang drops the trial.
+struct Refused {
+  static constexpr const char* type = "refused";
+  Lease lease;
+  std::string reason;
+  HIVQ_FIELDS(lease, reason)
+};
+struct Chunk {
+  static constexpr const char* type = "chunk";
+  std::string hash;
+  std::string bytes;
+  std::string error;  // not empty: the coordinator cannot give it
+  HIVQ_FIELDS(hash, bytes, error)
+};
+/// The gang shall end: the coordinator has no use for it.
+struct Leave {
+  static constexpr const char* type = "leave";
+  std::string reason;
+  HIVQ_FIELDS(reason)
+};
+
+// ---- Client to coordinator; each has one answer, or Failed ----
+
+/// A new job. `key` makes a resent submission the same submission.
+struct Submit {
+  static constexpr const char* type = "submit";
+  std::string key;
+  std::string file;  // its name, for errors
+  std::string yaml;  // resolved: overrides applied, defaults written out
+  HIVQ_FIELDS(key, file, yaml)
+};
+struct Cancel {
+  static constexpr const char* type = "cancel";
+  JobId job = 0;
+  HIVQ_FIELDS(job)
+};
+struct ListJobs {
+  static constexpr const char* type = "list_jobs";
+  uint64_t unused = 0;
+  HIVQ_FIELDS(unused)
+};
+struct ShowJob {
+  static constexpr const char* type = "show_job";
+  JobId job = 0;
+  HIVQ_FIELDS(job)
+};
+/// Points of every metric of a trial whose name starts with `prefix`.
+struct QueryMetrics {
+  static constexpr const char* type = "query_metrics";
+  TrialId trial;
+  std::string prefix;
+  HIVQ_FIELDS(trial, prefix)
+};
+struct QueryLogs {
+  static constexpr const char* type = "query_logs";
+  TrialId trial;
+  HIVQ_FIELDS(trial)
+};
+struct QueryGangs {
+  static constexpr const char* type = "query_gangs";
+  uint64_t unused = 0;
+  HIVQ_FIELDS(unused)
+};
+
+// ---- Coordinator to client ----
+
+struct Failed {
+  static constexpr const char* type = "failed";
+  std::string reason;
+  HIVQ_FIELDS(reason)
+};
+struct Submitted {
+  static constexpr const char* type = "submitted";
+  JobId job = 0;
+  HIVQ_FIELDS(job)
+};
+struct Cancelled {
+  static constexpr const char* type = "cancelled";
+  uint64_t trials = 0;  // that had not ended yet
+  HIVQ_FIELDS(trials)
+};
+struct JobView {
+  JobId id = 0;
+  std::string name, state, reason;
+  Millis submitted = 0, ended = 0;
+  uint64_t trials = 0, finished = 0, failed = 0, running = 0, cancelled = 0;
+  std::string metric, goal;
+  HIVQ_FIELDS(id, name, state, reason, submitted, ended, trials, finished, failed, running, cancelled, metric, goal)
+};
+struct JobList {
+  static constexpr const char* type = "job_list";
+  std::vector<JobView> jobs;
+  HIVQ_FIELDS(jobs)
+};
+struct TrialView {
+  TrialId id;
+  std::string state, reason, variant;
+  std::map<std::string, std::string> params;
+  std::map<std::string, double> initial;  // evaluation of the untrained model
+  std::map<std::string, double> final;    // last evaluation
+  uint64_t attempts = 0;
+  Millis started = 0, ended = 0;
+  int64_t step = 0, total_steps = 0;  // progress, where the trial runs
+  std::string phase, gang;
+  int64_t checkpoint_step = -1;  // -1: none stored
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase, gang,
+              checkpoint_step)
+};
+struct JobDetail {
+  static constexpr const char* type = "job_detail";
+  JobView job;
+  std::string yaml;
+  std::string waiting;  // why nothing runs, if so
+  std::vector<TrialView> trials;
+  HIVQ_FIELDS(job, yaml, waiting, trials)
+};
+struct MetricPoint {
+  int64_t step = 0;
+  double value = 0;
+  HIVQ_FIELDS(step, value)
+};
+struct MetricSeries {
+  static constexpr const char* type = "metric_series";
+  std::map<std::string, std::vector<MetricPoint>> series;  // by name, in the order of the steps
+  HIVQ_FIELDS(series)
+};
+struct LogLines {
+  static constexpr const char* type = "log_lines";
+  std::vector<std::string> lines;
+  HIVQ_FIELDS(lines)
+};
+struct GangView {
+  std::string id, host, devices, launch, phase;
+  uint64_t ranks = 0;
+  Lease lease;
+  bool connected = false;
+  HIVQ_FIELDS(id, host, devices, launch, phase, ranks, lease, connected)
+};
+struct GangList {
+  static constexpr const char* type = "gang_list";
+  std::vector<GangView> gangs;
+  HIVQ_FIELDS(gangs)
+};
+
+using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Assign, Ack, Refused, Chunk,
+                          Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, QueryGangs, Failed, Submitted,
+                          Cancelled, JobList, JobDetail, MetricSeries, LogLines, GangList>;
+
+struct Message {
+  uint64_t id = 0;  // of a request; its answer carries the same
+  Body body;
+};
+
+std::string encode(const Message& message);
+/// Errors: no msgpack, a newer version of the wire, a type that this program does not know.
+Result<Message> decode(std::string_view bytes);
+
+std::string pack_item(const Item& item);
+Result<Item> unpack_item(std::string_view bytes);
+
+}  // namespace hivq

@@ -1,0 +1,107 @@
+#pragma once
+
+// What the store holds: the column families, their keys and their rows.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/messages.h"
+
+namespace hivq {
+
+/// One column family a kind. The order is that of family_names.
+enum class Family { jobs, trials, leases, gangs, metrics, checkpoints, blobs, logs, events, searchers, meta };
+inline constexpr const char* family_names[] = {"jobs",  "trials", "leases", "gangs",     "metrics", "checkpoints",
+                                               "blobs", "logs",   "events", "searchers", "meta"};
+inline constexpr size_t family_count = std::size(family_names);
+
+/// One change of the store: a value, or nothing to erase the key.
+struct Write {
+  Family family;
+  std::string key;
+  std::optional<std::string> value;
+};
+
+enum class State { pending, running, finished, failed, cancelled };
+inline constexpr const char* state_names[] = {"waiting", "running", "finished", "failed", "cancelled"};
+inline const char* to_string(State state) { return state_names[static_cast<int>(state)]; }
+inline bool ended(State state) { return state >= State::finished; }
+
+struct JobRow {
+  JobId id = 0;
+  std::string key;  // of the submission
+  std::string name, yaml, reason, metric, goal;
+  State state = State::pending;
+  Millis submitted = 0, ended = 0;
+  uint64_t trials = 0, finished = 0, failed = 0, cancelled = 0;
+  HIVQ_FIELDS(id, key, name, yaml, reason, metric, goal, state, submitted, ended, trials, finished, failed, cancelled)
+};
+
+struct TrialRow {
+  TrialId id;
+  State state = State::pending;
+  std::string reason, variant;
+  std::map<std::string, std::string> params;
+  std::map<std::string, double> initial;  // evaluation of the untrained model
+  std::map<std::string, double> final;    // last evaluation
+  uint64_t attempts = 0;
+  Millis started = 0, ended = 0;
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended)
+};
+
+/// The newest lease of a trial.
+struct LeaseRow {
+  Lease lease;
+  std::string gang;
+  uint64_t last = 0;                // the last item of its stream that is stored
+  bool live = false;                // reports are accepted
+  bool done = false;                // its stream came to its end
+  std::vector<std::string> staged;  // chunks of a checkpoint that is not whole yet
+  HIVQ_FIELDS(lease, gang, last, live, done, staged)
+};
+
+/// A gang of this coordinator's own, started through the launcher.
+struct LaunchRow {
+  std::string id;
+  uint64_t ranks = 0;
+  int64_t pid = 0;  // 0: not started yet, or not known to be
+  uint64_t start_time = 0;
+  Millis at = 0;
+  HIVQ_FIELDS(id, ranks, pid, start_time, at)
+};
+
+struct EventRow {
+  Millis at = 0;
+  std::string text;
+  HIVQ_FIELDS(at, text)
+};
+
+/// Big-endian, so that keys sort as numbers do.
+inline std::string key_of(uint64_t number) {
+  std::string key(8, '\0');
+  for (int i = 7; i >= 0; --i, number >>= 8) key[i] = static_cast<char>(number & 0xff);
+  return key;
+}
+inline uint64_t number_at(std::string_view key, size_t at) {
+  uint64_t number = 0;
+  for (size_t i = 0; i < 8; ++i) number = number << 8 | static_cast<unsigned char>(key[at + i]);
+  return number;
+}
+inline std::string key_of(const TrialId& trial) { return key_of(trial.job) + key_of(trial.index); }
+inline std::string gang_key(const std::string& id) { return "gang/" + id; }
+inline std::string launch_key(const std::string& id) { return "launch/" + id; }
+/// Points of one metric of one trial lie side by side in the order of their steps.
+inline std::string metric_key(const TrialId& trial, std::string_view name, int64_t step) {
+  return key_of(trial) + std::string(name) + '\0' + key_of(static_cast<uint64_t>(step));
+}
+inline std::string log_key(const Lease& lease, uint64_t number) {
+  return key_of(lease.trial) + key_of(lease.epoch) + key_of(number);
+}
+
+}  // namespace hivq
+
+MSGPACK_ADD_ENUM(hivq::State)

@@ -1,0 +1,190 @@
+#include "coordinator/store.h"
+
+#include <rocksdb/db.h>
+#include <rocksdb/options.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/write_batch.h>
+
+#include <array>
+#include <filesystem>
+
+namespace hivq {
+
+namespace {
+
+constexpr uint64_t schema_version = 1;
+
+Error explain(const rocksdb::Status& status, const std::string& folder) {
+  std::string text = status.ToString();
+  if (status.IsNoSpace() || text.find("No space left") != std::string::npos) {
+    return error("the disk of {} is full: free space there and start again; nothing acknowledged is lost", folder);
+  }
+  if (text.find("lock") != std::string::npos && text.find("LOCK") != std::string::npos) {
+    if (text.find("ermission denied") == std::string::npos && text.find("ead-only") == std::string::npos) {
+      return error("{} is in use by another coordinator: stop that one, or choose another folder with --data", folder);
+    }
+  }
+  if (text.find("ermission denied") != std::string::npos || text.find("ead-only") != std::string::npos) {
+    return error("{} cannot be written: give this user the right to write there, or choose another folder with --data", folder);
+  }
+  if (status.IsCorruption()) return error("the data in {} is damaged: {}", folder, text);
+  return error("the store in {} failed: {}", folder, text);
+}
+
+rocksdb::ColumnFamilyOptions options_of(Family family) {
+  rocksdb::ColumnFamilyOptions options;
+  options.compression = rocksdb::kLZ4Compression;
+  if (family == Family::blobs) {
+    // Checkpoint chunks are written once and deleted whole: they stay out of the tree's compactions.
+    options.enable_blob_files = true;
+    options.min_blob_size = 64 << 10;
+    options.blob_compression_type = rocksdb::kLZ4Compression;
+    options.enable_blob_garbage_collection = true;
+  }
+  return options;
+}
+
+template <typename Row>
+Status read_rows(const Store& store, Family family, const std::string& prefix, const std::function<void(std::string_view, Row)>& each) {
+  Status status;
+  store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
+    auto row = unpack<Row>(value);
+    if (!row) {
+      status = error("a row of '{}' cannot be read: {}", family_names[static_cast<size_t>(family)], row.error().message);
+      return false;
+    }
+    each(key, std::move(*row));
+    return true;
+  });
+  return status;
+}
+
+}  // namespace
+
+struct Store::State {
+  std::string folder;
+  std::unique_ptr<rocksdb::DB> db;
+  std::array<rocksdb::ColumnFamilyHandle*, family_count> families{};
+
+  ~State() {
+    for (auto* family : families) {
+      if (family != nullptr) db->DestroyColumnFamilyHandle(family);
+    }
+    if (db) db->Close();
+  }
+  rocksdb::ColumnFamilyHandle* handle(Family family) const { return families[static_cast<size_t>(family)]; }
+};
+
+Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+Result<Store> Store::open(const std::string& folder) {
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) return error("the folder {} cannot be made: {}; choose another with --data", folder, failed.message());
+
+  rocksdb::DBOptions options;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  options.keep_log_file_num = 3;
+  options.max_background_jobs = 2;
+  options.paranoid_checks = true;
+  std::vector<rocksdb::ColumnFamilyDescriptor> families{{rocksdb::kDefaultColumnFamilyName, {}}};
+  for (size_t i = 0; i < family_count; ++i) families.emplace_back(family_names[i], options_of(static_cast<Family>(i)));
+
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  auto status = rocksdb::DB::Open(options, folder + "/store", families, &handles, &db);
+  if (!status.ok()) return explain(status, folder);
+  auto state = std::make_unique<State>();
+  state->folder = folder;
+  state->db.reset(db);
+  db->DestroyColumnFamilyHandle(handles[0]);
+  std::copy(handles.begin() + 1, handles.end(), state->families.begin());
+
+  Store store(std::move(state));
+  if (auto version = store.get(Family::meta, "schema_version")) {
+    uint64_t found = version->size() == 8 ? number_at(*version, 0) : 0;
+    if (found != schema_version) {
+      return error("the data in {} has schema {}; this hivq reads {}: use the hivq that wrote it, or another folder", folder,
+                   found, schema_version);
+    }
+    return store;
+  }
+  Write first{Family::meta, "schema_version", key_of(schema_version)};
+  if (auto written = store.commit({&first, 1}); !written) return written.error();
+  return store;
+}
+
+Status Store::commit(std::span<const Write> writes) {
+  if (writes.empty()) return {};
+  rocksdb::WriteBatch batch;
+  for (const auto& write : writes) {
+    auto status = write.value ? batch.Put(state_->handle(write.family), write.key, *write.value)
+                              : batch.Delete(state_->handle(write.family), write.key);
+    if (!status.ok()) return explain(status, state_->folder);
+  }
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  auto status = state_->db->Write(options, &batch);
+  if (!status.ok()) return explain(status, state_->folder);
+  return {};
+}
+
+std::optional<std::string> Store::get(Family family, const std::string& key) const {
+  std::string value;
+  auto status = state_->db->Get({}, state_->handle(family), key, &value);
+  if (!status.ok()) return std::nullopt;
+  return value;
+}
+
+void Store::scan(Family family, const std::string& prefix,
+                 const std::function<bool(std::string_view, std::string_view)>& row) const {
+  std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(family)));
+  for (at->Seek(prefix); at->Valid() && at->key().starts_with(prefix); at->Next()) {
+    if (!row(at->key().ToStringView(), at->value().ToStringView())) return;
+  }
+}
+
+Result<Snapshot> Store::snapshot() const {
+  Snapshot found;
+  auto counter = [&](const char* key, uint64_t otherwise) {
+    auto value = get(Family::meta, key);
+    return value && value->size() == 8 ? number_at(*value, 0) : otherwise;
+  };
+  found.next_epoch = counter("next_epoch", 1);
+  {
+    std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(Family::events)));
+    at->SeekToLast();
+    if (at->Valid()) found.next_event = number_at(at->key().ToStringView(), 0) + 1;
+  }
+  Status status = read_rows<JobRow>(*this, Family::jobs, "", [&](auto, JobRow row) { found.jobs.push_back(std::move(row)); });
+  if (!status) return status.error();
+  for (const auto& job : found.jobs) {
+    if (ended(job.state)) continue;
+    status = read_rows<TrialRow>(*this, Family::trials, key_of(job.id),
+                                 [&](auto, TrialRow row) { found.trials.push_back(std::move(row)); });
+    if (!status) return status.error();
+    status = read_rows<LeaseRow>(*this, Family::leases, key_of(job.id),
+                                 [&](auto, LeaseRow row) { found.leases.push_back(std::move(row)); });
+    if (!status) return status.error();
+  }
+  status = read_rows<Hello>(*this, Family::gangs, gang_key(""), [&](auto, Hello row) { found.gangs.push_back(std::move(row)); });
+  if (!status) return status.error();
+  status = read_rows<LaunchRow>(*this, Family::gangs, launch_key(""),
+                                [&](auto, LaunchRow row) { found.launches.push_back(std::move(row)); });
+  if (!status) return status.error();
+  status = read_rows<Manifest>(*this, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
+    found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
+  });
+  if (!status) return status.error();
+  scan(Family::blobs, "", [&](std::string_view key, std::string_view) {
+    found.blobs.emplace(key);
+    return true;
+  });
+  return found;
+}
+
+}  // namespace hivq

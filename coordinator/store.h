@@ -1,0 +1,46 @@
+#pragma once
+
+// The store: everything that hivq keeps, in one RocksDB. The only door to RocksDB.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/result.h"
+#include "coordinator/core.h"
+#include "coordinator/rows.h"
+
+namespace hivq {
+
+class Store {
+ public:
+  /// Opens or creates the store in `folder`/store. Errors: another process has it open, the folder cannot be written,
+  /// the disk is full, the data is damaged or of a newer hivq.
+  static Result<Store> open(const std::string& folder);
+
+  /// Commits all writes at once and returns when they are on the disk. An Error leaves none of them.
+  Status commit(std::span<const Write> writes);
+
+  std::optional<std::string> get(Family family, const std::string& key) const;
+
+  /// Calls `row` for each key that starts with `prefix`, in order, until it returns false.
+  void scan(Family family, const std::string& prefix,
+            const std::function<bool(std::string_view key, std::string_view value)>& row) const;
+
+  /// What a core is made from. Errors: a row that cannot be read, by its family and key.
+  Result<Snapshot> snapshot() const;
+
+  Store(Store&&) noexcept;
+  Store& operator=(Store&&) noexcept;
+  ~Store();
+
+ private:
+  struct State;
+  explicit Store(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace hivq
