@@ -1,0 +1,124 @@
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "worker/backbone/efficientnet_lite.h"
+#include "worker/data/feature_set.h"
+#include "worker/data/file.h"
+#include "worker/data/image_set.h"
+#include "worker/data/preprocess.h"
+#include "worker/data/safetensors.h"
+#include "worker/data/sha256.h"
+#include "worker/data/shared_features.h"
+
+namespace hivq {
+namespace {
+
+constexpr int64_t kFeatureStride = 16;  // pixels per cell of the feature grid
+
+struct Weights {
+  std::string path, bytes;
+};
+
+Result<Weights> read_weights(const BackboneSpec& spec, const std::string& folder) {
+  if (spec.name != "efficientnet-lite0") {
+    return error("backbone.name is `{}`; the known backbones are: efficientnet-lite0", spec.name);
+  }
+  Weights weights{spec.weights.empty() ? folder + "/" + spec.name + ".safetensors" : spec.weights, {}};
+  Result<std::string> bytes = read_file(weights.path);
+  if (!bytes)
+    return error("{}; run cmake/setup.sh, which puts the weights there, or set backbone.weights",
+                 bytes.error().message);
+  weights.bytes = std::move(*bytes);
+  return weights;
+}
+
+/// All that the features depend on. A change of what the code computes changes the first line.
+std::string key_of(const ImageSet& images, const DataSpec& data, const BackboneSpec& backbone, const Weights& weights) {
+  std::vector<int64_t> stages = backbone.stages;
+  std::ranges::sort(stages);
+  return sha256_hex(fmt::format("hivq features 1 float32\n{}\nimage_size {}\n{} {} stages {}", images.identity,
+                                data.image_size, backbone.name, sha256_hex(weights.bytes), fmt::join(stages, ",")));
+}
+
+/// Decodes images [first, first + count) and computes their features.
+Result<at::Tensor> features_of(const EfficientNetLite& network, const ImageSet& images, int64_t image_size,
+                               int64_t first, int64_t count) {
+  std::vector<at::Tensor> batch;
+  for (int64_t i = first; i < first + count; ++i) {
+    const Result<at::Tensor> image = images.decode(i);
+    if (!image) return image.error();
+    batch.push_back(preprocess(*image, image_size));
+  }
+  return extract_features(network, at::stack(batch));
+}
+
+/// Rows [first, first + count) as a tensor that keeps the mapping alive.
+at::Tensor view(const std::shared_ptr<const MappedFeatures>& mapped, int64_t first, int64_t count,
+                const std::vector<int64_t>& row_shape) {
+  std::vector<int64_t> shape = {count};
+  shape.insert(shape.end(), row_shape.begin(), row_shape.end());
+  if (count == 0) return at::empty(shape);
+  float* rows = const_cast<float*>(mapped->rows(first, count).data());
+  return at::from_blob(
+      rows, shape, [mapped](void*) {}, at::kFloat);
+}
+
+Status check_image_size(int64_t size) {
+  if (size >= kFeatureStride && size % kFeatureStride == 0) return {};
+  return error("data.image_size is {}; it must be a multiple of {}, at least {}", size, kFeatureStride, kFeatureStride);
+}
+
+FeatureSet describe(const ImageSet& images) {
+  FeatureSet set;
+  set.class_names = images.class_names;
+  set.trained_classes = images.trained_classes;
+  for (const ImageRecord& record : images.train) {
+    set.train_class.push_back(std::ranges::find(set.trained_classes, record.class_index) - set.trained_classes.begin());
+  }
+  for (const ImageRecord& record : images.test) {
+    set.test_class.push_back(record.class_index);
+    set.test_anomalous.push_back(record.anomalous);
+  }
+  return set;
+}
+
+}  // namespace
+
+Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backbone, const FeaturePlaces& places,
+                                 const FeatureProgress& progress) {
+  if (Status size = check_image_size(data.image_size); !size) return size.error();
+  const Result<ImageSet> images = load_images(data);
+  if (!images) return images.error();
+  const Result<Weights> weights = read_weights(backbone, places.weights_dir);
+  if (!weights) return weights.error();
+  const Result<SafeTensors> tensors = read_safetensors(weights->bytes, weights->path);
+  if (!tensors) return error("{}; run cmake/setup.sh to convert the weights again", tensors.error().message);
+  const Result<EfficientNetLite> network = make_efficientnet_lite0(*tensors, backbone.stages, weights->path);
+  if (!network) return network.error();
+
+  const int64_t grid = data.image_size / kFeatureStride;
+  const std::vector<int64_t> row_shape = {network->channels, grid, grid};
+  const FeatureLayout layout{key_of(*images, data, backbone, *weights), images->size(),
+                             network->channels * grid * grid};
+  const auto compute = [&](int64_t first, std::span<float> rows) -> Status {
+    const int64_t count = static_cast<int64_t>(rows.size()) / layout.row_floats;
+    const Result<at::Tensor> features = features_of(*network, *images, data.image_size, first, count);
+    if (!features) return features.error();
+    std::copy_n(features->const_data_ptr<float>(), rows.size(), rows.data());
+    return {};
+  };
+  const auto mapped = shared_features(places.cache_dir, layout, compute, progress);
+  if (!mapped) return mapped.error();
+
+  FeatureSet set = describe(*images);
+  const auto trained = static_cast<int64_t>(images->train.size());
+  set.train = view(*mapped, 0, trained, row_shape);
+  set.test = view(*mapped, trained, layout.rows - trained, row_shape);
+  return set;
+}
+
+}  // namespace hivq
