@@ -1,11 +1,15 @@
-# LibTorch from the PyPI wheel in HIVQ_DEPS_DIR/torch (cmake/setup.sh puts it there).
+# LibTorch from the PyPI wheel in HIVQ_DEPS_DIR/torch-cpu or torch-cuda (cmake/setup.sh puts it there).
 # The wheel's own TorchConfig.cmake wants a whole CUDA toolkit, so the targets are written here.
 #
 #   LibTorch::LibTorch   libtorch_cpu and libc10; with HIVQ_CUDA also libtorch_cuda, libc10_cuda, NCCL and the CUDA runtime
 
-set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch")
+if(HIVQ_CUDA)
+  set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch-cuda")
+else()
+  set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch-cpu")
+endif()
 set(_nvidia "${LibTorch_ROOT_DIR}/nvidia")
-find_path(LibTorch_INCLUDE_DIR torch/version.h PATHS "${LibTorch_ROOT_DIR}/torch/include" NO_DEFAULT_PATH)
+find_path(LibTorch_INCLUDE_DIR torch/library.h PATHS "${LibTorch_ROOT_DIR}/torch/include" NO_DEFAULT_PATH)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/torch/lib" NO_DEFAULT_PATH)
 find_library(LibTorch_C10_LIBRARY c10 PATHS "${LibTorch_ROOT_DIR}/torch/lib" NO_DEFAULT_PATH)
 set(_wanted LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)

@@ -10,7 +10,7 @@
 
 #include "worker/data/file.h"
 #include "worker/data/idx.h"
-#include "worker/data/sha256.h"
+#include "common/sha256.h"
 
 namespace hivq {
 namespace {

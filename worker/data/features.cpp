@@ -11,7 +11,7 @@
 #include "worker/data/image_set.h"
 #include "worker/data/preprocess.h"
 #include "worker/data/safetensors.h"
-#include "worker/data/sha256.h"
+#include "common/sha256.h"
 #include "worker/data/shared_features.h"
 
 namespace hivq {
