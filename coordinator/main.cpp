@@ -33,14 +33,16 @@ int main(int argc, char** argv) {
   CLI::App app{"The coordinator of hivq: schedules jobs over gangs and keeps everything in one RocksDB."};
   app.set_version_flag("--version", std::string("hivq-coordinator ") + hivq::version);
   app.add_option("--data", options.data, "Folder of the store; made where absent")->capture_default_str();
-  app.add_option("--listen", options.listen, "Address for gangs and clients; port 0 takes a free one")->capture_default_str();
+  app.add_option("--listen", options.listen, "Address for gangs and clients; port 0 takes a free one")
+      ->capture_default_str();
   app.add_option("--local-gangs", options.core.local_gangs, "Gangs that it may start on this machine with mpirun")
       ->capture_default_str();
   app.add_option("--local-ranks", options.core.local_ranks, "Ranks of such a gang, where the job does not say")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  app.footer("Example:\n  hivq-coordinator --data /srv/hivq --listen tcp://0.0.0.0:4487\n"
-             "  mpirun -np 2 hivq-worker --coordinator tcp://HOST:4487");
+  app.footer(
+      "Example:\n  hivq-coordinator --data /srv/hivq --listen tcp://0.0.0.0:4487\n"
+      "  mpirun -np 2 hivq-worker --coordinator tcp://HOST:4487");
   CLI11_PARSE(app, argc, argv);
 
   hivq::Log log("coordinator");

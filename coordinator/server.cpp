@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 
 constexpr auto poll_time = milliseconds(50);
 constexpr Millis tick_time = 200;
-constexpr size_t round_messages = 256;        // inputs of one commit …
+constexpr size_t round_messages = 256;            // inputs of one commit …
 constexpr size_t round_bytes = size_t{64} << 20;  // … and their size, about
 
 std::string address_file(const std::string& data) { return data + "/coordinator.json"; }
