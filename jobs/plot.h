@@ -1,0 +1,61 @@
+#pragma once
+
+// Figures as self-contained SVG. Pure: values in, text out. Colours are told apart by colour-blind readers too (Okabe &
+// Ito).
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hivq {
+
+/// A value before and after, such as the untrained and the trained model's metric. Values that are missing or not
+/// finite are left out.
+struct Bar {
+  std::string label;
+  std::optional<double> before, after;
+};
+
+struct BarChart {
+  std::string title, subtitle;
+  std::string axis;  // what the values are
+  std::string before = "untrained", after = "trained";
+  std::optional<double> reference;  // a line, such as 0.5: chance
+  std::string reference_name;
+  std::vector<Bar> bars;  // from top to bottom
+};
+
+std::string to_svg(const BarChart& chart);
+
+struct PlotPoint {
+  double x = 0, y = 0;
+};
+
+struct Curve {
+  std::string label;
+  std::vector<PlotPoint> points;  // in the order of x
+};
+
+struct LineChart {
+  std::string title, subtitle;
+  std::string x_axis, y_axis;
+  bool log_y = false;  // ignored when a value is not positive
+  std::vector<Curve> curves;
+};
+
+/// A curve of more points than can be seen is drawn as the means of equal stretches of x; the figure then says so.
+std::string to_svg(const LineChart& chart);
+
+/// A logarithmic axis is sensible: all values are positive, and the largest is many times the smallest.
+bool suits_log_axis(const std::vector<Curve>& curves);
+
+/// Round values within [low, high], about `count` of them, in rising order: steps of 1, 2 or 5 times a power of ten.
+std::vector<double> linear_ticks(double low, double high, int count);
+/// Powers of ten within [low, high], with 2 and 5 times them where these are few.
+std::vector<double> log_ticks(double low, double high);
+
+/// For text and attributes of XML: `<`, `&`, quotes escaped; characters that XML cannot hold become U+FFFD.
+std::string xml_escape(std::string_view text);
+
+}  // namespace hivq
