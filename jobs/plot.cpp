@@ -167,7 +167,8 @@ bool drawable(const PlotPoint& point) { return drawable(point.x) && drawable(poi
 // Means of equal stretches of x. Points that cannot be drawn are left out.
 std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points) {
   std::vector<PlotPoint> kept;
-  std::copy_if(points.begin(), points.end(), std::back_inserter(kept), drawable);
+  std::copy_if(points.begin(), points.end(), std::back_inserter(kept),
+               [](const PlotPoint& point) { return drawable(point); });
   if (kept.size() <= most_points) return kept;
   double first = kept.front().x, width = (kept.back().x - first) / most_points;
   std::vector<PlotPoint> means;
