@@ -40,10 +40,21 @@ class MpirunLauncher final : public Launcher {
     std::filesystem::create_directories(options_.data + "/gangs", failed);
     if (failed) return error("{}/gangs cannot be made: {}", options_.data, failed.message());
     SpawnOptions options;
-    // --oversubscribe and --bind-to none: ranks share the cores that are there; a rank's threads are chosen by the worker.
-    options.command = {"mpirun", "-np", std::to_string(request.ranks), "--oversubscribe", "--bind-to", "none",
-                       options_.worker, "--coordinator", options_.coordinator, "--launch", request.launch,
-                       "--cache", options_.data + "/features"};
+    // --oversubscribe and --bind-to none: ranks share the cores that are there; a rank's threads are chosen by the
+    // worker.
+    options.command = {"mpirun",
+                       "-np",
+                       std::to_string(request.ranks),
+                       "--oversubscribe",
+                       "--bind-to",
+                       "none",
+                       options_.worker,
+                       "--coordinator",
+                       options_.coordinator,
+                       "--launch",
+                       request.launch,
+                       "--cache",
+                       options_.data + "/features"};
     if (geteuid() == 0) {
       options.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
     }
@@ -59,7 +70,7 @@ class MpirunLauncher final : public Launcher {
   void stop(const std::string& launch) override {
     auto found = running_.find(launch);
     if (found == running_.end() || found->second.kill_at) return;
-    kill(found->second.process.pid, SIGTERM);  // mpirun ends its ranks
+    if (alive(found->second.process)) kill(found->second.process.pid, SIGTERM);  // mpirun ends its ranks
     found->second.kill_at = clock::now() + stop_grace;
   }
 
@@ -67,14 +78,15 @@ class MpirunLauncher final : public Launcher {
     std::vector<LaunchExit> exits;
     for (auto it = running_.begin(); it != running_.end();) {
       auto& [launch, gang] = *it;
+      // Ranks outlive an mpirun that was killed. Signalled before the wait frees mpirun's number.
+      if (!alive(gang.process)) signal_session(gang.process, SIGKILL);
       if (auto exit = try_wait(gang.process)) {
         std::string tail = last_lines(log_of(launch), 3);
         exits.push_back({launch, fmt::format("mpirun ended with {}{}{}", exit->text, tail.empty() ? "" : ": ", tail)});
-        signal_group(gang.process, SIGKILL);
         it = running_.erase(it);
         continue;
       }
-      if (gang.kill_at && clock::now() > *gang.kill_at) signal_group(gang.process, SIGKILL);
+      if (gang.kill_at && clock::now() > *gang.kill_at) signal_session(gang.process, SIGKILL);
       ++it;
     }
     return exits;

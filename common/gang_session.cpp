@@ -1,16 +1,30 @@
 #include "common/gang_session.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "common/sha256.h"
 
 namespace hivq {
 
 namespace {
+constexpr size_t log_bytes = 64 << 10;   // of one line of the log
 constexpr size_t batch_bytes = 1 << 20;  // of items in one Report; a larger item travels alone
 constexpr size_t fetch_window = 4;       // chunks asked for at once
 }  // namespace
 
 GangSession::GangSession(Hello hello, SessionOptions options) : hello_(std::move(hello)), options_(options) {
+  resend_after_ = options_.resend;
   send(hello_);
+}
+
+void GangSession::send(Body body) {
+  if (!gone_) outgoing_.push_back({0, std::move(body)});
+}
+
+void GangSession::goodbye(const std::string& reason) {
+  send(Goodbye{hello_.gang, reason});
+  gone_ = true;
 }
 
 void GangSession::receive(const Message& message, Millis now) {
@@ -41,13 +55,12 @@ void GangSession::tick(Millis now) {
   if (assign_) {
     if (now - last_fetch_ >= options_.resend) fetch(now);
   } else if (!pending_.empty()) {
-    if (now - last_progress_ >= options_.resend) {
-      // Go back to the first item that is not acknowledged.
-      next_send_ = first_;
-      in_flight_ = 0;
-      last_progress_ = now;
+    if (now - last_progress_ >= resend_after_) {
+      resend_after_ = std::min(2 * resend_after_, options_.slowest_resend);
+      send_again(now);
+    } else {
+      send_items();
     }
-    send_items(now);
   }
 }
 
@@ -56,72 +69,74 @@ void GangSession::on(const HelloAgain&, Millis) { send(hello_); }
 void GangSession::on(const Welcome&, Millis now) {
   welcomed_ = true;
   // A coordinator that has just come back has lost what was on its way.
-  next_send_ = first_;
-  in_flight_ = 0;
-  last_progress_ = now;
-  send_items(now);
+  send_again(now);
 }
 
 void GangSession::on(const Assign& assign, Millis now) {
-  // Epochs only grow, over all trials: this one was seen before.
-  if (lease_ || assign.lease.epoch <= newest_epoch_) return;
+  // Epochs only grow, over all trials: one that is not newer was seen before, and a newer one means that the
+  // coordinator has the whole of the older lease, or has ended it.
+  if (assign.lease.epoch <= hello_.epoch) return;
+  if (lease_) refusal_ = "the coordinator gave the gang another trial";
   drop_lease();
   lease_ = assign.lease;
-  newest_epoch_ = assign.lease.epoch;
-  refusal_.clear();
+  hello_.epoch = assign.lease.epoch;
   ended_ = false;
   first_ = next_send_ = 1;
   last_progress_ = now;
-  progress_ = {};
+  resend_after_ = options_.resend;
   assign_ = assign;
   fetch(now);
 }
 
+/// Asks for the chunks that are missing, a window at a time; with all of them here the trial can begin.
 void GangSession::fetch(Millis now) {
-  if (!assign_) return;
   last_fetch_ = now;
-  const auto& wanted = assign_->checkpoint.chunks;
-  size_t asked = 0;
+  asked_.clear();
   if (assign_->resume) {
-    for (const auto& hash : wanted) {
-      if (chunks_.contains(hash)) continue;
-      if (asked++ == fetch_window) break;
-      send(FetchChunk{hash});
+    for (const auto& hash : assign_->checkpoint.chunks) {
+      if (chunks_.contains(hash) || asked_.size() == fetch_window) continue;
+      if (asked_.insert(hash).second) send(FetchChunk{hash});
     }
   }
-  if (asked != 0) return;
-  Assignment assignment{assign_->lease, assign_->spec, {}, -1};
-  if (assign_->resume) {
-    for (const auto& hash : wanted) assignment.checkpoint += chunks_[hash];
-    assignment.checkpoint_step = assign_->checkpoint.step;
+  if (asked_.empty()) begin(*std::exchange(assign_, std::nullopt), now);
+}
+
+void GangSession::begin(const Assign& assign, Millis now) {
+  Assignment assignment{assign.lease, assign.spec, {}, -1};
+  auto chunks = std::exchange(chunks_, {});
+  if (assign.resume) {
+    for (const auto& hash : assign.checkpoint.chunks) assignment.checkpoint += chunks[hash];
+    assignment.checkpoint_step = assign.checkpoint.step;
+    if (assignment.checkpoint.size() != assign.checkpoint.size) {
+      return report(assign.lease,
+                    EndItem{true,
+                            fmt::format("the checkpoint of the trial is damaged: it has {} bytes instead of {}",
+                                        assignment.checkpoint.size(), assign.checkpoint.size),
+                            {}},
+                    now);
+    }
   }
-  chunks_.clear();
-  assign_.reset();
   ready_ = std::move(assignment);
 }
 
 void GangSession::on(const Chunk& chunk, Millis now) {
-  if (!assign_ || chunks_.contains(chunk.hash)) return;
-  const auto& wanted = assign_->checkpoint.chunks;
-  if (std::find(wanted.begin(), wanted.end(), chunk.hash) == wanted.end()) return;
-  Lease lease = assign_->lease;
-  if (!chunk.error.empty() || sha256_hex(chunk.bytes) != chunk.hash) {
+  if (!assign_ || !asked_.contains(chunk.hash)) return;
+  if (!chunk.error.empty()) {
+    Lease lease = assign_->lease;
     assign_.reset();
     chunks_.clear();
-    std::string why = chunk.error.empty() ? "chunk " + chunk.hash + " arrived damaged" : chunk.error;
-    report(lease, EndItem{true, "the checkpoint of the trial cannot be read: " + why, {}}, now);
-    return;
+    return report(lease, EndItem{true, "the checkpoint of the trial cannot be read: " + chunk.error, {}}, now);
   }
+  if (sha256_hex(chunk.bytes) != chunk.hash) return;  // damaged on its way: it is asked for again
   chunks_[chunk.hash] = chunk.bytes;
-  // Keep the window of requests full without asking twice for what is on its way.
-  size_t missing = 0;
-  for (const auto& hash : wanted) missing += !chunks_.contains(hash);
-  if (missing == 0 || chunks_.size() % fetch_window == 0) fetch(now);
+  asked_.erase(chunk.hash);
+  if (asked_.empty()) fetch(now);
 }
 
 void GangSession::report(const Lease& lease, Item item, Millis now) {
   if (!holds(lease) || ended_) return;
   ended_ = std::holds_alternative<EndItem>(item);
+  if (auto* line = std::get_if<LogItem>(&item); line && line->text.size() > log_bytes) line->text.resize(log_bytes);
   std::string bytes = pack_item(item);
   if (pending_.empty()) last_progress_ = now;
   pending_bytes_ += bytes.size();
@@ -138,15 +153,24 @@ void GangSession::report_checkpoint(const Lease& lease, int64_t step, std::strin
   report(lease, std::move(manifest), now);
 }
 
-void GangSession::send_items(Millis) {
+void GangSession::send_again(Millis now) {
+  next_send_ = first_;
+  in_flight_ = 0;
+  last_progress_ = now;
+  send_items();
+}
+
+void GangSession::send_items() {
   if (!lease_ || assign_) return;
   uint64_t end = first_ + pending_.size();
   while (next_send_ < end && in_flight_ < options_.window_bytes) {
     Report report{hello_.gang, *lease_, next_send_, {}};
     size_t bytes = 0;
-    for (; next_send_ < end && (bytes == 0 || bytes + pending_[next_send_ - first_].size() <= batch_bytes); ++next_send_) {
-      bytes += pending_[next_send_ - first_].size();
-      report.items.push_back(pending_[next_send_ - first_]);
+    for (; next_send_ < end; ++next_send_) {
+      const std::string& item = pending_[next_send_ - first_];
+      if (bytes != 0 && bytes + item.size() > batch_bytes) break;
+      bytes += item.size();
+      report.items.push_back(item);
     }
     in_flight_ += bytes;
     send(std::move(report));
@@ -157,21 +181,24 @@ void GangSession::on(const Ack& ack, Millis now) {
   if (!holds(ack.lease)) return;
   while (first_ <= ack.last && !pending_.empty()) {
     size_t bytes = pending_.front().size();
-    pending_bytes_ -= bytes;
-    in_flight_ -= std::min(in_flight_, bytes);
     pending_.pop_front();
+    pending_bytes_ -= bytes;
+    if (first_ < next_send_) in_flight_ -= bytes;
     ++first_;
     last_progress_ = now;
+    resend_after_ = options_.resend;
   }
   next_send_ = std::max(next_send_, first_);
   if (pending_.empty() && ended_) {
     drop_lease();
   } else {
-    send_items(now);
+    send_items();
   }
 }
 
 void GangSession::on(const Refused& refused, Millis) {
+  // It may overtake the Assign that it is about.
+  hello_.epoch = std::max(hello_.epoch, refused.lease.epoch);
   if (!holds(refused.lease)) return;
   refusal_ = refused.reason;
   drop_lease();
@@ -184,6 +211,7 @@ void GangSession::drop_lease() {
   assign_.reset();
   ready_.reset();
   chunks_.clear();
+  asked_.clear();
   pending_.clear();
   pending_bytes_ = in_flight_ = 0;
   progress_ = {};

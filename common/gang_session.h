@@ -1,15 +1,16 @@
 #pragma once
 
-// The gang's side of the protocol as a pure state machine: messages and time in, messages out. The worker's rank 0 drives
-// it with a socket; the simulation drives it with a virtual network that loses, repeats and delays.
+// The gang's side of the protocol as a pure state machine: messages and time in, messages out. The worker's rank 0
+// drives it with a socket; the simulation drives it with a virtual network that loses, repeats and delays.
 //
-// One reliable, ordered stream per lease: items get the numbers 1, 2, …; the coordinator acknowledges what is on its disk;
-// what is not acknowledged in time is sent again from the first such item. A lost coordinator is waited for: training goes on
-// and items gather here up to `buffer_bytes`.
+// One reliable, ordered stream per lease: items get the numbers 1, 2, …; the coordinator acknowledges what is on its
+// disk; what is not acknowledged in time is sent again from the first such item. A lost coordinator is waited for:
+// training goes on and items gather here up to `buffer_bytes`.
 
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ namespace hivq {
 
 struct SessionOptions {
   Millis heartbeat = 1000;
-  Millis resend = 2000;                  // after this long without progress
-  size_t window_bytes = 16 << 20;        // on their way at once
+  Millis resend = 2000;                   // after this long without progress, then after twice as long, …
+  Millis slowest_resend = 16000;          // … up to this
+  size_t window_bytes = 16 << 20;         // on their way at once
   size_t buffer_bytes = size_t{1} << 30;  // full() beyond this
 };
 
@@ -46,14 +48,16 @@ class GangSession {
 
   /// The next trial to run, once its checkpoint is here and verified.
   std::optional<Assignment> take_assignment();
-  /// Adds an item to the lease's stream; ignored when the lease is no longer ours.
+  /// Adds an item to the lease's stream; ignored when the lease is no longer ours. A log line is cut at 64 KiB.
   void report(const Lease& lease, Item item, Millis now);
   /// A checkpoint's bytes as chunks and their manifest.
   void report_checkpoint(const Lease& lease, int64_t step, std::string_view bytes, Millis now);
+  /// The gang ends: the coordinator shall not wait for it. Nothing is sent any more after this.
+  void goodbye(const std::string& reason);
   /// What the next heartbeats say of the running trial.
   void set_progress(int64_t step, int64_t total_steps, std::string phase);
 
-  /// The lease is ours: granted, not refused.
+  /// The lease is ours: granted, not refused, and no newer one granted.
   bool holds(const Lease& lease) const { return lease_ && *lease_ == lease; }
   /// A trial is being fetched, run or reported.
   bool busy() const { return lease_.has_value(); }
@@ -79,8 +83,10 @@ class GangSession {
 
   void drop_lease();
   void fetch(Millis now);
-  void send_items(Millis now);
-  void send(Body body) { outgoing_.push_back({0, std::move(body)}); }
+  void begin(const Assign& assign, Millis now);
+  void send_items();
+  void send_again(Millis now);
+  void send(Body body);
 
   Hello hello_;
   SessionOptions options_;
@@ -89,15 +95,16 @@ class GangSession {
   Millis last_heartbeat_ = 0;
   bool welcomed_ = false;
   bool leaving_ = false;
+  bool gone_ = false;  // goodbye() was called
   Heartbeat progress_;
 
   std::optional<Lease> lease_;
-  uint64_t newest_epoch_ = 0;  // of the leases seen: an Assign that comes again is not a new one
   std::string refusal_;
 
   // Fetching the checkpoint of an assignment.
   std::optional<Assign> assign_;
   std::map<std::string, std::string> chunks_;  // by hash
+  std::set<std::string> asked_;                // on their way
   Millis last_fetch_ = 0;
   std::optional<Assignment> ready_;
 
@@ -106,9 +113,10 @@ class GangSession {
   uint64_t first_ = 1;
   uint64_t next_send_ = 1;
   size_t pending_bytes_ = 0;
-  size_t in_flight_ = 0;
-  bool ended_ = false;  // the EndItem has been reported
+  size_t in_flight_ = 0;  // bytes of the items from first_ up to, not with, next_send_
+  bool ended_ = false;    // the EndItem has been reported
   Millis last_progress_ = 0;
+  Millis resend_after_ = 0;
 };
 
 }  // namespace hivq

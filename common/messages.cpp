@@ -17,7 +17,7 @@ struct Envelope {
 template <typename Variant, size_t I = 0>
 Result<Variant> unpack_alternative(const std::string& type, const std::string& body) {
   if constexpr (I == std::variant_size_v<Variant>) {
-    return error("message of the unknown type '{}': the other side is a newer version of hivq", type);
+    return error("message of the unknown type '{}': the other side is a newer version of hivq", type.substr(0, 40));
   } else {
     using Alternative = std::variant_alternative_t<I, Variant>;
     if (type != Alternative::type) return unpack_alternative<Variant, I + 1>(type, body);
@@ -39,8 +39,10 @@ std::string wrap(uint64_t id, const Variant& value) {
 Result<Envelope> open(std::string_view bytes) {
   auto envelope = unpack<Envelope>(bytes);
   if (!envelope) return envelope.error();
-  if (envelope->v > wire_version + 1) {
-    return error("message of wire version {}; this program speaks {}: upgrade it", envelope->v, wire_version);
+  // Neighbouring versions understand each other.
+  if (envelope->v > wire_version + 1 || envelope->v < wire_version - 1) {
+    return error("message of wire version {}; this program speaks {}: upgrade the older of the two", envelope->v,
+                 wire_version);
   }
   return envelope;
 }

@@ -75,12 +75,13 @@ struct Hello {
   static constexpr const char* type = "hello";
   std::string gang;
   std::string host;
-  std::string devices;    // "2 CPU ranks", "8 × NVIDIA H100"
-  std::string launch;     // which launch of the coordinator started it; empty: started by hand
-  std::string program;    // version of the worker
+  std::string devices;  // "2 CPU ranks", "8 × NVIDIA H100"
+  std::string launch;   // which launch of the coordinator started it; empty: started by hand
+  std::string program;  // version of the worker
   uint64_t ranks = 0;
-  uint64_t pid = 0;       // of rank 0
-  HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid)
+  uint64_t pid = 0;    // of rank 0
+  uint64_t epoch = 0;  // of the newest lease that it has seen: a coordinator with a new store gives newer ones
+  HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid, epoch)
 };
 /// Once a second: the gang lives, and this is the lease that it believes in (job 0: none).
 struct Heartbeat {
@@ -127,7 +128,14 @@ struct Welcome {
   std::string coordinator;  // version
   HIVQ_FIELDS(coordinator)
 };
-/// A lease: run this trial, from the checkpoint if there is one.
+/// The answer to a heartbeat: the coordinator lives.
+struct Heard {
+  static constexpr const char* type = "heard";
+  uint64_t unused = 0;
+  HIVQ_FIELDS(unused)
+};
+/// A lease: run this trial, from the checkpoint if there is one. Leases of a gang follow each other: a newer one ends
+/// the one before.
 struct Assign {
   static constexpr const char* type = "assign";
   Lease lease;
@@ -221,7 +229,7 @@ struct Submitted {
 };
 struct Cancelled {
   static constexpr const char* type = "cancelled";
-  uint64_t trials = 0;  // that had not ended yet
+  uint64_t trials = 0;  // that had not ended yet; 0: the job had ended before
   HIVQ_FIELDS(trials)
 };
 struct JobView {
@@ -248,8 +256,8 @@ struct TrialView {
   int64_t step = 0, total_steps = 0;  // progress, where the trial runs
   std::string phase, gang;
   int64_t checkpoint_step = -1;  // -1: none stored
-  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase, gang,
-              checkpoint_step)
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase,
+              gang, checkpoint_step)
 };
 struct JobDetail {
   static constexpr const char* type = "job_detail";
@@ -287,9 +295,9 @@ struct GangList {
   HIVQ_FIELDS(gangs)
 };
 
-using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Assign, Ack, Refused, Chunk,
-                          Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, QueryGangs, Failed, Submitted,
-                          Cancelled, JobList, JobDetail, MetricSeries, LogLines, GangList>;
+using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Ack,
+                          Refused, Chunk, Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, QueryGangs,
+                          Failed, Submitted, Cancelled, JobList, JobDetail, MetricSeries, LogLines, GangList>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -17,26 +17,36 @@ namespace hivq {
 
 namespace {
 
-// Field 22 of /proc/PID/stat, and its state (field 3). The name in field 2 may hold anything, so start after its last ')'.
-std::optional<std::pair<char, uint64_t>> state_and_start(pid_t pid) {
+struct Stat {
+  char state = 0;           // field 3 of /proc/PID/stat
+  pid_t session = 0;        // field 6
+  uint64_t start_time = 0;  // field 22
+};
+
+// The name in field 2 may hold anything, so start after its last ')'.
+std::optional<Stat> stat_of(pid_t pid) {
+  if (pid <= 0) return std::nullopt;
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
   std::string text{std::istreambuf_iterator<char>(file), {}};
   size_t end = text.rfind(')');
   if (end == std::string::npos) return std::nullopt;
   std::istringstream rest(text.substr(end + 1));
-  char state = 0;
+  Stat stat;
   std::string skipped;
-  uint64_t start = 0;
-  rest >> state;
-  for (int field = 4; field < 22; ++field) rest >> skipped;
-  rest >> start;
-  return std::pair{state, start};
+  rest >> stat.state >> skipped >> skipped >> stat.session;
+  for (int field = 7; field < 22; ++field) rest >> skipped;
+  rest >> stat.start_time;
+  return stat;
 }
 
 // What the child does between fork and exec; only async-signal-safe calls. Errors go to the parent through `pipe`.
-[[noreturn]] void run_child(const SpawnOptions& options, char* const* arguments, int output, int pipe) {
+[[noreturn]] void run_child(const SpawnOptions& options, pid_t parent, char* const* arguments, int output, int pipe) {
   setsid();
-  if (options.die_with_parent) prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (options.die_with_parent) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) _exit(127);  // it died before the call above
+  }
+  for (int number : {SIGHUP, SIGINT, SIGPIPE, SIGTERM}) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -55,18 +65,23 @@ std::optional<std::pair<char, uint64_t>> state_and_start(pid_t pid) {
 }  // namespace
 
 ProcessId process_of(pid_t pid) {
-  auto found = state_and_start(pid);
-  return {pid, found ? found->second : 0};
+  auto found = stat_of(pid);
+  return {pid, found ? found->start_time : 0};
 }
 
 Result<ProcessId> spawn(const SpawnOptions& options) {
+  check(!options.command.empty(), "spawn() without a command");
   int output = -1;
   if (!options.output.empty()) {
     output = open(options.output.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (output < 0) return error("cannot write to {}: {}", options.output, std::strerror(errno));
   }
   int pipe[2];
-  if (pipe2(pipe, O_CLOEXEC) != 0) return error("cannot start {}: {}", options.command[0], std::strerror(errno));
+  if (pipe2(pipe, O_CLOEXEC) != 0) {
+    int code = errno;
+    if (output >= 0) close(output);
+    return error("cannot start {}: {}", options.command[0], std::strerror(code));
+  }
   std::vector<char*> arguments;
   for (const auto& argument : options.command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -81,16 +96,21 @@ Result<ProcessId> spawn(const SpawnOptions& options) {
   for (auto& entry : entries) environment.push_back(entry.data());
   environment.push_back(nullptr);
 
+  pid_t parent = getpid();
   pid_t pid = fork();
   if (pid == 0) {
     environ = environment.data();
-    run_child(options, arguments.data(), output, pipe[1]);
+    run_child(options, parent, arguments.data(), output, pipe[1]);
   }
   int fork_error = errno;
   close(pipe[1]);
   if (output >= 0) close(output);
   int code = 0;
-  bool failed = pid > 0 && read(pipe[0], &code, sizeof code) == sizeof code;
+  ssize_t got = 0;  // exec closes the other end; a failed one writes its error first
+  do {
+    got = pid > 0 ? read(pipe[0], &code, sizeof code) : 0;
+  } while (got < 0 && errno == EINTR);
+  bool failed = got == sizeof code;
   close(pipe[0]);
   if (pid < 0) return error("cannot start {}: {}", options.command[0], std::strerror(fork_error));
   if (failed) {
@@ -101,11 +121,12 @@ Result<ProcessId> spawn(const SpawnOptions& options) {
 }
 
 bool alive(const ProcessId& process) {
-  auto found = state_and_start(process.pid);
-  return found && found->second == process.start_time && found->first != 'Z' && found->first != 'X';
+  auto found = stat_of(process.pid);
+  return found && found->start_time == process.start_time && found->state != 'Z' && found->state != 'X';
 }
 
 std::optional<Exit> try_wait(const ProcessId& process) {
+  if (process.pid <= 0) return Exit{-1, "gone"};
   int status = 0;
   pid_t waited = waitpid(process.pid, &status, WNOHANG);
   if (waited == process.pid) {
@@ -120,9 +141,17 @@ std::optional<Exit> try_wait(const ProcessId& process) {
   return std::nullopt;
 }
 
-bool signal_group(const ProcessId& process, int signal) {
-  if (!alive(process)) return false;
-  return kill(-process.pid, signal) == 0 || kill(process.pid, signal) == 0;
+void signal_session(const ProcessId& process, int signal) {
+  // The number of a session is not given to a new process while the session has members. Where the process itself is
+  // another one than we know, the session has ended and its number was given away.
+  auto leader = stat_of(process.pid);
+  if (process.pid <= 0 || (leader && leader->start_time != process.start_time)) return;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
+    pid_t pid = std::atoi(entry.path().filename().c_str());
+    auto found = stat_of(pid);
+    if (found && found->session == process.pid) kill(pid, signal);
+  }
 }
 
 void stop(const ProcessId& process, std::chrono::milliseconds grace) {
@@ -135,7 +164,7 @@ void stop(const ProcessId& process, std::chrono::milliseconds grace) {
     if (gone()) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  signal_group(process, SIGKILL);
+  signal_session(process, SIGKILL);
   while (!gone()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 

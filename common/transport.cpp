@@ -24,8 +24,14 @@ struct Socket {
   void set(int option, int value) { zmq_setsockopt(socket, option, &value, sizeof value); }
 };
 
-// Notices a dead peer within seconds, so that a restarted one is connected again at once.
-void keep_alive(Socket& socket) {
+constexpr int64_t largest_question = 64 << 20;  // bytes of a message to the coordinator: a Report has at most one chunk
+constexpr int64_t largest_answer = 1 << 30;     // bytes of a message from it: a job of many trials is long
+constexpr int unsent_messages = 100;            // kept for a coordinator that is away; the protocol resends anyway
+
+// Whoever sends a larger message is disconnected before it takes memory. A dead peer is noticed within seconds, so that
+// a restarted one is connected again at once.
+void prepare(Socket& socket, int64_t largest_message) {
+  zmq_setsockopt(socket.socket, ZMQ_MAXMSGSIZE, &largest_message, sizeof largest_message);
   socket.set(ZMQ_HEARTBEAT_IVL, 2000);
   socket.set(ZMQ_HEARTBEAT_TIMEOUT, 10000);
   socket.set(ZMQ_IPV6, 1);
@@ -65,9 +71,9 @@ Router::~Router() = default;
 Result<Router> Router::bind(const std::string& endpoint) {
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
-  keep_alive(socket);
-  socket.set(ZMQ_LINGER, 500);           // answers on their way out at the end
-  socket.set(ZMQ_ROUTER_HANDOVER, 1);    // a gang that reconnects takes its name over from its dead connection
+  prepare(socket, largest_question);
+  socket.set(ZMQ_LINGER, 500);         // answers on their way out at the end
+  socket.set(ZMQ_ROUTER_HANDOVER, 1);  // a gang that reconnects takes its name over from its dead connection
   socket.set(ZMQ_SNDHWM, 10000);
   socket.set(ZMQ_RCVHWM, 10000);
   // ZeroMQ takes `*` for a free port.
@@ -75,11 +81,13 @@ Result<Router> Router::bind(const std::string& endpoint) {
   if (zmq_bind(socket.socket, address.c_str()) != 0) {
     switch (errno) {
       case EADDRINUSE:
-        return error("{} is in use: another program listens there; choose another port with --listen, or 0 for a free one",
-                     endpoint);
+        return error(
+            "{} is in use: another program listens there; choose another port with --listen, or 0 for a free one",
+            endpoint);
       case EADDRNOTAVAIL:
       case ENODEV:
-        return error("{} is not an address of this machine: listen on one of its own, or on tcp://0.0.0.0:PORT", endpoint);
+        return error("{} is not an address of this machine: listen on one of its own, or on tcp://0.0.0.0:PORT",
+                     endpoint);
       case EACCES:
         return error("{} needs more rights than this user has: choose a port above 1023", endpoint);
       default:
@@ -131,11 +139,11 @@ Dealer::~Dealer() = default;
 Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& identity) {
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
-  keep_alive(socket);
+  prepare(socket, largest_answer);
   socket.set(ZMQ_LINGER, 1000);
   socket.set(ZMQ_RECONNECT_IVL, 50);
   socket.set(ZMQ_RECONNECT_IVL_MAX, 1000);
-  socket.set(ZMQ_SNDHWM, 1000);
+  socket.set(ZMQ_SNDHWM, unsent_messages);
   zmq_setsockopt(socket.socket, ZMQ_ROUTING_ID, identity.data(), identity.size());
   if (zmq_connect(socket.socket, endpoint.c_str()) != 0) {
     return error("cannot connect to '{}': {}; the form is tcp://HOST:PORT", endpoint, zmq_strerror(errno));

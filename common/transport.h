@@ -19,7 +19,8 @@ class Router {
     std::string bytes;
   };
 
-  /// Listens on `tcp://host:port`; port 0 takes a free one. Errors: the port is in use, the address is not of this machine.
+  /// Listens on `tcp://host:port`; port 0 takes a free one. Errors: the port is in use, the address is not of this
+  /// machine.
   static Result<Router> bind(const std::string& endpoint);
 
   /// The endpoint with the port that was taken.

@@ -3,6 +3,7 @@
 // Values as msgpack maps. Unknown fields are ignored and missing ones keep their defaults, so that neighbouring versions
 // of the programs understand each other. The only door to msgpack.
 
+#include <algorithm>
 #include <msgpack.hpp>
 #include <string>
 #include <string_view>
@@ -25,9 +26,12 @@ std::string pack(const T& value) {
 template <typename T>
 Result<T> unpack(std::string_view bytes) {
   try {
-    // Deep nesting is refused: the bytes may come from anyone who can reach the port.
-    auto handle = msgpack::unpack(bytes.data(), bytes.size(), nullptr, nullptr,
-                                  msgpack::unpack_limit(1 << 20, 1 << 20, 1u << 30, 1u << 30, 1 << 16, 32));
+    // The bytes may come from anyone who can reach the port: nothing may claim to be longer than they are (memory is
+    // taken for what a header claims), and deep nesting is refused.
+    size_t most = std::min<size_t>(bytes.size(), 1 << 20);
+    auto handle = msgpack::unpack(
+        bytes.data(), bytes.size(), [](msgpack::type::object_type, size_t, void*) { return true; }, nullptr,
+        msgpack::unpack_limit(most, most, bytes.size(), bytes.size(), bytes.size(), 16));
     return handle->template as<T>();
   } catch (const std::exception& e) {
     return error("malformed message of {} bytes: {}", bytes.size(), e.what());
