@@ -202,12 +202,14 @@ struct QueryMetrics {
   static constexpr const char* type = "query_metrics";
   TrialId trial;
   std::string prefix;
-  HIVQ_FIELDS(trial, prefix)
+  uint64_t newest = 0;  // so many of each metric's last points; 0: all
+  HIVQ_FIELDS(trial, prefix, newest)
 };
 struct QueryLogs {
   static constexpr const char* type = "query_logs";
   TrialId trial;
-  HIVQ_FIELDS(trial)
+  uint64_t after = 0;  // so many lines are known already: for following
+  HIVQ_FIELDS(trial, after)
 };
 struct QueryGangs {
   static constexpr const char* type = "query_gangs";
@@ -280,7 +282,8 @@ struct MetricSeries {
 struct LogLines {
   static constexpr const char* type = "log_lines";
   std::vector<std::string> lines;
-  HIVQ_FIELDS(lines)
+  std::vector<Millis> times;  // when each was stored
+  HIVQ_FIELDS(lines, times)
 };
 struct GangView {
   std::string id, host, devices, launch, phase;

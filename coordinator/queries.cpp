@@ -92,14 +92,23 @@ Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
     if (point) answer.series[name].push_back({static_cast<int64_t>(number_at(key, key.size() - 8)), *point});
     return true;
   });
+  if (question.newest > 0) {
+    for (auto& [name, points] : answer.series) {
+      if (points.size() > question.newest) points.erase(points.begin(), points.end() - static_cast<int64_t>(question.newest));
+    }
+  }
   return answer;
 }
 
 Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
   if (!has_trial(question.trial, store)) return no_trial(question.trial);
   LogLines answer;
+  uint64_t number = 0;
   store.scan(Family::logs, key_of(question.trial), [&](auto, std::string_view value) {
-    if (auto row = unpack<EventRow>(value)) answer.lines.push_back(row->text);
+    if (number++ < question.after) return true;
+    auto row = unpack<EventRow>(value);
+    answer.lines.push_back(row ? row->text : "(this line is damaged on disk)");
+    answer.times.push_back(row ? row->at : 0);
     return true;
   });
   return answer;
