@@ -1,7 +1,8 @@
 #pragma once
 
 // The job specification: what a user writes in YAML, as typed and validated values.
-// parse_job() is in spec_parse.cpp; every field's name, type, range and default stands once, in spec_fields.cpp.
+// Defaults stand here; every field's name, type and range stands once, in spec_fields.cpp; parse_job() is in
+// spec_parse.cpp.
 
 #include <cstdint>
 #include <map>
@@ -17,63 +18,73 @@ namespace hivq {
 struct DataSpec {
   std::string name = "fashion-mnist";  // the loader
   std::string path;                    // folder of the data set; empty: where the system package puts it
-  std::vector<int64_t> normal_classes = {0, 1, 2, 3, 4};  // the others are anomalous; empty: all are normal
-  int64_t train_per_class = 0;  // images of each normal class used for training; 0: all
-  int64_t test_per_class = 0;   // images of each class used for testing; 0: all
-  int64_t image_size = 224;     // pixels; a multiple of 16
+  std::vector<int64_t> normal_classes = {0, 1, 2, 3, 4};  // the others are anomalous
+  int64_t train_per_class = 0;                            // images of each normal class used for training; 0: all
+  int64_t test_per_class = 0;                             // images of each class used for testing; 0: all
+  int64_t image_size = 224;                               // pixels; a multiple of 16
+  bool operator==(const DataSpec&) const = default;
 };
 
 struct BackboneSpec {
   std::string name = "efficientnet-lite0";
-  std::string weights;                        // safetensors file; empty: the weights that set-up converted
+  std::string weights;                         // safetensors file; empty: the weights that set-up converted
   std::vector<int64_t> stages = {1, 2, 3, 5};  // stages whose last block's output is tapped, 1-based
+  bool operator==(const BackboneSpec&) const = default;
 };
 
 struct QuantizerSpec {
-  bool hierarchical = true;         // false: one level, the top codebook only
-  int64_t prototypes = 512;         // K
-  double decay = 0.99;              // EMA decay gamma
-  bool codebook_switching = true;   // one codebook per class
-  std::string start = "normal";     // normal: N(0,1); data: tokens of the first batch that has the class
+  bool hierarchical = true;        // false: one level, the top codebook only
+  int64_t prototypes = 512;        // K
+  double decay = 0.99;             // EMA decay gamma
+  bool codebook_switching = true;  // one codebook per class
+  std::string start = "normal";    // normal: N(0,1); data: tokens of the first batch that has the class
+  bool operator==(const QuantizerSpec&) const = default;
 };
 
 struct ModelSpec {
-  int64_t width = 256;         // D
-  int64_t layers = 4;          // of the encoder and of the decoder
+  int64_t width = 256;  // D
+  int64_t layers = 4;   // of the encoder and of the decoder
   int64_t heads = 8;
   int64_t feed_forward = 1024;
   double dropout = 0.1;
-  bool expert_switching = true;     // one output head per class
-  std::string switch_by = "predicted";  // YAML key `switch`; label | predicted: what chooses codebook and head at test time
+  bool expert_switching = true;  // one output head per class
+  // What chooses codebook and head at test time: label | predicted. YAML key `switch`.
+  std::string switch_by = "predicted";
   QuantizerSpec quantizer;
+  bool operator==(const ModelSpec&) const = default;
 };
 
 struct LossSpec {
   double commitment = 0.5;      // beta
   double pot = 0.0;             // alpha per level; 0: no POT loss in training
   double classification = 1.0;  // weight of the classifier's cross-entropy
+  bool operator==(const LossSpec&) const = default;
 };
 
 struct TrainSpec {
   int64_t epochs = 1000;
-  int64_t batch_size = 16;      // global: over all ranks
+  int64_t batch_size = 16;  // global: over all ranks
   double lr = 1e-4;
   double weight_decay = 1e-4;
-  double clip = 0.1;            // L2 norm of the gradient; 0: no clipping
-  int64_t lr_drop_epoch = 800;  // the learning rate is multiplied by lr_drop_factor after this epoch; 0: never
+  double clip = 0.1;  // L2 norm of the gradient; 0: no clipping
+  // The learning rate is multiplied by lr_drop_factor after lr_drop_epoch; 0, or beyond the last epoch: never.
+  int64_t lr_drop_epoch = 800;
   double lr_drop_factor = 0.1;
-  int64_t eval_every = 10;      // epochs
+  int64_t eval_every = 10;        // epochs
   int64_t checkpoint_every = 10;  // epochs
   uint64_t seed = 0;
+  bool operator==(const TrainSpec&) const = default;
 };
 
 struct EvalSpec {
   std::string score = "max";  // max | mean | std of the anomaly map
   double pot = 0.0;           // weight of the POT score added to the map; 80 in the authors' code
+  bool operator==(const EvalSpec&) const = default;
 };
 
 struct GangSpec {
   int64_t ranks = 0;  // ranks of the gang that may run a trial; 0: any
+  bool operator==(const GangSpec&) const = default;
 };
 
 /// Everything that a worker needs to run one trial. Resolved: no sweep left in it.
@@ -85,6 +96,7 @@ struct TrialSpec {
   TrainSpec train;
   EvalSpec eval;
   GangSpec gang;
+  bool operator==(const TrialSpec&) const = default;
 };
 
 using ParamValue = std::variant<bool, int64_t, double, std::string>;
@@ -97,22 +109,25 @@ struct SearchRange {
   Kind kind = Kind::choice;
   std::vector<ParamValue> choices;  // choice
   double low = 0, high = 0;         // the others, both included
+  bool operator==(const SearchRange&) const = default;
 };
 
 /// Fixed settings under one name, such as one row of a table.
 struct Variant {
   std::string name;
   Params params;
+  bool operator==(const Variant&) const = default;
 };
 
 struct SweepSpec {
   std::string search = "grid";  // grid | random
-  int64_t trials = 0;           // random: how many (per variant); grid: 0 is all
+  int64_t trials = 0;           // settings of the parameters, each run by every variant; grid: 0 is all
   uint64_t seed = 0;
   std::string metric = "auroc";
-  std::string goal = "maximize";  // maximize | minimize
-  std::vector<Variant> variants;   // each combined with every setting of `parameters`
-  std::map<std::string, SearchRange> parameters;  // by dotted key
+  std::string goal = "maximize";                  // maximize | minimize
+  std::vector<Variant> variants;                  // each combined with every setting of `parameters`
+  std::map<std::string, SearchRange> parameters;  // by dotted key; none that a variant sets too
+  bool operator==(const SweepSpec&) const = default;
 };
 
 /// A job: one YAML file. Without a sweep it has one trial.
@@ -121,9 +136,10 @@ struct JobSpec {
   int64_t max_attempts = 5;  // leases of a trial before it fails
   TrialSpec trial;           // the values that the sweep does not change
   std::optional<SweepSpec> sweep;
+  bool operator==(const JobSpec&) const = default;
 };
 
-/// `--set key=value`: replaces or adds one value before validation.
+/// `--set key=value`: replaces or adds one value before validation; errors name it instead of a line of the file.
 struct Override {
   std::string key;    // dotted: train.lr
   std::string value;  // YAML
@@ -131,7 +147,8 @@ struct Override {
 
 /// Reads and validates a job. `file` names the text in errors. An Error holds one line per mistake, each
 /// `file:line: field …` with the remedy (and the nearest valid key for an unknown one).
-Result<JobSpec> parse_job(const std::string& text, const std::string& file, const std::vector<Override>& overrides = {});
+Result<JobSpec> parse_job(const std::string& text, const std::string& file,
+                          const std::vector<Override>& overrides = {});
 
 /// The job as YAML with every default written out; parse_job(to_yaml(job)) gives the same job.
 std::string to_yaml(const JobSpec& job);
@@ -143,8 +160,8 @@ Result<TrialSpec> parse_trial(const std::string& text, const std::string& file);
 /// Sets the parameters in the trial, checked as in the file. Errors name the key, the remedy and the nearest valid key.
 Result<TrialSpec> with_params(const TrialSpec& trial, const Params& params);
 
-/// A parameter's value as a user reads it: `1e-3`, `true`, `hierarchical`.
+/// A parameter's value as a user reads it, numbers as short as they can be read back: `1e-4`, `true`, `hierarchical`.
 std::string to_string(const ParamValue& value);
-std::string to_string(const Params& params);  // "train.lr=1e-3 train.seed=1"
+std::string to_string(const Params& params);  // "train.lr=1e-4 train.seed=1"
 
 }  // namespace hivq

@@ -1,0 +1,300 @@
+#include "jobs/spec_fields.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace hivq {
+
+namespace {
+
+constexpr int64_t million = 1'000'000;
+constexpr int64_t billion = 1'000'000'000;
+constexpr size_t longest_text = 1000;
+
+constexpr Bound from(double value) { return {value, true}; }
+constexpr Bound above(double value) { return {value, false}; }
+constexpr Bound at_most(double value) { return {value, true}; }
+constexpr Bound below(double value) { return {value, false}; }
+
+std::vector<Field> make_fields() {
+  return {
+      {"name", TextField{[](JobSpec& j) { return &j.name; }, false},
+       "name of the job; the file's name where it is left out"},
+      {"max_attempts", WholeField{[](JobSpec& j) { return &j.max_attempts; }, 1, 1000},
+       "gangs that may try a trial before it fails"},
+
+      {"data.name", WordField{[](JobSpec& j) { return &j.trial.data.name; }, {"fashion-mnist"}}, "the data set"},
+      {"data.path", TextField{[](JobSpec& j) { return &j.trial.data.path; }, true},
+       "folder of the data set; empty: where the system's package puts it"},
+      {"data.normal_classes", ListField{[](JobSpec& j) { return &j.trial.data.normal_classes; }, 0, 9999, true},
+       "classes to train on; the others are anomalous"},
+      {"data.train_per_class", WholeField{[](JobSpec& j) { return &j.trial.data.train_per_class; }, 0, billion},
+       "training images of each normal class; 0: all"},
+      {"data.test_per_class", WholeField{[](JobSpec& j) { return &j.trial.data.test_per_class; }, 0, billion},
+       "test images of each class; 0: all"},
+      {"data.image_size", WholeField{[](JobSpec& j) { return &j.trial.data.image_size; }, 32, 4096},
+       "pixels that images are resized to; a multiple of 16"},
+
+      {"backbone.name", WordField{[](JobSpec& j) { return &j.trial.backbone.name; }, {"efficientnet-lite0"}},
+       "the frozen network whose features are reconstructed"},
+      {"backbone.weights", TextField{[](JobSpec& j) { return &j.trial.backbone.weights; }, true},
+       "safetensors file; empty: the weights that set-up converted"},
+      {"backbone.stages", ListField{[](JobSpec& j) { return &j.trial.backbone.stages; }, 1, 7, false},
+       "stages whose output is tapped"},
+
+      {"model.width", WholeField{[](JobSpec& j) { return &j.trial.model.width; }, 2, 16384},
+       "D; even, and a multiple of model.heads"},
+      {"model.layers", WholeField{[](JobSpec& j) { return &j.trial.model.layers; }, 1, 64},
+       "of the encoder and of the decoder"},
+      {"model.heads", WholeField{[](JobSpec& j) { return &j.trial.model.heads; }, 1, 1024}, "attention heads"},
+      {"model.feed_forward", WholeField{[](JobSpec& j) { return &j.trial.model.feed_forward; }, 1, 65536},
+       "width of the feed-forward layers"},
+      {"model.dropout", RealField{[](JobSpec& j) { return &j.trial.model.dropout; }, from(0), below(1)},
+       "dropout rate"},
+      {"model.expert_switching", FlagField{[](JobSpec& j) { return &j.trial.model.expert_switching; }},
+       "one output head per class"},
+      {"model.switch", WordField{[](JobSpec& j) { return &j.trial.model.switch_by; }, {"label", "predicted"}},
+       "what chooses codebook and head at test time"},
+      {"model.quantizer.hierarchical", FlagField{[](JobSpec& j) { return &j.trial.model.quantizer.hierarchical; }},
+       "a codebook at every layer; false: the top one only"},
+      {"model.quantizer.prototypes",
+       WholeField{[](JobSpec& j) { return &j.trial.model.quantizer.prototypes; }, 1, 65536}, "K, of each codebook"},
+      {"model.quantizer.decay", RealField{[](JobSpec& j) { return &j.trial.model.quantizer.decay; }, from(0), below(1)},
+       "EMA decay of the codebooks"},
+      {"model.quantizer.codebook_switching",
+       FlagField{[](JobSpec& j) { return &j.trial.model.quantizer.codebook_switching; }}, "one codebook per class"},
+      {"model.quantizer.start",
+       WordField{[](JobSpec& j) { return &j.trial.model.quantizer.start; }, {"normal", "data"}},
+       "prototypes at the start: N(0,1), or tokens of the first batch"},
+
+      {"loss.commitment", RealField{[](JobSpec& j) { return &j.trial.loss.commitment; }, from(0), at_most(million)},
+       "weight beta of the commitment loss"},
+      {"loss.pot", RealField{[](JobSpec& j) { return &j.trial.loss.pot; }, from(0), at_most(million)},
+       "weight alpha of the transport loss at each level"},
+      {"loss.classification",
+       RealField{[](JobSpec& j) { return &j.trial.loss.classification; }, from(0), at_most(million)},
+       "weight of the classifier's cross-entropy"},
+
+      {"train.epochs", WholeField{[](JobSpec& j) { return &j.trial.train.epochs; }, 1, million},
+       "passes over the training images"},
+      {"train.batch_size", WholeField{[](JobSpec& j) { return &j.trial.train.batch_size; }, 1, million},
+       "images of a step, over all ranks"},
+      {"train.lr", RealField{[](JobSpec& j) { return &j.trial.train.lr; }, above(0), at_most(10)},
+       "learning rate of AdamW"},
+      {"train.weight_decay", RealField{[](JobSpec& j) { return &j.trial.train.weight_decay; }, from(0), at_most(10)},
+       "weight decay of AdamW"},
+      {"train.clip", RealField{[](JobSpec& j) { return &j.trial.train.clip; }, from(0), at_most(million)},
+       "L2 norm that the gradient is clipped to; 0: no clipping"},
+      {"train.lr_drop_epoch", WholeField{[](JobSpec& j) { return &j.trial.train.lr_drop_epoch; }, 0, million},
+       "epoch after which the learning rate drops; 0, or beyond the last one: never"},
+      {"train.lr_drop_factor",
+       RealField{[](JobSpec& j) { return &j.trial.train.lr_drop_factor; }, above(0), at_most(1)},
+       "what the learning rate is multiplied by then"},
+      {"train.eval_every", WholeField{[](JobSpec& j) { return &j.trial.train.eval_every; }, 1, million},
+       "epochs between evaluations"},
+      {"train.checkpoint_every", WholeField{[](JobSpec& j) { return &j.trial.train.checkpoint_every; }, 1, million},
+       "epochs between checkpoints"},
+      {"train.seed", SeedField{[](JobSpec& j) { return &j.trial.train.seed; }},
+       "of the start, the order of images and dropout"},
+
+      {"eval.score", WordField{[](JobSpec& j) { return &j.trial.eval.score; }, {"max", "mean", "std"}},
+       "of the anomaly map: the image's score"},
+      {"eval.pot", RealField{[](JobSpec& j) { return &j.trial.eval.pot; }, from(0), at_most(million)},
+       "weight of the transport score in the anomaly map"},
+
+      {"gang.ranks", WholeField{[](JobSpec& j) { return &j.trial.gang.ranks; }, 0, 65536},
+       "ranks of the gang that runs a trial; 0: any"},
+
+      {"sweep.search", WordField{[](JobSpec& j) { return &j.sweep->search; }, {"grid", "random"}},
+       "how trials are chosen"},
+      {"sweep.trials", WholeField{[](JobSpec& j) { return &j.sweep->trials; }, 0, million},
+       "settings of the parameters (each variant runs all of them); 0: the whole grid"},
+      {"sweep.seed", SeedField{[](JobSpec& j) { return &j.sweep->seed; }}, "of the random search"},
+      {"sweep.metric", TextField{[](JobSpec& j) { return &j.sweep->metric; }, false},
+       "metric by which trials are ranked"},
+      {"sweep.goal", WordField{[](JobSpec& j) { return &j.sweep->goal; }, {"maximize", "minimize"}},
+       "better is higher, or lower"},
+  };
+}
+
+std::optional<std::string> outside(double value, Bound low, Bound high) {
+  if (!std::isfinite(value)) return "it must be a finite number";
+  if (value < low.value || (value == low.value && !low.included)) {
+    return fmt::format("it must be {} {}", low.included ? "at least" : "above", to_string(ParamValue(low.value)));
+  }
+  if (value > high.value || (value == high.value && !high.included)) {
+    return fmt::format("it must be {} {}", high.included ? "at most" : "below", to_string(ParamValue(high.value)));
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> outside(int64_t value, int64_t low, int64_t high) {
+  if (value < low) return fmt::format("it must be at least {}", low);
+  if (value > high) return fmt::format("it must be at most {}", high);
+  return std::nullopt;
+}
+
+std::string one_of(const std::vector<std::string_view>& words) {
+  if (words.size() == 1) return fmt::format("it must be {}", words[0]);
+  return fmt::format("it must be {} or {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
+}
+
+std::optional<std::string> objection_to_text(const std::string& text, bool may_be_empty) {
+  if (text.empty() && !may_be_empty) return "it must not be empty";
+  if (text.size() > longest_text) return fmt::format("it must have at most {} characters", longest_text);
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
+    return "it must be one line without control characters";
+  }
+  return std::nullopt;
+}
+
+// Levenshtein distance, where two neighbours that changed places count as one change.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return cost[a.size()][b.size()];
+}
+
+std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
+
+template <typename... Visitors>
+struct Overloaded : Visitors... {
+  using Visitors::operator()...;
+};
+
+}  // namespace
+
+std::span<const Field> all_fields() {
+  static const std::vector<Field> fields = make_fields();
+  return fields;
+}
+
+const Field* find_field(std::string_view key) {
+  for (const Field& field : all_fields()) {
+    if (field.key == key) return &field;
+  }
+  return nullptr;
+}
+
+std::string wanted_type(const Field& field) {
+  return std::visit(
+      Overloaded{
+          [](const FlagField&) -> std::string { return "it must be true or false"; },
+          [](const WholeField&) -> std::string { return "it must be a whole number"; },
+          [](const SeedField&) -> std::string { return "it must be a whole number"; },
+          [](const RealField&) -> std::string { return "it must be a number"; },
+          [](const WordField& f) { return one_of(f.words); },
+          [](const TextField&) -> std::string { return "it must be text"; },
+          [](const ListField&) -> std::string { return "it must be a list of whole numbers, such as [1, 2]"; },
+      },
+      field.kind);
+}
+
+std::optional<std::string> objection(const Field& field, const ParamValue& value) {
+  const auto* whole = std::get_if<int64_t>(&value);
+  const auto* real = std::get_if<double>(&value);
+  const auto* text = std::get_if<std::string>(&value);
+  using Objection = std::optional<std::string>;
+  return std::visit(
+      Overloaded{
+          [&](const FlagField&) -> Objection {
+            if (!std::holds_alternative<bool>(value)) return wanted_type(field);
+            return std::nullopt;
+          },
+          [&](const WholeField& f) -> Objection { return whole ? outside(*whole, f.low, f.high) : wanted_type(field); },
+          [&](const SeedField&) -> Objection {
+            return whole ? outside(*whole, 0, std::numeric_limits<int64_t>::max()) : wanted_type(field);
+          },
+          [&](const RealField& f) -> Objection {
+            if (whole) return outside(static_cast<double>(*whole), f.low, f.high);
+            return real ? outside(*real, f.low, f.high) : wanted_type(field);
+          },
+          [&](const WordField& f) -> Objection {
+            if (text && std::find(f.words.begin(), f.words.end(), *text) != f.words.end()) return std::nullopt;
+            return one_of(f.words);
+          },
+          [&](const TextField& f) -> Objection {
+            return text ? objection_to_text(*text, f.may_be_empty) : wanted_type(field);
+          },
+          [&](const ListField&) -> Objection { return wanted_type(field); },
+      },
+      field.kind);
+}
+
+std::optional<std::string> objection(const ListField& field, int64_t item) {
+  return outside(item, field.low, field.high);
+}
+
+void store(JobSpec& job, const Field& field, const ParamValue& value) {
+  std::visit(Overloaded{
+                 [&](const FlagField& f) { *f.at(job) = std::get<bool>(value); },
+                 [&](const WholeField& f) { *f.at(job) = std::get<int64_t>(value); },
+                 [&](const SeedField& f) { *f.at(job) = static_cast<uint64_t>(std::get<int64_t>(value)); },
+                 [&](const RealField& f) {
+                   const auto* whole = std::get_if<int64_t>(&value);
+                   *f.at(job) = whole ? static_cast<double>(*whole) : std::get<double>(value);
+                 },
+                 [&](const WordField& f) { *f.at(job) = std::get<std::string>(value); },
+                 [&](const TextField& f) { *f.at(job) = std::get<std::string>(value); },
+                 [&](const ListField&) { panic("store() of a list"); },
+             },
+             field.kind);
+}
+
+ParamValue load(const JobSpec& job, const Field& field) {
+  JobSpec& readable = const_cast<JobSpec&>(job);  // the table hands out one kind of pointer; nothing is written here
+  return std::visit(Overloaded{
+                        [&](const FlagField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const WholeField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const SeedField& f) { return ParamValue(static_cast<int64_t>(*f.at(readable))); },
+                        [&](const RealField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const WordField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const TextField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const ListField&) -> ParamValue { panic("load() of a list"); },
+                    },
+                    field.kind);
+}
+
+std::optional<std::string> nearest_key(std::string_view key, std::span<const std::string> candidates) {
+  if (key.size() > 100) return std::nullopt;
+  std::optional<std::string> nearest;
+  size_t least = std::numeric_limits<size_t>::max();
+  for (const std::string& candidate : candidates) {
+    // A right name in the wrong section is near too.
+    size_t distance = std::min(edit_distance(key, candidate), edit_distance(last_part(key), last_part(candidate)) + 1);
+    if (distance < least) {
+      least = distance;
+      nearest = candidate;
+    }
+  }
+  if (least > std::max<size_t>(1, last_part(key).size() / 2)) return std::nullopt;
+  return nearest;
+}
+
+std::string unknown_parameter(std::string_view key) {
+  const Field* field = find_field(key);
+  if (field && field->of_trial()) return "a list cannot be a parameter of a sweep";
+  std::vector<std::string> parameters;
+  for (const Field& each : all_fields()) {
+    if (each.is_parameter()) parameters.emplace_back(each.key);
+  }
+  if (auto nearest = nearest_key(key, parameters)) return fmt::format("did you mean {}?", *nearest);
+  return "parameters are written in full, such as train.lr";
+}
+
+}  // namespace hivq

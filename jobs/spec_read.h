@@ -1,0 +1,80 @@
+#pragma once
+
+// From a YAML tree to a job: collects every mistake instead of stopping at the first.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "jobs/spec.h"
+#include "jobs/spec_fields.h"
+#include "jobs/yaml_tree.h"
+
+namespace hivq {
+
+class SpecReader {
+ public:
+  enum class Wants { job, trial };
+  explicit SpecReader(Wants wants);
+
+  /// Reads the whole document into job(); then checks the rules between fields.
+  void read(const YamlNode& root);
+  JobSpec& job() { return job_; }
+
+  void mistake(const std::string& where, const std::string& text);
+  /// One line per mistake; nothing where there is none.
+  std::optional<Error> mistakes() const;
+
+ private:
+  // spec_read.cpp
+  void read_section(const std::string& prefix, const YamlNode& section);
+  void read_entry(const YamlNode& key, const std::string& name, const YamlNode& value);
+  void read_field(const Field& field, const YamlNode& value);
+  void read_list(const Field& field, const ListField& list, const YamlNode& value);
+  /// The value, typed and checked; `name` is what an error calls it.
+  std::optional<ParamValue> read_value(const Field& field, const std::string& name, const YamlNode& value);
+  bool is_section(const std::string& name) const;
+  void unknown_key(const YamlNode& key, const std::string& name);
+  void check_rules(const YamlNode& root);
+  const std::string& place_of(const std::string& key, const std::string& fallback) const;
+  /// Calls read(key, value) for every entry of a map whose key is a word that was not there before.
+  template <typename Read>
+  void each_entry(const std::string& section, const YamlNode& map, Read read);
+
+  // spec_read_sweep.cpp
+  void read_variants(const YamlNode& list);
+  void read_variant(const YamlNode& entry);
+  void read_parameters(const YamlNode& map);
+  std::optional<SearchRange> read_range(const Field& field, const std::string& name, const YamlNode& value);
+  std::optional<SearchRange> read_choices(const Field& field, const std::string& name, const YamlNode& list);
+  std::optional<SearchRange> read_ends(const Field& field, SearchRange::Kind kind, const std::string& name,
+                                       const YamlNode& ends);
+  const Field* parameter_field(const YamlNode& key, const YamlNode& value);
+  void check_sweep(const YamlNode& root);
+
+  Wants wants_;
+  JobSpec job_;
+  std::map<std::string, std::string> places_;  // where each key stands: `train.lr`, `sweep.parameters.train.lr`
+  std::vector<std::string> mistakes_;
+};
+
+template <typename Read>
+void SpecReader::each_entry(const std::string& section, const YamlNode& map, Read read) {
+  std::map<std::string, const YamlNode*> seen;
+  for (size_t i = 0; i < map.items.size(); ++i) {
+    const YamlNode& key = map.keys[i];
+    if (key.kind != YamlNode::Kind::scalar) {
+      mistake(key.where, fmt::format("a key of {} is {}; it must be a word", section, shown(key)));
+      continue;
+    }
+    auto [first, is_new] = seen.emplace(key.text, &key);
+    if (is_new) {
+      read(key, map.items[i]);
+    } else {
+      mistake(key.where, fmt::format("{} is given twice in {}, first at {}; keep one", shown(key.text), section,
+                                     first->second->where));
+    }
+  }
+}
+
+}  // namespace hivq

@@ -1,0 +1,163 @@
+// A job as YAML, and values as text.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "jobs/spec_fields.h"
+
+namespace hivq {
+
+namespace {
+
+// The shortest text that reads back as the same number: 0.1, 1e-4, 256.
+std::string number_text(double value) {
+  char buffer[40];
+  auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  std::string text(buffer, end);
+  // 1e-05 → 1e-5, 1e+06 → 1e6
+  if (size_t e = text.find('e'); e != std::string::npos) {
+    std::string exponent = text.substr(e + 1);
+    bool negative = exponent[0] == '-';
+    exponent.erase(0, exponent.find_first_not_of("+-0"));
+    text = text.substr(0, e + 1) + (negative ? "-" : "") + exponent;
+  }
+  return text;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+// Needs no quotes: cannot be taken for a number, a truth value or one of YAML's own signs.
+bool plain(std::string_view text) {
+  auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  if (text.empty() || !letter(text.front()) || text.back() == ' ') return false;
+  for (char c : text) {
+    if (!letter(c) && !(c >= '0' && c <= '9') && std::string_view(" +-_./").find(c) == std::string_view::npos)
+      return false;
+  }
+  for (std::string_view word : {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"}) {
+    if (text.size() == word.size() &&
+        std::equal(text.begin(), text.end(), word.begin(), [](char a, char b) { return (a | 0x20) == b; })) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::string text_as_yaml(std::string_view text) { return plain(text) ? std::string(text) : quoted(text); }
+
+std::string yaml_text(const ParamValue& value) {
+  const auto* text = std::get_if<std::string>(&value);
+  return text ? text_as_yaml(*text) : to_string(value);
+}
+
+std::string yaml_text(const JobSpec& job, const Field& field) {
+  if (const auto* list = std::get_if<ListField>(&field.kind)) {
+    return fmt::format("[{}]", fmt::join(*list->at(const_cast<JobSpec&>(job)), ", "));
+  }
+  return yaml_text(load(job, field));
+}
+
+// Writes fields, opening the sections that their keys name.
+class SectionWriter {
+ public:
+  void field(std::string_view key, const std::string& value) {
+    size_t depth = 0;
+    for (size_t dot = key.find('.'); dot != key.npos; dot = key.find('.'), ++depth) {
+      std::string section(key.substr(0, dot));
+      key.remove_prefix(dot + 1);
+      if (depth < open_.size() && open_[depth] == section) continue;
+      open_.resize(depth);
+      out_ += fmt::format("{:{}}{}:\n", "", 2 * depth, section);
+      open_.push_back(std::move(section));
+    }
+    open_.resize(depth);
+    out_ += fmt::format("{:{}}{}: {}\n", "", 2 * depth, key, value);
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  std::vector<std::string> open_;
+  std::string out_;
+};
+
+std::string range_text(const SearchRange& range) {
+  auto ends = [&](const char* kind) {
+    return fmt::format("{{{}: [{}, {}]}}", kind, number_text(range.low), number_text(range.high));
+  };
+  switch (range.kind) {
+    case SearchRange::Kind::uniform:
+      return ends("uniform");
+    case SearchRange::Kind::log_uniform:
+      return ends("log_uniform");
+    case SearchRange::Kind::integer:
+      return fmt::format("{{integer: [{}, {}]}}", static_cast<int64_t>(range.low), static_cast<int64_t>(range.high));
+    case SearchRange::Kind::choice:
+      break;
+  }
+  std::string choices;
+  for (const auto& choice : range.choices) choices += (choices.empty() ? "" : ", ") + yaml_text(choice);
+  return "[" + choices + "]";
+}
+
+std::string sweep_lists(const SweepSpec& sweep) {
+  std::string out;
+  if (!sweep.variants.empty()) out += "  variants:\n";
+  for (const Variant& variant : sweep.variants) {
+    out += fmt::format("    - name: {}\n", text_as_yaml(variant.name));
+    for (const auto& [key, value] : variant.params) out += fmt::format("      {}: {}\n", key, yaml_text(value));
+  }
+  if (!sweep.parameters.empty()) out += "  parameters:\n";
+  for (const auto& [key, range] : sweep.parameters) out += fmt::format("    {}: {}\n", key, range_text(range));
+  return out;
+}
+
+}  // namespace
+
+std::string to_yaml(const JobSpec& job) {
+  SectionWriter writer;
+  for (const Field& field : all_fields()) {
+    if (field.key.starts_with("sweep.") && !job.sweep) continue;
+    if (field.key == "name" && job.name.empty()) continue;
+    writer.field(field.key, yaml_text(job, field));
+  }
+  return writer.take() + (job.sweep ? sweep_lists(*job.sweep) : "");
+}
+
+std::string to_yaml(const TrialSpec& trial) {
+  JobSpec job;
+  job.trial = trial;
+  SectionWriter writer;
+  for (const Field& field : all_fields()) {
+    if (field.of_trial()) writer.field(field.key, yaml_text(job, field));
+  }
+  return writer.take();
+}
+
+std::string to_string(const ParamValue& value) {
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+  if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
+  if (const auto* real = std::get_if<double>(&value)) return number_text(*real);
+  return std::get<std::string>(value);
+}
+
+std::string to_string(const Params& params) {
+  std::string text;
+  for (const auto& [key, value] : params)
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, to_string(value));
+  return text;
+}
+
+}  // namespace hivq
