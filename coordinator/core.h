@@ -1,10 +1,11 @@
 #pragma once
 
-// The coordinator as a deterministic state machine: an input and the time in, effects out. No clock, socket, thread or file.
+// The coordinator as a deterministic state machine: an input and the time in, effects out. No clock, socket, thread or
+// file.
 //
 // The shell commits the effects' writes as one batch and only then lets sends and launches out, so whatever a gang or a
-// client hears is on disk. Everything that the core must remember is in the writes: a core made from the store's rows goes
-// on where the last one stopped.
+// client hears is on disk. Everything that the core must remember is in the writes: a core made from the store's rows
+// goes on where the last one stopped.
 
 #include <map>
 #include <memory>
@@ -43,6 +44,7 @@ struct LaunchEnded {
   std::string launch;
   std::string reason;  // with the end of its output
 };
+/// Time has passed; at least once a second.
 struct Tick {};
 using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick>;
 
@@ -71,7 +73,6 @@ struct Snapshot {
   std::vector<Hello> gangs;
   std::vector<LaunchRow> launches;
   std::map<TrialId, Manifest> checkpoints;  // of every job
-  std::set<std::string> blobs;              // hashes of the chunks that are stored
   uint64_t next_event = 1, next_epoch = 1;
 };
 
@@ -79,8 +80,8 @@ struct Snapshot {
 struct GangState {
   Hello hello;
   std::optional<Lease> lease;  // ours for it
-  bool idle = false;           // it says so
   bool connected = false;      // heard since the start
+  bool leaving = false;        // asked to
   Millis heard = 0;
   Heartbeat progress;
 };
@@ -93,8 +94,12 @@ class Core {
   void step(const Input& input, Millis now, Effects& effects);
 
   const std::map<GangId, GangState>& gangs() const { return gangs_; }
-  /// Progress of a trial that runs.
+  /// The gang that runs a trial; nullptr: none does.
   const GangState* gang_of(const TrialId& trial) const;
+  /// A job that has not ended, with its counts of trials up to now; nullptr: it has ended, or there is none.
+  const JobRow* open_job(JobId job) const;
+  /// Trials of a job that are leased.
+  uint64_t running_trials(JobId job) const;
   /// Why the trials of a job wait, for people; empty if they do not.
   std::string waiting_reason(JobId job) const;
   bool all_jobs_ended() const { return jobs_.empty(); }
@@ -102,8 +107,7 @@ class Core {
  private:
   struct Trial {
     TrialRow row;
-    std::optional<LeaseRow> lease;
-    uint64_t ranks = 0;
+    std::optional<LeaseRow> lease;  // the newest
   };
   struct Job {
     JobRow row;
@@ -118,51 +122,69 @@ class Core {
   void on(Running&, const LaunchEnded&);
   void on(Running&, const Tick&);
 
+  // Gangs: core_gangs.cpp.
   void on(Running&, const std::string& peer, const Hello&);
   void on(Running&, const std::string& peer, const Heartbeat&);
-  void on(Running&, const std::string& peer, const Report&);
   void on(Running&, const std::string& peer, const Goodbye&);
-  void on(Running&, const std::string& peer, const Submit&, uint64_t request);
-  void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
+  void lose_gang(Running&, const GangId&, const std::string& reason);
 
+  // The stream of a lease: core_stream.cpp.
+  void on(Running&, const std::string& peer, const Report&);
+  Status lawful(const Item&) const;
   bool apply(Running&, Job&, Trial&, uint64_t number, const Item&);
   void apply_checkpoint(Running&, Trial&, const CheckpointItem&);
-  Result<Job> make_job(JobRow row) const;
-  uint64_t ranks_of(const Job&, uint64_t index) const;
-  Result<TrialSpec> spec_of(const Job&, uint64_t index) const;
-
-  void place(Running&);
-  void assign(Running&, Trial&, GangState&);
-  void launch_gangs(Running&);
-  void give_up_launching(Running&, const std::string& reason);
-  void lose_gang(Running&, const GangId&, const std::string& reason);
-  void lose_lease(Running&, Trial&, const std::string& reason);
-  void end_trial(Running&, Job&, Trial&, State, const std::string& reason);
   void drop_staged(Running&, LeaseRow&);
   void release(Running&, const std::string& chunk);
 
+  // Jobs and their ends: core_jobs.cpp.
+  void load(Running&, Snapshot&);
+  void on(Running&, const std::string& peer, const Submit&, uint64_t request);
+  void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
+  static Result<Job> make_job(JobRow row, const std::string& file);
+  void end_lease(Running&, Trial&);
+  void lose_lease(Running&, Trial&, const std::string& reason);
+  void end_trial(Running&, Job&, Trial&, State, const std::string& reason);
+
+  // Trials to gangs, and gangs to be launched: core_place.cpp.
+  void place(Running&);
+  void assign(Running&, Trial&, GangState&);
+  void launch_gangs(Running&);
+  void launch(Running&, uint64_t ranks);
+  uint64_t fitting_gangs(uint64_t ranks) const;
+  void make_room(Running&, uint64_t ranks);
+  bool spoke(const std::string& launch) const;
+  void stop_launch(Running&, const std::string& launch);
+  void mark_useful(Running&, const std::string& launch);
+  void give_up_launching(Running&, const std::string& reason);
+  void wait(const Trial&);
+  void wait_no_more(const Trial&);
+
   Job* job(JobId id);
   Trial* trial(const TrialId& id);
+  const Trial* trial(const TrialId& id) const { return const_cast<Core*>(this)->trial(id); }
   void put(Running&, const JobRow&);
   void put(Running&, const TrialRow&);
   void put(Running&, const LeaseRow&);
   void event(Running&, std::string text);
 
   CoreOptions options_;
-  std::map<JobId, Job> jobs_;  // that have not ended
-  std::map<std::string, JobId> submissions_;
+  std::map<JobId, Job> jobs_;                 // that have not ended
+  std::map<std::string, JobId> submissions_;  // by key: one that comes again is the same one
   JobId next_job_ = 1;
   uint64_t next_event_ = 1;
   uint64_t next_epoch_ = 1;
   std::map<GangId, GangState> gangs_;
-  std::map<std::string, LaunchRow> launches_;
-  std::set<WaitingTrial> waiting_;
-  std::map<TrialId, Manifest> checkpoints_;
-  std::map<std::string, uint64_t> chunk_uses_;  // by hash: manifests and staging leases that name it
+  std::set<GangId> idle_;  // that said so, and have no lease
+  WaitingTrials waiting_;
+  std::map<TrialId, Manifest> checkpoints_;     // of trials that have not ended
+  std::map<std::string, uint64_t> chunk_uses_;  // by hash: manifests and staging leases that name it, of every job
   Millis grace_until_ = 0;
-  uint64_t fruitless_launches_ = 0;  // in a row, that ended before their gang said Hello
+  Millis last_tick_ = 0;
+
+  std::map<std::string, LaunchRow> launches_;
+  std::set<std::string> stopping_;   // launches that were asked to end
+  uint64_t fruitless_launches_ = 0;  // in a row
   Millis next_launch_ = 0;
-  uint64_t launch_count_ = 0;
 };
 
 }  // namespace hivq

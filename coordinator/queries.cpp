@@ -8,21 +8,40 @@ namespace hivq {
 
 namespace {
 
-JobView view(const JobRow& row, const Core& core, const Store& store) {
-  JobView view{row.id, row.name, to_string(row.state), row.reason, row.submitted, row.ended, row.trials,
-               row.finished, row.failed, 0, row.cancelled, row.metric, row.goal};
-  if (!ended(row.state)) {
-    store.scan(Family::trials, key_of(row.id), [&](auto, std::string_view value) {
-      auto trial = unpack<TrialRow>(value);
-      view.running += trial && trial->state == State::running;
-      return true;
-    });
-    if (view.running == 0 && !core.waiting_reason(row.id).empty()) view.state = "waiting";
-  }
+/// A row, or nothing where there is none.
+template <typename Row>
+Result<std::optional<Row>> find(const Store& store, Family family, const std::string& key) {
+  auto bytes = store.get(family, key);
+  if (!bytes) return bytes.error();
+  if (!*bytes) return std::optional<Row>();
+  auto row = unpack<Row>(**bytes);
+  if (!row) return row.error();
+  return std::optional<Row>(std::move(*row));
+}
+
+/// Calls `each(key, row)` for the rows whose key starts with `prefix`, until it fails or one cannot be read.
+template <typename Row, typename Each>
+Status each_row(const Store& store, Family family, const std::string& prefix, const Each& each) {
+  Status status;
+  Status scanned = store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
+    auto row = unpack<Row>(value);
+    status = row ? each(key, *row) : Status(row.error());
+    return static_cast<bool>(status);
+  });
+  return scanned ? status : scanned;
+}
+
+JobView view(const JobRow& stored, const Core& core) {
+  const JobRow* open = core.open_job(stored.id);
+  const JobRow& row = open ? *open : stored;
+  JobView view{
+      row.id,       row.name,   to_string(row.state),        row.reason,    row.submitted, row.ended, row.trials,
+      row.finished, row.failed, core.running_trials(row.id), row.cancelled, row.metric,    row.goal};
+  if (view.running == 0 && !core.waiting_reason(row.id).empty()) view.state = "waiting";
   return view;
 }
 
-TrialView view(const TrialRow& row, const Core& core, const Store& store) {
+Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store) {
   TrialView view;
   view.id = row.id;
   view.state = to_string(row.state);
@@ -34,24 +53,19 @@ TrialView view(const TrialRow& row, const Core& core, const Store& store) {
   view.attempts = row.attempts;
   view.started = row.started;
   view.ended = row.ended;
-  if (const GangState* gang = core.gang_of(row.id)) {
+  const GangState* gang = core.gang_of(row.id);
+  if (gang != nullptr) {
     view.gang = gang->hello.gang;
-    view.step = gang->progress.step;
-    view.total_steps = gang->progress.total_steps;
-    view.phase = gang->progress.phase;
+    if (gang->progress.lease == gang->lease) {  // else it still speaks of another trial
+      view.step = gang->progress.step;
+      view.total_steps = gang->progress.total_steps;
+      view.phase = gang->progress.phase;
+    }
   }
-  if (auto bytes = store.get(Family::checkpoints, key_of(row.id))) {
-    if (auto manifest = unpack<Manifest>(*bytes)) view.checkpoint_step = manifest->step;
-  }
+  auto manifest = find<Manifest>(store, Family::checkpoints, key_of(row.id));
+  if (!manifest) return manifest.error();
+  if (*manifest) view.checkpoint_step = (*manifest)->step;
   return view;
-}
-
-std::optional<JobRow> find_job(JobId id, const Store& store) {
-  auto bytes = store.get(Family::jobs, key_of(id));
-  if (!bytes) return std::nullopt;
-  auto row = unpack<JobRow>(*bytes);
-  if (!row) return std::nullopt;
-  return std::move(*row);
 }
 
 Failed no_job(JobId id) { return {fmt::format("there is no job {}; `hivq list` shows them", id)}; }
@@ -60,76 +74,82 @@ Failed no_trial(const TrialId& id) {
   return {fmt::format("there is no trial {}; `hivq show {}` shows the trials of a job", to_string(id), id.job)};
 }
 
-bool has_trial(const TrialId& id, const Store& store) { return store.get(Family::trials, key_of(id)).has_value(); }
+/// Nothing where the trial is there; otherwise why not.
+std::optional<Failed> missing(const TrialId& id, const Store& store) {
+  auto row = store.get(Family::trials, key_of(id));
+  if (!row) return Failed{row.error().message};
+  if (!*row) return no_trial(id);
+  return std::nullopt;
+}
 
 Body answer_to(const ListJobs&, const Store& store, const Core& core) {
   JobList list;
-  store.scan(Family::jobs, "", [&](auto, std::string_view value) {
-    if (auto row = unpack<JobRow>(value)) list.jobs.push_back(view(*row, core, store));
-    return true;
+  Status read = each_row<JobRow>(store, Family::jobs, "", [&](auto, const JobRow& row) {
+    list.jobs.push_back(view(row, core));
+    return Status();
   });
+  if (!read) return Failed{read.error().message};
   return list;
 }
 
 Body answer_to(const ShowJob& question, const Store& store, const Core& core) {
-  auto row = find_job(question.job, store);
-  if (!row) return no_job(question.job);
-  JobDetail detail{view(*row, core, store), row->yaml, core.waiting_reason(row->id), {}};
-  store.scan(Family::trials, key_of(row->id), [&](auto, std::string_view value) {
-    if (auto trial = unpack<TrialRow>(value)) detail.trials.push_back(view(*trial, core, store));
-    return true;
-  });
+  auto row = find<JobRow>(store, Family::jobs, key_of(question.job));
+  if (!row) return Failed{row.error().message};
+  if (!*row) return no_job(question.job);
+  JobDetail detail{view(**row, core), (*row)->yaml, core.waiting_reason(question.job), {}};
+  Status read =
+      each_row<TrialRow>(store, Family::trials, key_of(question.job), [&](auto, const TrialRow& trial) -> Status {
+        auto seen = view(trial, core, store);
+        if (!seen) return seen.error();
+        detail.trials.push_back(std::move(*seen));
+        return {};
+      });
+  if (!read) return Failed{read.error().message};
   return detail;
 }
 
 Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
-  if (!has_trial(question.trial, store)) return no_trial(question.trial);
+  if (auto failed = missing(question.trial, store)) return *failed;
   MetricSeries answer;
   std::string prefix = key_of(question.trial);
-  store.scan(Family::metrics, prefix + question.prefix, [&](std::string_view key, std::string_view value) {
-    auto point = unpack<double>(value);
-    std::string name(key.substr(prefix.size(), key.size() - prefix.size() - 9));
-    if (point) answer.series[name].push_back({static_cast<int64_t>(number_at(key, key.size() - 8)), *point});
-    return true;
-  });
-  if (question.newest > 0) {
-    for (auto& [name, points] : answer.series) {
-      if (points.size() > question.newest) points.erase(points.begin(), points.end() - static_cast<int64_t>(question.newest));
-    }
-  }
+  Status read =
+      each_row<double>(store, Family::metrics, prefix + question.prefix, [&](std::string_view key, double value) {
+        std::string name(key.substr(prefix.size(), key.size() - prefix.size() - 9));
+        answer.series[name].push_back({static_cast<int64_t>(number_at(key, key.size() - 8)), value});
+        return Status();
+      });
+  if (!read) return Failed{read.error().message};
   return answer;
 }
 
 Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
-  if (!has_trial(question.trial, store)) return no_trial(question.trial);
+  if (auto failed = missing(question.trial, store)) return *failed;
   LogLines answer;
-  uint64_t number = 0;
-  store.scan(Family::logs, key_of(question.trial), [&](auto, std::string_view value) {
-    if (number++ < question.after) return true;
-    auto row = unpack<EventRow>(value);
-    answer.lines.push_back(row ? row->text : "(this line is damaged on disk)");
-    answer.times.push_back(row ? row->at : 0);
-    return true;
+  Status read = each_row<EventRow>(store, Family::logs, key_of(question.trial), [&](auto, const EventRow& row) {
+    answer.lines.push_back(row.text);
+    return Status();
   });
+  if (!read) return Failed{read.error().message};
   return answer;
 }
 
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {
   GangList answer;
   for (const auto& [id, gang] : core.gangs()) {
-    answer.gangs.push_back({id, gang.hello.host, gang.hello.devices, gang.hello.launch, gang.progress.phase, gang.hello.ranks,
-                            gang.lease.value_or(Lease{}), gang.connected});
+    answer.gangs.push_back({id, gang.hello.host, gang.hello.devices, gang.hello.launch, gang.progress.phase,
+                            gang.hello.ranks, gang.lease.value_or(Lease{}), gang.connected});
   }
   return answer;
 }
 
 Body answer_to(const FetchChunk& question, const Store& store, const Core&) {
   auto bytes = store.get(Family::blobs, question.hash);
-  if (!bytes) return Chunk{question.hash, "", fmt::format("chunk {} is not in the store", question.hash)};
-  if (sha256_hex(*bytes) != question.hash) {
+  if (!bytes) return Chunk{question.hash, "", bytes.error().message};
+  if (!*bytes) return Chunk{question.hash, "", fmt::format("chunk {} is not in the store", question.hash)};
+  if (sha256_hex(**bytes) != question.hash) {
     return Chunk{question.hash, "", fmt::format("chunk {} is damaged on disk", question.hash)};
   }
-  return Chunk{question.hash, std::move(*bytes), ""};
+  return Chunk{question.hash, std::move(**bytes), ""};
 }
 
 template <typename Other>

@@ -28,9 +28,13 @@ struct Write {
 
 enum class State { pending, running, finished, failed, cancelled };
 inline constexpr const char* state_names[] = {"waiting", "running", "finished", "failed", "cancelled"};
-inline const char* to_string(State state) { return state_names[static_cast<int>(state)]; }
+inline const char* to_string(State state) {
+  auto index = static_cast<size_t>(state);
+  return index < std::size(state_names) ? state_names[index] : "unknown";
+}
 inline bool ended(State state) { return state >= State::finished; }
 
+/// Written when the job is submitted and when it ends; until then its counts are those of its trials' rows.
 struct JobRow {
   JobId id = 0;
   std::string key;  // of the submission
@@ -49,8 +53,9 @@ struct TrialRow {
   std::map<std::string, double> initial;  // evaluation of the untrained model
   std::map<std::string, double> final;    // last evaluation
   uint64_t attempts = 0;
+  uint64_t ranks = 0;  // that its gang must have; 0: any
   Millis started = 0, ended = 0;
-  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended)
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, ranks, started, ended)
 };
 
 /// The newest lease of a trial.
@@ -71,7 +76,8 @@ struct LaunchRow {
   int64_t pid = 0;  // 0: not started yet, or not known to be
   uint64_t start_time = 0;
   Millis at = 0;
-  HIVQ_FIELDS(id, ranks, pid, start_time, at)
+  bool useful = false;  // its gang has had a trial, or was asked to make room: its end is no failure to start
+  HIVQ_FIELDS(id, ranks, pid, start_time, at, useful)
 };
 
 struct EventRow {
@@ -94,7 +100,8 @@ inline uint64_t number_at(std::string_view key, size_t at) {
 inline std::string key_of(const TrialId& trial) { return key_of(trial.job) + key_of(trial.index); }
 inline std::string gang_key(const std::string& id) { return "gang/" + id; }
 inline std::string launch_key(const std::string& id) { return "launch/" + id; }
-/// Points of one metric of one trial lie side by side in the order of their steps.
+/// Points of one metric of one trial lie side by side in the order of their steps. A later attempt that runs a step
+/// again replaces its points: a curve never has a step twice, and no step that was acknowledged disappears.
 inline std::string metric_key(const TrialId& trial, std::string_view name, int64_t step) {
   return key_of(trial) + std::string(name) + '\0' + key_of(static_cast<uint64_t>(step));
 }

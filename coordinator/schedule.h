@@ -3,6 +3,7 @@
 // The scheduler: which waiting trial goes to which idle gang. Pure.
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -11,11 +12,8 @@
 
 namespace hivq {
 
-struct WaitingTrial {
-  TrialId id;
-  uint64_t ranks = 0;  // that its gang must have; 0: any
-};
-inline bool operator<(const WaitingTrial& a, const WaitingTrial& b) { return a.id < b.id; }
+/// The trials that wait, by the ranks that their gang must have (0: any).
+using WaitingTrials = std::map<uint64_t, std::set<TrialId>>;
 
 struct IdleGang {
   GangId id;
@@ -27,10 +25,10 @@ struct Placement {
   GangId gang;
 };
 
-inline bool fits(const WaitingTrial& trial, uint64_t ranks) { return trial.ranks == 0 || trial.ranks == ranks; }
+inline bool fits(uint64_t wanted_ranks, uint64_t ranks) { return wanted_ranks == 0 || wanted_ranks == ranks; }
 
-/// First in, first out: trials in the order of their jobs' submission, each to the first idle gang that fits. A trial that
-/// no idle gang fits does not hold up those behind it.
-std::vector<Placement> schedule(const std::set<WaitingTrial>& waiting, std::vector<IdleGang> idle);
+/// First in, first out: trials in the order of their jobs' submission, each to the first idle gang that fits. A trial
+/// that no idle gang fits does not hold up those behind it.
+std::vector<Placement> schedule(const WaitingTrials& waiting, std::vector<IdleGang> idle);
 
 }  // namespace hivq

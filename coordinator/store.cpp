@@ -25,7 +25,8 @@ Error explain(const rocksdb::Status& status, const std::string& folder) {
     }
   }
   if (text.find("ermission denied") != std::string::npos || text.find("ead-only") != std::string::npos) {
-    return error("{} cannot be written: give this user the right to write there, or choose another folder with --data", folder);
+    return error("{} cannot be written: give this user the right to write there, or choose another folder with --data",
+                 folder);
   }
   if (status.IsCorruption()) return error("the data in {} is damaged: {}", folder, text);
   return error("the store in {} failed: {}", folder, text);
@@ -44,19 +45,27 @@ rocksdb::ColumnFamilyOptions options_of(Family family) {
   return options;
 }
 
-template <typename Row>
-Status read_rows(const Store& store, Family family, const std::string& prefix, const std::function<void(std::string_view, Row)>& each) {
-  Status status;
-  store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
+/// Every row whose key starts with `prefix`, to `each(key, row)`.
+template <typename Row, typename Each>
+Status read_rows(const Store& store, Family family, const std::string& prefix, const Each& each) {
+  Status unreadable;
+  Status scanned = store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
     auto row = unpack<Row>(value);
-    if (!row) {
-      status = error("a row of '{}' cannot be read: {}", family_names[static_cast<size_t>(family)], row.error().message);
-      return false;
+    if (row) {
+      each(key, std::move(*row));
+    } else {
+      unreadable =
+          error("a row of '{}' cannot be read: {}", family_names[static_cast<size_t>(family)], row.error().message);
     }
-    each(key, std::move(*row));
-    return true;
+    return static_cast<bool>(row);
   });
-  return status;
+  return scanned ? unreadable : scanned;
+}
+
+/// Every row, added to `rows`.
+template <typename Row>
+Status read_rows(const Store& store, Family family, const std::string& prefix, std::vector<Row>& rows) {
+  return read_rows<Row>(store, family, prefix, [&](auto, Row row) { rows.push_back(std::move(row)); });
 }
 
 }  // namespace
@@ -91,6 +100,10 @@ Result<Store> Store::open(const std::string& folder) {
   options.keep_log_file_num = 3;
   options.max_background_jobs = 2;
   options.paranoid_checks = true;
+  // Every commit is synced, so only the last one, not acknowledged, may be torn; damage before it is an error, not a
+  // loss.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.track_and_verify_wals_in_manifest = true;
   std::vector<rocksdb::ColumnFamilyDescriptor> families{{rocksdb::kDefaultColumnFamilyName, {}}};
   for (size_t i = 0; i < family_count; ++i) families.emplace_back(family_names[i], options_of(static_cast<Family>(i)));
 
@@ -105,11 +118,13 @@ Result<Store> Store::open(const std::string& folder) {
   std::copy(handles.begin() + 1, handles.end(), state->families.begin());
 
   Store store(std::move(state));
-  if (auto version = store.get(Family::meta, "schema_version")) {
-    uint64_t found = version->size() == 8 ? number_at(*version, 0) : 0;
+  auto version = store.get(Family::meta, "schema_version");
+  if (!version) return version.error();
+  if (*version) {
+    uint64_t found = (*version)->size() == 8 ? number_at(**version, 0) : 0;
     if (found != schema_version) {
-      return error("the data in {} has schema {}; this hivq reads {}: use the hivq that wrote it, or another folder", folder,
-                   found, schema_version);
+      return error("the data in {} has schema {}; this hivq reads {}: use the hivq that wrote it, or another folder",
+                   folder, found, schema_version);
     }
     return store;
   }
@@ -133,57 +148,54 @@ Status Store::commit(std::span<const Write> writes) {
   return {};
 }
 
-std::optional<std::string> Store::get(Family family, const std::string& key) const {
+Result<std::optional<std::string>> Store::get(Family family, const std::string& key) const {
   std::string value;
   auto status = state_->db->Get({}, state_->handle(family), key, &value);
-  if (!status.ok()) return std::nullopt;
-  return value;
+  if (status.IsNotFound()) return std::optional<std::string>();
+  if (!status.ok()) return explain(status, state_->folder);
+  return std::optional<std::string>(std::move(value));
 }
 
-void Store::scan(Family family, const std::string& prefix,
-                 const std::function<bool(std::string_view, std::string_view)>& row) const {
+Result<std::optional<std::string>> Store::last_key(Family family) const {
+  std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(family)));
+  at->SeekToLast();
+  if (!at->status().ok()) return explain(at->status(), state_->folder);
+  return at->Valid() ? std::optional(at->key().ToString()) : std::nullopt;
+}
+
+Status Store::scan(Family family, const std::string& prefix,
+                   const std::function<bool(std::string_view, std::string_view)>& row) const {
   std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(family)));
   for (at->Seek(prefix); at->Valid() && at->key().starts_with(prefix); at->Next()) {
-    if (!row(at->key().ToStringView(), at->value().ToStringView())) return;
+    if (!row(at->key().ToStringView(), at->value().ToStringView())) return {};
   }
+  if (!at->status().ok()) return explain(at->status(), state_->folder);
+  return {};
 }
 
 Result<Snapshot> Store::snapshot() const {
   Snapshot found;
-  auto counter = [&](const char* key, uint64_t otherwise) {
-    auto value = get(Family::meta, key);
-    return value && value->size() == 8 ? number_at(*value, 0) : otherwise;
-  };
-  found.next_epoch = counter("next_epoch", 1);
-  {
-    std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(Family::events)));
-    at->SeekToLast();
-    if (at->Valid()) found.next_event = number_at(at->key().ToStringView(), 0) + 1;
-  }
-  Status status = read_rows<JobRow>(*this, Family::jobs, "", [&](auto, JobRow row) { found.jobs.push_back(std::move(row)); });
-  if (!status) return status.error();
+  auto epoch = get(Family::meta, "next_epoch");
+  if (!epoch) return epoch.error();
+  if (*epoch && (*epoch)->size() == 8) found.next_epoch = number_at(**epoch, 0);
+  auto event = last_key(Family::events);
+  if (!event) return event.error();
+  if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
+
+  Status status = read_rows(*this, Family::jobs, "", found.jobs);
   for (const auto& job : found.jobs) {
     if (ended(job.state)) continue;
-    status = read_rows<TrialRow>(*this, Family::trials, key_of(job.id),
-                                 [&](auto, TrialRow row) { found.trials.push_back(std::move(row)); });
-    if (!status) return status.error();
-    status = read_rows<LeaseRow>(*this, Family::leases, key_of(job.id),
-                                 [&](auto, LeaseRow row) { found.leases.push_back(std::move(row)); });
-    if (!status) return status.error();
+    if (status) status = read_rows(*this, Family::trials, key_of(job.id), found.trials);
+    if (status) status = read_rows(*this, Family::leases, key_of(job.id), found.leases);
   }
-  status = read_rows<Hello>(*this, Family::gangs, gang_key(""), [&](auto, Hello row) { found.gangs.push_back(std::move(row)); });
+  if (status) status = read_rows(*this, Family::gangs, gang_key(""), found.gangs);
+  if (status) status = read_rows(*this, Family::gangs, launch_key(""), found.launches);
+  if (status) {
+    status = read_rows<Manifest>(*this, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
+      if (key.size() == 16) found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
+    });
+  }
   if (!status) return status.error();
-  status = read_rows<LaunchRow>(*this, Family::gangs, launch_key(""),
-                                [&](auto, LaunchRow row) { found.launches.push_back(std::move(row)); });
-  if (!status) return status.error();
-  status = read_rows<Manifest>(*this, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
-    found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
-  });
-  if (!status) return status.error();
-  scan(Family::blobs, "", [&](std::string_view key, std::string_view) {
-    found.blobs.emplace(key);
-    return true;
-  });
   return found;
 }
 

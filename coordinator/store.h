@@ -24,11 +24,12 @@ class Store {
   /// Commits all writes at once and returns when they are on the disk. An Error leaves none of them.
   Status commit(std::span<const Write> writes);
 
-  std::optional<std::string> get(Family family, const std::string& key) const;
+  /// The value of a key, or nothing where there is none. Errors: the data is damaged, the disk fails.
+  Result<std::optional<std::string>> get(Family family, const std::string& key) const;
 
-  /// Calls `row` for each key that starts with `prefix`, in order, until it returns false.
-  void scan(Family family, const std::string& prefix,
-            const std::function<bool(std::string_view key, std::string_view value)>& row) const;
+  /// Calls `row` for each key that starts with `prefix`, in order, until it returns false. Errors: as of get().
+  Status scan(Family family, const std::string& prefix,
+              const std::function<bool(std::string_view key, std::string_view value)>& row) const;
 
   /// What a core is made from. Errors: a row that cannot be read, by its family and key.
   Result<Snapshot> snapshot() const;
@@ -38,6 +39,8 @@ class Store {
   ~Store();
 
  private:
+  Result<std::optional<std::string>> last_key(Family family) const;
+
   struct State;
   explicit Store(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -1,0 +1,100 @@
+// Gangs: how they come, live and are lost.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/version.h"
+#include "coordinator/core_running.h"
+
+namespace hivq {
+
+namespace {
+constexpr uint64_t largest_epoch = uint64_t{1} << 62;  // that a gang may have seen; beyond it the numbers would run out
+constexpr Millis longest_step = 2000;                  // a coordinator that was away for longer did not listen
+}  // namespace
+
+void Core::on(Running& run, const std::string& peer, const Hello& hello) {
+  if (hello.gang != peer || hello.gang.empty() || hello.epoch > largest_epoch) {
+    return run.tell(peer, Leave{"a gang's name must be its ZeroMQ identity, and its epoch one of this coordinator's"});
+  }
+  if (stopping_.contains(hello.launch)) return run.tell(peer, Leave{"the coordinator has ended this launch"});
+  auto [found, fresh] = gangs_.try_emplace(peer);
+  GangState& gang = found->second;
+  if (fresh || pack(gang.hello) != pack(hello)) run.put(Family::gangs, gang_key(peer), pack(hello));
+  if (fresh) {
+    event(run,
+          fmt::format("gang {} joined: {} ranks on {} ({})", short_id(peer), hello.ranks, hello.host, hello.devices));
+  }
+  gang.hello = hello;
+  gang.connected = true;
+  gang.heard = run.now;
+  next_epoch_ = std::max(next_epoch_, hello.epoch + 1);
+  run.tell(peer, Welcome{version});
+}
+
+void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat) {
+  auto found = gangs_.find(peer);
+  if (found == gangs_.end()) return run.tell(peer, HelloAgain{});
+  GangState& gang = found->second;
+  // After a restart of ours: the gang shall send again what was on its way.
+  if (!gang.connected) run.tell(peer, Welcome{version});
+  gang.connected = true;
+  gang.heard = run.now;
+  gang.progress = heartbeat;
+  run.tell(peer, Heard{});
+  bool claims = heartbeat.lease.trial.job != 0;
+  if (!claims && !gang.lease && !gang.leaving) idle_.insert(peer);
+  if (claims && gang.lease != heartbeat.lease) {
+    idle_.erase(peer);
+    // Done and not heard of it, or lost: either way the answer ends it.
+    Trial* claimed = trial(heartbeat.lease.trial);
+    bool done = claimed && claimed->lease && claimed->lease->lease == heartbeat.lease && claimed->lease->done;
+    if (done) {
+      run.tell(peer, Ack{heartbeat.lease, claimed->lease->last});
+    } else {
+      run.tell(peer, Refused{heartbeat.lease, "the lease has ended"});
+    }
+  }
+  if (!claims && gang.lease) {
+    // It has not heard of its lease: the Assign was lost.
+    if (Trial* leased = trial(gang.lease->trial)) assign(run, *leased, gang);
+  }
+}
+
+void Core::on(Running& run, const std::string& peer, const Goodbye& goodbye) {
+  if (gangs_.contains(peer)) lose_gang(run, peer, goodbye.reason.empty() ? "it left" : goodbye.reason);
+}
+
+void Core::on(Running& run, const Tick&) {
+  // Silence counts only while we listened: after a slow disk or a suspended machine the messages are still in the
+  // socket.
+  Millis away = run.now - last_tick_;
+  last_tick_ = run.now;
+  if (away > longest_step) {
+    for (auto& [id, gang] : gangs_) gang.heard = std::min(gang.heard + away, run.now);
+  }
+  std::map<GangId, Millis> lost;
+  for (const auto& [id, gang] : gangs_) {
+    Millis limit = gang.heard + options_.gang_timeout;
+    if (!gang.connected) limit = std::max(limit, grace_until_);
+    if (run.now > limit) lost[id] = run.now - gang.heard;
+  }
+  for (const auto& [id, silence] : lost) lose_gang(run, id, fmt::format("it was silent for {} s", silence / 1000));
+  for (const auto& [id, row] : launches_) {
+    if (!spoke(id) && run.now > row.at + options_.launch_timeout) stop_launch(run, id);
+  }
+}
+
+void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) {
+  auto node = gangs_.extract(id);
+  idle_.erase(id);
+  const GangState& gang = node.mapped();
+  run.erase(Family::gangs, gang_key(id));
+  event(run, fmt::format("gang {} lost: {}", short_id(id), reason));
+  if (launches_.contains(gang.hello.launch)) stop_launch(run, gang.hello.launch);
+  if (!gang.lease) return;
+  if (Trial* leased = trial(gang.lease->trial)) lose_lease(run, *leased, reason);
+}
+
+}  // namespace hivq

@@ -1,0 +1,226 @@
+// Jobs: how they are submitted, cancelled, loaded after a restart, and how trials and leases end.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coordinator/core_running.h"
+
+namespace hivq {
+
+namespace {
+
+constexpr int64_t most_trials = 100'000;  // of one job
+
+std::map<std::string, std::string> readable(const Params& params) {
+  std::map<std::string, std::string> text;
+  for (const auto& [key, value] : params) text[key] = to_string(value);
+  return text;
+}
+
+void count(JobRow& row, State state) {
+  row.finished += state == State::finished;
+  row.failed += state == State::failed;
+  row.cancelled += state == State::cancelled;
+}
+
+}  // namespace
+
+Result<Core::Job> Core::make_job(JobRow row, const std::string& file) {
+  auto spec = parse_job(row.yaml, file);
+  if (!spec) return spec.error();
+  Job made{std::move(row), std::move(*spec), nullptr, {}};
+  made.searcher = make_searcher(made.spec);
+  return made;
+}
+
+/// After a restart: jobs that have not ended go on.
+void Core::load(Running& run, Snapshot& snapshot) {
+  std::map<JobId, std::string>
+      invalid;  // written by another version with other rules: these cannot go on, the others can
+  for (auto& row : snapshot.jobs) {
+    if (!row.key.empty()) submissions_[row.key] = row.id;
+    next_job_ = std::max(next_job_, row.id + 1);
+    if (ended(row.state)) continue;
+    row.finished = row.failed = row.cancelled = 0;
+    auto made = make_job(row, row.name + ".yaml");
+    if (made) {
+      jobs_.emplace(row.id, std::move(*made));
+      continue;
+    }
+    row.state = State::failed;
+    row.reason = "its specification is not valid in this version: " + made.error().message;
+    row.ended = run.now;
+    event(run, fmt::format("job {} failed: {}", row.id, row.reason));
+    invalid[row.id] = row.reason;
+  }
+  for (auto& row : snapshot.trials) {
+    if (auto found = invalid.find(row.id.job); found != invalid.end() && !ended(row.state)) {
+      row.state = State::failed;
+      row.reason = found->second;
+      row.ended = run.now;
+      put(run, row);
+    }
+    Job* owner = job(row.id.job);
+    if (owner == nullptr) continue;
+    count(owner->row, row.state);
+    auto [added, _] = owner->trials.emplace(row.id.index, Trial{std::move(row), std::nullopt});
+    if (added->second.row.state == State::pending) wait(added->second);
+  }
+  for (auto& row : snapshot.jobs) {
+    if (!invalid.contains(row.id)) continue;
+    for (const auto& trial : snapshot.trials) {
+      if (trial.id.job == row.id) count(row, trial.state);
+    }
+    put(run, row);
+  }
+
+  for (auto& [id, manifest] : snapshot.checkpoints) {
+    for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
+    if (const Trial* owner = trial(id); owner && !ended(owner->row.state)) checkpoints_[id] = std::move(manifest);
+  }
+  for (const auto& row : snapshot.leases) {
+    for (const auto& chunk : row.staged) ++chunk_uses_[chunk];
+  }
+  for (auto& row : snapshot.leases) {
+    Trial* owner = trial(row.lease.trial);
+    if (owner == nullptr) {
+      if (row.live || !row.staged.empty()) {  // of a job that is not valid any more
+        row.live = false;
+        drop_staged(run, row);
+        put(run, row);
+      }
+      continue;
+    }
+    owner->lease = std::move(row);
+    if (!owner->lease->live) continue;
+    auto gang = gangs_.find(owner->lease->gang);
+    if (gang == gangs_.end()) {
+      lose_lease(run, *owner, "its gang is not known any more");
+    } else {
+      gang->second.lease = owner->lease->lease;
+    }
+  }
+}
+
+void Core::on(Running& run, const std::string& peer, const Submit& submit, uint64_t request) {
+  if (auto known = submissions_.find(submit.key); known != submissions_.end()) {
+    return run.reply(peer, request, Submitted{known->second});
+  }
+  JobRow row;
+  row.id = next_job_;
+  row.key = submit.key;
+  row.yaml = submit.yaml;
+  row.submitted = run.now;
+  row.state = State::running;
+  auto made = make_job(std::move(row), submit.file);
+  if (!made) return run.reply(peer, request, Failed{made.error().message});
+  SweepSpec sweep = made->spec.sweep.value_or(SweepSpec{});
+  made->row.name = made->spec.name;
+  made->row.metric = sweep.metric;
+  made->row.goal = sweep.goal;
+  int64_t size = made->searcher->size();
+  if (size < 1 || size > most_trials) {
+    std::string reason = fmt::format("{}: the sweep has {} trials; it must have 1 to {}: {} its parameters",
+                                     submit.file, size, most_trials, size < 1 ? "widen" : "narrow");
+    return run.reply(peer, request, Failed{reason});
+  }
+  made->row.trials = static_cast<uint64_t>(size);
+  for (int64_t index = 0; index < size; ++index) {
+    auto proposal = made->searcher->propose(index);
+    auto spec = proposal ? with_params(made->spec.trial, proposal->params)
+                         : Result<TrialSpec>(error("the sweep proposes nothing where it should"));
+    if (!spec)
+      return run.reply(peer, request,
+                       Failed{fmt::format("{}: trial {}: {}", submit.file, index, spec.error().message)});
+    Trial trial;
+    trial.row.id = {made->row.id, static_cast<uint64_t>(index)};
+    trial.row.variant = proposal->variant;
+    trial.row.params = readable(proposal->params);
+    trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
+    made->trials.emplace(trial.row.id.index, std::move(trial));
+  }
+  ++next_job_;
+  if (!submit.key.empty()) submissions_[submit.key] = made->row.id;
+  put(run, made->row);
+  for (const auto& [index, trial] : made->trials) {
+    put(run, trial.row);
+    wait(trial);
+  }
+  event(run, fmt::format("job {} '{}' submitted: {} trials", made->row.id, made->row.name, size));
+  run.reply(peer, request, Submitted{made->row.id});
+  JobId id = made->row.id;
+  jobs_.emplace(id, std::move(*made));
+}
+
+void Core::on(Running& run, const std::string& peer, const Cancel& cancel, uint64_t request) {
+  Job* owner = job(cancel.job);
+  if (owner == nullptr) {
+    bool known = cancel.job != 0 && cancel.job < next_job_;
+    if (known) return run.reply(peer, request, Cancelled{0});  // the same again when the first answer was lost
+    return run.reply(peer, request, Failed{fmt::format("there is no job {}; `hivq list` shows them", cancel.job)});
+  }
+  std::vector<Trial*> open;
+  for (auto& [index, trial] : owner->trials) {
+    if (!ended(trial.row.state)) open.push_back(&trial);
+  }
+  event(run, fmt::format("job {} cancelled: {} trials had not ended", cancel.job, open.size()));
+  run.reply(peer, request, Cancelled{open.size()});
+  for (Trial* trial : open) {
+    if (trial->lease && trial->lease->live) {
+      run.tell(trial->lease->gang, Refused{trial->lease->lease, "the job was cancelled"});
+    }
+    // The last one ends the job and takes it out of memory.
+    end_trial(run, *owner, *trial, State::cancelled, "cancelled");
+  }
+}
+
+// ---- Ends ----
+
+void Core::end_lease(Running& run, Trial& trial) {
+  if (!trial.lease || !trial.lease->live) return;
+  LeaseRow& lease = *trial.lease;
+  lease.live = false;
+  drop_staged(run, lease);
+  put(run, lease);
+  if (auto gang = gangs_.find(lease.gang); gang != gangs_.end() && gang->second.lease == lease.lease) {
+    gang->second.lease.reset();
+  }
+}
+
+void Core::lose_lease(Running& run, Trial& trial, const std::string& reason) {
+  end_lease(run, trial);
+  Job& owner = *job(trial.row.id.job);
+  if (trial.row.attempts >= static_cast<uint64_t>(owner.spec.max_attempts)) {
+    return end_trial(run, owner, trial, State::failed,
+                     fmt::format("lost its gang {} times; the last one: {}", trial.row.attempts, reason));
+  }
+  trial.row.state = State::pending;
+  put(run, trial.row);
+  wait(trial);
+  event(run, fmt::format("trial {} waits for another gang: {}", to_string(trial.row.id), reason));
+}
+
+/// Erases the job, and with it `owner` and `trial`, when its last trial ends.
+void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const std::string& reason) {
+  wait_no_more(trial);
+  end_lease(run, trial);
+  checkpoints_.erase(trial.row.id);  // its row stays in the store
+  trial.row.state = state;
+  trial.row.reason = reason;
+  trial.row.ended = run.now;
+  put(run, trial.row);
+  event(run,
+        fmt::format("trial {} {}{}{}", to_string(trial.row.id), to_string(state), reason.empty() ? "" : ": ", reason));
+  JobRow& row = owner.row;
+  count(row, state);
+  if (row.finished + row.failed + row.cancelled < row.trials) return;
+  row.ended = run.now;
+  row.state = row.cancelled > 0 ? State::cancelled : row.finished > 0 ? State::finished : State::failed;
+  if (row.state == State::failed) row.reason = reason;
+  put(run, row);
+  event(run, fmt::format("job {} {}", row.id, to_string(row.state)));
+  jobs_.erase(row.id);
+}
+
+}  // namespace hivq

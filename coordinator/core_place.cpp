@@ -1,0 +1,165 @@
+// Trials to gangs, and gangs to be launched.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coordinator/core_running.h"
+
+namespace hivq {
+
+namespace {
+constexpr uint64_t most_fruitless_launches = 3;  // before the waiting trials fail
+}
+
+void Core::wait(const Trial& trial) { waiting_[trial.row.ranks].insert(trial.row.id); }
+
+void Core::wait_no_more(const Trial& trial) {
+  auto group = waiting_.find(trial.row.ranks);
+  if (group == waiting_.end()) return;
+  group->second.erase(trial.row.id);
+  if (group->second.empty()) waiting_.erase(group);
+}
+
+void Core::place(Running& run) {
+  if (waiting_.empty()) return;
+  std::vector<IdleGang> idle;
+  for (const auto& id : idle_) idle.push_back({id, gangs_.at(id).hello.ranks});
+  for (const auto& placement : schedule(waiting_, std::move(idle))) {
+    Trial& chosen = *trial(placement.trial);
+    GangState& gang = gangs_.at(placement.gang);
+    wait_no_more(chosen);
+    idle_.erase(placement.gang);
+    chosen.lease = LeaseRow{{chosen.row.id, next_epoch_++}, placement.gang, 0, true, false, {}};
+    run.put(Family::meta, "next_epoch", key_of(next_epoch_));
+    chosen.row.state = State::running;
+    chosen.row.attempts += 1;
+    if (chosen.row.started == 0) chosen.row.started = run.now;
+    put(run, chosen.row);
+    put(run, *chosen.lease);
+    gang.lease = chosen.lease->lease;
+    mark_useful(run, gang.hello.launch);
+    event(run, fmt::format("trial {} leased to gang {} (attempt {})", to_string(chosen.row.id),
+                           short_id(placement.gang), chosen.row.attempts));
+    assign(run, chosen, gang);
+  }
+  launch_gangs(run);
+}
+
+void Core::assign(Running& run, Trial& trial, GangState& gang) {
+  Job& owner = *job(trial.row.id.job);
+  auto proposal = owner.searcher->propose(static_cast<int64_t>(trial.row.id.index));
+  auto spec = proposal ? with_params(owner.spec.trial, proposal->params)
+                       : Result<TrialSpec>(error("the sweep has no such trial in this version"));
+  if (!spec) return end_trial(run, owner, trial, State::failed, spec.error().message);
+  Assign assign{trial.lease->lease, to_yaml(*spec), false, {}};
+  if (auto checkpoint = checkpoints_.find(trial.row.id); checkpoint != checkpoints_.end()) {
+    assign.resume = true;
+    assign.checkpoint = checkpoint->second;
+  }
+  run.tell(gang.hello.gang, std::move(assign));
+}
+
+// ---- Launching ----
+
+bool Core::spoke(const std::string& launch) const {
+  return std::any_of(gangs_.begin(), gangs_.end(), [&](const auto& g) { return g.second.hello.launch == launch; });
+}
+
+/// Gangs that fit, busy ones too, and those on their way.
+uint64_t Core::fitting_gangs(uint64_t ranks) const {
+  uint64_t fitting = 0;
+  for (const auto& [id, gang] : gangs_) fitting += fits(ranks, gang.hello.ranks) && !gang.leaving;
+  for (const auto& [id, row] : launches_) fitting += fits(ranks, row.ranks) && !spoke(id) && !stopping_.contains(id);
+  return fitting;
+}
+
+/// Starts local gangs for trials that wait although no gang that fits them is there or on its way; one decision a step.
+void Core::launch_gangs(Running& run) {
+  if (options_.local_gangs == 0 || run.now < next_launch_) return;
+  std::map<TrialId, uint64_t> sizes;  // by the oldest trial that asks for it
+  for (const auto& [ranks, trials] : waiting_) sizes[*trials.begin()] = ranks;
+  for (const auto& [oldest, ranks] : sizes) {
+    uint64_t fitting = fitting_gangs(ranks);
+    if (fitting >= std::min<uint64_t>(options_.local_gangs, waiting_.at(ranks).size())) continue;
+    if (launches_.size() < options_.local_gangs) return launch(run, ranks == 0 ? options_.local_ranks : ranks);
+    if (fitting == 0) return make_room(run, ranks);
+  }
+}
+
+void Core::launch(Running& run, uint64_t ranks) {
+  // Named by the event that tells of it, so no two launches of a store share a name.
+  LaunchRow row{std::to_string(next_event_), ranks, 0, 0, run.now};
+  event(run, fmt::format("launching a local gang of {} ranks", ranks));
+  run.put(Family::gangs, launch_key(row.id), pack(row));
+  run.effects.launches.push_back({row.id, ranks});
+  launches_.emplace(row.id, std::move(row));
+}
+
+/// An idle local gang of another size ends.
+void Core::make_room(Running& run, uint64_t ranks) {
+  for (const auto& id : idle_) {
+    GangState& gang = gangs_.at(id);
+    if (!launches_.contains(gang.hello.launch) || fits(ranks, gang.hello.ranks)) continue;
+    event(run, fmt::format("gang {} ends: a gang of {} ranks is needed", short_id(id), ranks));
+    gang.leaving = true;
+    run.tell(id, Leave{"a gang of another size is needed"});
+    mark_useful(run, gang.hello.launch);
+    stop_launch(run, gang.hello.launch);
+    idle_.erase(id);
+    return;
+  }
+}
+
+void Core::stop_launch(Running& run, const std::string& launch) {
+  if (stopping_.insert(launch).second) run.effects.stops.push_back(launch);
+}
+
+void Core::mark_useful(Running& run, const std::string& launch) {
+  auto found = launches_.find(launch);
+  if (found == launches_.end()) return;
+  fruitless_launches_ = 0;
+  if (std::exchange(found->second.useful, true)) return;
+  run.put(Family::gangs, launch_key(launch), pack(found->second));
+}
+
+void Core::on(Running& run, const LaunchStarted& started) {
+  auto found = launches_.find(started.launch);
+  if (found == launches_.end()) return;
+  found->second.pid = started.pid;
+  found->second.start_time = started.start_time;
+  run.put(Family::gangs, launch_key(started.launch), pack(found->second));
+}
+
+void Core::on(Running& run, const LaunchEnded& end) {
+  auto node = launches_.extract(end.launch);
+  if (node.empty()) return;
+  stopping_.erase(end.launch);
+  run.erase(Family::gangs, launch_key(end.launch));
+  std::vector<GangId> gone;
+  for (const auto& [id, gang] : gangs_) {
+    if (gang.hello.launch == end.launch) gone.push_back(id);
+  }
+  for (const auto& id : gone) lose_gang(run, id, end.reason);
+  if (node.mapped().useful) return;
+  // It ended before its gang did any work: wait a little longer each time, then give up.
+  ++fruitless_launches_;
+  next_launch_ = run.now + 1000 * static_cast<Millis>(fruitless_launches_);
+  event(run, fmt::format("a local gang ended before it had a trial: {}", end.reason));
+  if (fruitless_launches_ >= most_fruitless_launches) give_up_launching(run, end.reason);
+}
+
+/// Trials that no gang serves fail.
+void Core::give_up_launching(Running& run, const std::string& reason) {
+  std::vector<TrialId> stuck;
+  for (const auto& [ranks, trials] : waiting_) {
+    if (fitting_gangs(ranks) == 0) stuck.insert(stuck.end(), trials.begin(), trials.end());
+  }
+  for (const auto& id : stuck) {
+    end_trial(run, *job(id.job), *trial(id), State::failed,
+              fmt::format("no gang could be started, {} times in a row: {}", fruitless_launches_, reason));
+  }
+  fruitless_launches_ = 0;
+}
+
+}  // namespace hivq

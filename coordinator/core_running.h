@@ -1,0 +1,29 @@
+#pragma once
+
+// For the core's own files: the input at hand.
+
+#include <utility>
+
+#include "coordinator/core.h"
+
+namespace hivq {
+
+/// The time of the input, and where its effects go.
+struct Core::Running {
+  Millis now;
+  Effects& effects;
+
+  void reply(const std::string& peer, uint64_t request, Body body) {
+    effects.sends.push_back({peer, {request, std::move(body)}});
+  }
+  void tell(const std::string& peer, Body body) { reply(peer, 0, std::move(body)); }
+  void put(Family family, std::string key, std::string value) {
+    effects.writes.push_back({family, std::move(key), std::move(value)});
+  }
+  void erase(Family family, std::string key) { effects.writes.push_back({family, std::move(key), std::nullopt}); }
+};
+
+/// A gang's name for people.
+inline std::string short_id(const GangId& gang) { return gang.substr(0, 8); }
+
+}  // namespace hivq
