@@ -1,0 +1,25 @@
+#pragma once
+
+// MPI's return codes as Status, and a wait that leaves the core to others.
+
+#include <mpi.h>
+
+#include <cstddef>
+
+#include "common/result.h"
+
+namespace hivq {
+
+/// `what` names the call in the Error: "MPI could not {what}: …". Needs MPI_ERRORS_RETURN on the communicator.
+Status mpi_status(int code, const char* what);
+
+/// Waits for a non-blocking operation. MPI's own wait spins on a core for as long as it takes; ranks that wait for
+/// their next trial, or for a slower rank, would take the cores from those that work. This one looks again at once for
+/// a short while and then sleeps between looks, never longer than an eighth of what it has waited and never longer than
+/// 1 ms.
+Status mpi_wait(MPI_Request& request, const char* what);
+
+/// Rank `root`'s bytes to every rank of MPI_COMM_WORLD; any number of them.
+Status mpi_broadcast(void* bytes, size_t size, int root = 0);
+
+}  // namespace hivq
