@@ -1,0 +1,55 @@
+#include "worker/gang/device.h"
+
+#include <torch/cuda.h>
+
+#include <algorithm>
+
+#ifdef HIVQ_CUDA
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAFunctions.h>
+#endif
+
+namespace hivq {
+
+Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world) {
+  // Every rank must take the same backend: automatic means CUDA only where all of them have it.
+  const bool has_gpu = static_cast<int>(torch::cuda::device_count()) > world.local_rank();
+  const Result<Status> all_have = world.agree(has_gpu ? Status() : error("a rank has no GPU"));
+  if (!all_have) return all_have.error();
+  const bool cuda = choice == DeviceChoice::cuda || (choice == DeviceChoice::automatic && *all_have);
+  if (!cuda) return world.size() == 1 ? make_single_collective() : make_mpi_collective();
+  Result<std::unique_ptr<Collective>> made = make_nccl_collective(world.local_rank());
+  const Result<Status> all_made = world.agree(made ? Status() : made.error());
+  if (!all_made) return all_made.error();
+  if (!*all_made) return all_made->error();
+  return made;
+}
+
+int threads_per_rank(const World& world) { return std::max(1, world.local_cores() / world.local_size()); }
+
+std::string describe_devices(const Collective& collective) {
+  const int ranks = collective.size();
+#ifdef HIVQ_CUDA
+  if (collective.device().is_cuda()) {
+    return fmt::format("{} × {}", ranks, at::cuda::getDeviceProperties(collective.device().index())->name);
+  }
+#endif
+  return fmt::format("{} CPU rank{}", ranks, ranks == 1 ? "" : "s");
+}
+
+Result<FeatureSet> move_to(FeatureSet features, at::Device device) {
+  if (features.train.device() == device && features.test.device() == device) return features;
+  try {
+    features.train = features.train.to(device);
+    features.test = features.test.to(device);
+  } catch (const c10::OutOfMemoryError&) {
+    return error(
+        "the features ({} MiB) do not fit into the memory of {}: use fewer images (data.train_per_class), or a GPU "
+        "with "
+        "more memory",
+        (features.train.nbytes() + features.test.nbytes()) >> 20, device.str());
+  }
+  return features;
+}
+
+}  // namespace hivq

@@ -1,0 +1,186 @@
+// hivq-worker: one rank of a gang. `mpirun -np N hivq-worker --coordinator tcp://host:port`
+
+#include <ATen/Parallel.h>
+#include <mpi.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "common/ids.h"
+#include "common/version.h"
+#include "worker/gang/device.h"
+#include "worker/gang/gang.h"
+#include "worker/gang/leader.h"
+#include "worker/gang/signals.h"
+#include "worker/gang/world.h"
+
+namespace hivq {
+namespace {
+
+constexpr auto kGrace = std::chrono::seconds(8);  // from a signal to the end
+
+struct Options {
+  std::string coordinator;
+  std::string launch;
+  FeaturePlaces places;
+  DeviceChoice device = DeviceChoice::automatic;
+  int threads = 0;  // 0: the rank's share of the host's cores
+  int64_t patience = 600;
+};
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// A child of mpirun or of a container may have no HOME.
+std::string default_cache() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache) return std::string(cache) + "/hivq/features";
+  if (const char* home = std::getenv("HOME"); home && *home) return std::string(home) + "/.cache/hivq/features";
+  if (const passwd* user = getpwuid(getuid()); user && user->pw_dir && *user->pw_dir) {
+    return std::string(user->pw_dir) + "/.cache/hivq/features";
+  }
+  return "/tmp/hivq-" + std::to_string(getuid()) + "/features";
+}
+
+/// The rank's failure is the gang's: tells people, tells the coordinator, and takes the other ranks along.
+[[noreturn]] void abort_gang(const Options& options, const World& world, const std::string& gang, Leader* leader,
+                             const std::string& what) {
+  const std::string reason = fmt::format("rank {} on {} failed: {}", world.rank(), host_name(), what);
+  std::fprintf(stderr, "hivq-worker: %s\n", reason.c_str());
+  if (leader) {
+    leader->end_now({1, reason});
+  } else if (!gang.empty()) {
+    // Rank 0 hears of it only as a signal from mpirun, so this rank takes over the gang's name to say why it ends.
+    if (Result<Dealer> dealer = Dealer::connect(options.coordinator, gang))
+      dealer->send(encode({0, Goodbye{gang, reason}}));
+  }
+  MPI_Abort(MPI_COMM_WORLD, 1);
+  _exit(1);
+}
+
+Hello hello_of(const Options& options, const World& world, const Collective& collective, const std::string& gang) {
+  Hello hello;
+  hello.gang = gang;
+  hello.host = host_name();
+  hello.devices = describe_devices(collective);
+  hello.launch = options.launch;
+  hello.program = version;
+  hello.ranks = static_cast<uint64_t>(world.size());
+  hello.pid = static_cast<uint64_t>(getpid());
+  return hello;
+}
+
+/// From joining the other ranks to the gang's end. An Error is the gang's failure.
+Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Log& log, std::string& gang,
+                   std::unique_ptr<Leader>& leader) {
+  const int threads = options.threads > 0 ? options.threads : threads_per_rank(world);
+  at::set_num_threads(threads);
+  Result<std::unique_ptr<Collective>> collective = make_collective(options.device, world);
+  if (!collective) return Ending{1, collective.error().message};
+
+  std::string name = world.rank() == 0 ? random_id() : "";
+  if (Status shared = world.broadcast(name); !shared) return shared.error();
+  const SystemClock clock;
+  Status started;
+  if (world.rank() == 0) {
+    LeaderOptions line{options.coordinator, hello_of(options, world, **collective, name), 1000 * options.patience, {}};
+    log.info("gang {} on {}: {}, {} thread{} each", name.substr(0, 8), line.hello.host, line.hello.devices, threads,
+             threads == 1 ? "" : "s");
+    Result<std::unique_ptr<Leader>> made = Leader::start(std::move(line), clock, log);
+    if (made) leader = std::move(*made);
+    if (!made) started = made.error();
+  }
+  const Result<Status> all_started = world.agree(started);
+  if (!all_started) return all_started.error();
+  if (!*all_started) return Ending{1, all_started->error().message};
+  gang = name;
+  if (leader) {
+    signals.on_signal([&leader](const char* signal) {
+      leader->end({0, fmt::format("it was told to end ({}; mpirun sends it too when another rank ends)", signal)});
+    });
+  }
+  const Work work{[&](const DataSpec& data, const BackboneSpec& backbone, const FeatureProgress& progress) {
+                    return load_features(data, backbone, options.places, progress);
+                  },
+                  run_trial};
+  Result<Ending> ending = run_gang(world, **collective, leader.get(), work, log);
+  signals.on_signal([](const char*) {});
+  return ending;
+}
+
+int run_rank(const Options& options, int argc, char** argv) {
+  SignalWatch signals(kGrace);  // before MPI and LibTorch start threads
+  int provided = 0;
+  if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED) {
+    std::fprintf(stderr, "hivq-worker: this MPI does not allow a program with threads (MPI_THREAD_FUNNELED)\n");
+    return 1;
+  }
+  Result<World> world = World::join();
+  if (!world) {
+    std::fprintf(stderr, "hivq-worker: %s\n", world.error().message.c_str());
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+  const Log log("worker");
+  std::string gang;
+  std::unique_ptr<Leader> leader;
+  int exit_code = 0;
+  try {
+    const Result<Ending> ending = run(options, *world, signals, log, gang, leader);
+    if (!ending) abort_gang(options, *world, gang, leader.get(), ending.error().message);
+    exit_code = ending->exit_code;
+    if (world->rank() == 0) {
+      if (exit_code == 0) log.info("the gang ends: {}", ending->reason);
+      if (exit_code != 0) std::fprintf(stderr, "hivq-worker: %s\n", ending->reason.c_str());
+    }
+  } catch (const std::exception& failure) {
+    const std::string what = failure.what();  // LibTorch adds a stack trace below the first lines
+    abort_gang(options, *world, gang, leader.get(), what.substr(0, what.find("\nException raised from")));
+  }
+  leader.reset();
+  MPI_Finalize();
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace hivq
+
+int main(int argc, char** argv) {
+  using hivq::DeviceChoice;
+  hivq::Options options;
+  options.places = {HIVQ_DEPS_DIR "/weights", hivq::default_cache()};
+
+  CLI::App app{"One rank of a gang of hivq: trains the trials that a coordinator gives it."};
+  app.set_version_flag("--version", std::string("hivq-worker ") + hivq::version);
+  app.add_option("--coordinator", options.coordinator, "Address of the coordinator, tcp://host:port")->required();
+  app.add_option("--launch", options.launch, "Name of the launch, where a coordinator started the gang");
+  app.add_option("--cache", options.places.cache_dir, "Folder of the feature cache; made where absent")
+      ->capture_default_str();
+  app.add_option("--weights", options.places.weights_dir, "Folder of the backbones' weights")
+      ->envname("HIVQ_WEIGHTS")
+      ->capture_default_str();
+  app.add_option("--device", options.device, "What to train on; by default GPUs where every rank has one")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceChoice>{
+          {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}));
+  app.add_option("--threads", options.threads, "Threads of each rank; by default its share of the host's cores")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--patience", options.patience, "Seconds that an absent coordinator is waited for")
+      ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))
+      ->capture_default_str();
+  app.footer(
+      "Example:\n  hivq-coordinator --data D --listen tcp://127.0.0.1:4487 &\n"
+      "  mpirun -np 2 hivq-worker --coordinator tcp://127.0.0.1:4487");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& wrong) {
+    // Every rank finds the same mistake; one is enough to tell.
+    const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+    return rank && std::string(rank) != "0" ? wrong.get_exit_code() : app.exit(wrong);
+  }
+  return hivq::run_rank(options, argc, argv);
+}
