@@ -11,12 +11,6 @@ namespace hivq {
 
 namespace {
 
-/// Value `position` of a finite range.
-ParamValue value_at(const SearchRange& range, int64_t position) {
-  if (range.kind == SearchRange::Kind::choice) return range.choices[static_cast<size_t>(position)];
-  return static_cast<int64_t>(range.low) + position;
-}
-
 // Six significant digits: reads well in a table, and hides the last bits of exp(), which differ between C libraries.
 double rounded(double value) {
   char text[40];
@@ -136,6 +130,11 @@ int64_t count_of(const SearchRange& range) {
       break;
   }
   return 0;
+}
+
+ParamValue value_at(const SearchRange& range, int64_t position) {
+  if (range.kind == SearchRange::Kind::choice) return range.choices[static_cast<size_t>(position)];
+  return static_cast<int64_t>(range.low) + position;
 }
 
 }  // namespace hivq

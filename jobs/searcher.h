@@ -38,7 +38,8 @@ std::unique_ptr<Searcher> make_searcher(const JobSpec& job);
 /// `a * b`, or INT64_MAX where that is too large. Both at least 0.
 int64_t saturating_product(int64_t a, int64_t b);
 
-/// How many values a range has; 0 for a continuous one.
+/// How many values a range has; 0 for a continuous one. value_at() is one of them, in their order.
 int64_t count_of(const SearchRange& range);
+ParamValue value_at(const SearchRange& range, int64_t position);
 
 }  // namespace hivq

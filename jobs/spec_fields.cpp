@@ -143,12 +143,31 @@ std::string one_of(const std::vector<std::string_view>& words) {
   return fmt::format("it must be {} or {}", fmt::join(words.begin(), words.end() - 1, ", "), words.back());
 }
 
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto first = static_cast<unsigned char>(text[i]);
+    const size_t length = first < 0x80 ? 1 : first >> 5 == 0x6 ? 2 : first >> 4 == 0xe ? 3 : first >> 3 == 0x1e ? 4 : 0;
+    if (length == 0 || length > text.size() - i) return false;
+    uint32_t point = length == 1 ? first : first & (0x7fu >> length);
+    for (size_t k = 1; k < length; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if (next >> 6 != 0x2) return false;
+      point = point << 6 | (next & 0x3fu);
+    }
+    constexpr uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (point < smallest[length] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff)) return false;
+    i += length;
+  }
+  return true;
+}
+
 std::optional<std::string> objection_to_text(const std::string& text, bool may_be_empty) {
   if (text.empty() && !may_be_empty) return "it must not be empty";
   if (text.size() > longest_text) return fmt::format("it must have at most {} characters", longest_text);
   if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
     return "it must be one line without control characters";
   }
+  if (!is_utf8(text)) return "it must be UTF-8";
   return std::nullopt;
 }
 
@@ -282,7 +301,7 @@ std::optional<std::string> nearest_key(std::string_view key, std::span<const std
       nearest = candidate;
     }
   }
-  if (least > std::max<size_t>(1, last_part(key).size() / 2)) return std::nullopt;
+  if (least > std::max<size_t>(1, last_part(key).size() / 3)) return std::nullopt;
   return nearest;
 }
 

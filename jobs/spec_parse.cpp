@@ -58,9 +58,9 @@ std::string label_of(const Override& change) {
 
 void apply(YamlNode& root, const Override& change, SpecReader& reader) {
   const std::string label = label_of(change);
-  if (change.key.empty() || change.key.size() > 200) {
-    return reader.mistake(label, "the key must be a field's name, such as train.lr");
-  }
+  if (change.key.empty())
+    return reader.mistake(label, "it has no key; write --set key=value, such as --set train.lr=1e-3");
+  if (!reader.is_known(change.key)) return reader.unknown_key(label, "", change.key);
   YamlNode value;
   value.where = label;
   if (change.value.find_first_not_of(" \t\r\n") != std::string::npos) {
@@ -71,20 +71,25 @@ void apply(YamlNode& root, const Override& change, SpecReader& reader) {
   replace(root, change.key, std::move(value));
 }
 
-// An override of what the sweep sets anyway would change nothing, silently.
+// An override of what the sweep sets itself would not reach every trial, silently.
 void refuse_idle_overrides(const JobSpec& job, const std::vector<Override>& overrides, SpecReader& reader) {
   if (!job.sweep) return;
   for (const Override& change : overrides) {
     if (job.sweep->parameters.contains(change.key)) {
-      reader.mistake(label_of(change), fmt::format("the sweep sets {0} in every trial; use --set '{1}{0}=[…]'",
-                                                   change.key, parameters_prefix));
+      reader.mistake(
+          label_of(change),
+          fmt::format("{0} is a parameter of the sweep, so this would reach no trial; use --set '{1}{0}=[…]'",
+                      change.key, parameters_prefix));
     }
     const auto& variants = job.sweep->variants;
     auto by =
         std::find_if(variants.begin(), variants.end(), [&](const Variant& v) { return v.params.contains(change.key); });
     if (by != variants.end()) {
-      reader.mistake(label_of(change),
-                     fmt::format("the variant '{}' sets {}; change it in the file", shown(by->name), change.key));
+      reader.mistake(
+          label_of(change),
+          fmt::format("the variant '{}' sets {} itself, so this would not reach every trial; change the variants "
+                      "in the file",
+                      shown(by->name), change.key));
     }
   }
 }

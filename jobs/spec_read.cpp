@@ -38,7 +38,7 @@ bool is_special_number(std::string_view text) {
 SpecReader::SpecReader(Wants wants) : wants_(wants) {}
 
 void SpecReader::mistake(const std::string& where, const std::string& text) {
-  if (mistakes_.size() <= most_mistakes) mistakes_.push_back(where + ": " + text);
+  mistakes_.push_back(where + ": " + text);
 }
 
 std::optional<Error> SpecReader::mistakes() const {
@@ -55,8 +55,8 @@ void SpecReader::read(const YamlNode& root) {
     return;
   }
   read_section("", root);
-  if (job_.sweep) check_sweep(root);
-  if (mistakes_.empty()) check_rules(root);
+  if (job_.sweep && !wrong_.contains("sweep")) check_sweep(root);
+  check_rules(root);
 }
 
 void SpecReader::read_section(const std::string& prefix, const YamlNode& section) {
@@ -65,9 +65,11 @@ void SpecReader::read_section(const std::string& prefix, const YamlNode& section
 }
 
 void SpecReader::read_entry(const YamlNode& key, const std::string& name, const YamlNode& value) {
-  const Field* field = key.text.find('.') == std::string::npos ? find_field(name) : nullptr;
-  if (field && (wants_ == Wants::job || field->of_trial())) return read_field(*field, value);
-  if (!is_section(name)) return unknown_key(key, name);
+  const std::string section = name.substr(0, name.size() - key.text.size());
+  if (!is_known(name) || key.text.find('.') != std::string::npos) return unknown_key(key.where, section, key.text);
+  if (const Field* field = find_field(name)) {
+    return read_noting(name, [&] { read_field(*field, value); });
+  }
   places_[name] = key.where;
   if (name == "sweep.variants") return read_variants(value);
   if (value.kind != YamlNode::Kind::map && value.kind != YamlNode::Kind::null) {
@@ -78,22 +80,27 @@ void SpecReader::read_entry(const YamlNode& key, const std::string& name, const 
   if (name == "sweep") {
     if (value.kind == YamlNode::Kind::null) return;  // as if it were not there
     job_.sweep.emplace();
+    return read_noting(name, [&] { read_section(name + ".", value); });
   }
   read_section(name + ".", value);
 }
 
 bool SpecReader::is_section(const std::string& name) const {
-  if (name.find('.') == std::string::npos || name.starts_with("model.")) {
-    for (const Field& field : all_fields()) {
-      if (field.key.starts_with(name + ".") && (wants_ == Wants::job || field.of_trial())) return true;
-    }
+  for (const Field& field : all_fields()) {
+    if (field.key.starts_with(name + ".") && (wants_ == Wants::job || field.of_trial())) return true;
   }
   return wants_ == Wants::job && (name == "sweep.variants" || name == "sweep.parameters");
 }
 
-void SpecReader::unknown_key(const YamlNode& key, const std::string& name) {
+bool SpecReader::is_known(const std::string& key) const {
+  const Field* field = find_field(key);
+  return is_section(key) || (field && (wants_ == Wants::job || field->of_trial())) ||
+         (wants_ == Wants::job && key.starts_with("sweep.parameters."));
+}
+
+void SpecReader::unknown_key(const std::string& where, const std::string& section, const std::string& word) {
+  if (mistakes_.size() >= most_mistakes) return mistake(where, "an unknown key");  // is not shown: spare the search
   std::vector<std::string> candidates, siblings;
-  const std::string section = name.substr(0, name.size() - key.text.size());
   for (const Field& field : all_fields()) {
     if (wants_ == Wants::trial && !field.of_trial()) continue;
     candidates.emplace_back(field.key);
@@ -106,15 +113,15 @@ void SpecReader::unknown_key(const YamlNode& key, const std::string& name) {
   candidates.insert(candidates.end(), siblings.begin(), siblings.end());
   if (wants_ == Wants::job) candidates.insert(candidates.end(), {"sweep.variants", "sweep.parameters"});
   std::string remedy;
-  if (find_field(key.text) && key.text.find('.') != std::string::npos) {
-    size_t dot = key.text.rfind('.');
-    remedy = fmt::format("write {} below the section {}", key.text.substr(dot + 1), key.text.substr(0, dot));
-  } else if (auto nearest = nearest_key(name, candidates)) {
+  const size_t dot = word.rfind('.');
+  if (dot != std::string::npos && is_known(word)) {
+    remedy = fmt::format("write {} below the section {}", word.substr(dot + 1), word.substr(0, dot));
+  } else if (auto nearest = nearest_key(section + word, candidates)) {
     remedy = fmt::format("did you mean {}?", *nearest);
   } else {
     remedy = fmt::format("there are {}", fmt::join(siblings, ", "));
   }
-  mistake(key.where, fmt::format("{} is an unknown key; {}", shown(name), remedy));
+  mistake(where, fmt::format("{} is an unknown key; {}", shown(section + word), remedy));
 }
 
 void SpecReader::read_field(const Field& field, const YamlNode& value) {
@@ -175,7 +182,7 @@ std::optional<ParamValue> SpecReader::read_value(const Field& field, const std::
       if (parsed == Parsed::yes) read = number;
     }
   }
-  if (!read) return refuse(wanted_type(field));
+  if (!read) return refuse(wanted_type(field) + (value.quoted ? ", without quotes" : ""));
   if (auto why = objection(field, *read)) return refuse(*why);
   return read;
 }
@@ -187,18 +194,16 @@ const std::string& SpecReader::place_of(const std::string& key, const std::strin
 
 void SpecReader::check_rules(const YamlNode& root) {
   for (const BrokenRule& broken : broken_rules(job_)) {
+    const auto& keys = broken.rule->keys;
+    if (std::any_of(keys.begin(), keys.end(), [&](std::string_view key) { return wrong_.contains(key); })) continue;
     std::string where = root.where;
-    // The file's own value of any field that the rule reads, the first one last.
-    for (const Rule& rule : all_rules()) {
-      if (rule.keys.front() != broken.key) continue;
-      for (auto key = rule.keys.rbegin(); key != rule.keys.rend(); ++key) where = place_of(std::string(*key), where);
-    }
-    where = place_of(broken.key, where);
+    for (auto key = keys.rbegin(); key != keys.rend(); ++key) where = place_of(std::string(*key), where);
+    if (!broken.parameter.empty()) where = place_of("sweep.parameters." + broken.parameter, where);
     if (broken.variant.empty()) {
       mistake(where, broken.sentence);
     } else {
-      where = place_of("sweep.variants." + broken.variant, where);
-      mistake(where, fmt::format("variant '{}': {}", broken.variant, broken.sentence));
+      mistake(place_of("sweep.variants." + broken.variant, where),
+              fmt::format("variant '{}': {}", shown(broken.variant), broken.sentence));
     }
   }
 }

@@ -3,7 +3,10 @@
 // From a YAML tree to a job: collects every mistake instead of stopping at the first.
 
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jobs/spec.h"
@@ -22,6 +25,10 @@ class SpecReader {
   JobSpec& job() { return job_; }
 
   void mistake(const std::string& where, const std::string& text);
+  /// A key that exists: of a field, a section, or a parameter of the sweep.
+  bool is_known(const std::string& key) const;
+  /// Reports `section` + `word` as unknown, with the nearest valid key.
+  void unknown_key(const std::string& where, const std::string& section, const std::string& word);
   /// One line per mistake; nothing where there is none.
   std::optional<Error> mistakes() const;
 
@@ -34,9 +41,11 @@ class SpecReader {
   /// The value, typed and checked; `name` is what an error calls it.
   std::optional<ParamValue> read_value(const Field& field, const std::string& name, const YamlNode& value);
   bool is_section(const std::string& name) const;
-  void unknown_key(const YamlNode& key, const std::string& name);
   void check_rules(const YamlNode& root);
   const std::string& place_of(const std::string& key, const std::string& fallback) const;
+  /// Calls read(); a mistake that it reports makes the key wrong.
+  template <typename Read>
+  void read_noting(std::string_view key, Read read);
   /// Calls read(key, value) for every entry of a map whose key is a word that was not there before.
   template <typename Read>
   void each_entry(const std::string& section, const YamlNode& map, Read read);
@@ -56,7 +65,15 @@ class SpecReader {
   JobSpec job_;
   std::map<std::string, std::string> places_;  // where each key stands: `train.lr`, `sweep.parameters.train.lr`
   std::vector<std::string> mistakes_;
+  std::set<std::string, std::less<>> wrong_;  // fields with a mistake, and `sweep`: checks of the whole skip them
 };
+
+template <typename Read>
+void SpecReader::read_noting(std::string_view key, Read read) {
+  const size_t before = mistakes_.size();
+  read();
+  if (mistakes_.size() != before) wrong_.emplace(key);
+}
 
 template <typename Read>
 void SpecReader::each_entry(const std::string& section, const YamlNode& map, Read read) {

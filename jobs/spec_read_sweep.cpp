@@ -74,7 +74,9 @@ void SpecReader::read_variant(const YamlNode& entry) {
       named = true;
       if (auto name = read_value(name_field, "a variant's name", value)) variant.name = std::get<std::string>(*name);
     } else if (const Field* field = parameter_field(key, value)) {
-      if (auto read = read_value(*field, key.text, value)) variant.params[key.text] = *read;
+      read_noting(key.text, [&] {
+        if (auto read = read_value(*field, key.text, value)) variant.params[key.text] = *read;
+      });
     }
   });
   if (!named) return mistake(entry.where, "a variant has no name; give it one: `name: …`");
@@ -92,7 +94,9 @@ void SpecReader::read_parameters(const YamlNode& map) {
     if (!field) return;
     std::string name = "sweep.parameters." + key.text;
     places_[name] = key.where;
-    if (auto range = read_range(*field, name, value)) job_.sweep->parameters[key.text] = std::move(*range);
+    read_noting(key.text, [&] {
+      if (auto range = read_range(*field, name, value)) job_.sweep->parameters[key.text] = std::move(*range);
+    });
   });
 }
 
@@ -191,7 +195,6 @@ void SpecReader::check_sweep(const YamlNode& root) {
                           name));
     }
   }
-  if (!mistakes_.empty()) return;  // what follows may only be their consequence
   if (sweep.parameters.empty() && (random || sweep.variants.empty())) {
     return mistake(place, random ? "sweep.search is random, but sweep.parameters is empty; say what to draw"
                                  : "sweep has neither parameters nor variants; give it some, or leave it out");

@@ -1,7 +1,9 @@
 #include "jobs/spec_rules.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "jobs/searcher.h"
 #include "jobs/spec_fields.h"
 
 namespace hivq {
@@ -50,38 +52,46 @@ Broken ranks_have_images(const TrialSpec& trial) {
                      trial.train.batch_size, trial.gang.ranks);
 }
 
-using Values = std::pair<std::string, std::vector<ParamValue>>;
+using Parameter = std::pair<const Field*, const SearchRange*>;
 
-// The first sentence over all combinations of the values; stops after `budget` combinations.
-Broken first_broken(const Rule& rule, const TrialSpec& base, std::span<const Values> values, int64_t& budget) {
-  if (values.empty()) return budget-- > 0 ? rule.broken(base) : std::nullopt;
-  const auto& [key, choices] = values.front();
-  JobSpec job;
-  job.trial = base;
-  for (const ParamValue& choice : choices) {
-    store(job, *find_field(key), choice);
-    if (auto sentence = first_broken(rule, job.trial, values.subspan(1), budget)) return sentence;
+// The first sentence over all combinations of the parameters' values; a continuous range is tried at both ends. Stops
+// when the budget is spent: with_params() checks each trial again.
+Broken first_broken(const Rule& rule, JobSpec& job, std::span<const Parameter> parameters, int64_t& budget) {
+  if (parameters.empty()) {
+    --budget;
+    return rule.broken(job.trial);
+  }
+  const auto& [field, range] = parameters.front();
+  const int64_t count = count_of(*range);
+  for (int64_t i = 0; i < (count > 0 ? count : 2) && budget > 0; ++i) {
+    store(job, *field, count > 0 ? value_at(*range, i) : ParamValue(i == 0 ? range->low : range->high));
+    if (auto sentence = first_broken(rule, job, parameters.subspan(1), budget)) return sentence;
   }
   return std::nullopt;
 }
 
-BrokenRule check_variant(const Rule& rule, const JobSpec& job, const Variant& variant) {
-  constexpr int64_t most_combinations = 100'000;
-  BrokenRule found{std::string(rule.keys.front()), "", ""};
-  JobSpec fixed = job;
-  for (const auto& [key, value] : variant.params) store(fixed, *find_field(key), value);
-  std::vector<Values> values;
-  for (std::string_view key : rule.keys) {
-    if (variant.params.contains(std::string(key))) found.variant = variant.name;
+BrokenRule check_variant(const Rule& rule, const JobSpec& job, const Variant& variant, int64_t& budget) {
+  BrokenRule found{&rule, "", "", ""};
+  JobSpec scratch;
+  scratch.trial = job.trial;
+  for (const auto& [key, value] : variant.params) store(scratch, *find_field(key), value);
+  std::vector<Parameter> parameters;
+  for (std::string_view each : rule.keys) {
+    const std::string key(each);
+    if (variant.params.contains(key)) found.variant = variant.name;
     if (!job.sweep) continue;
-    auto range = job.sweep->parameters.find(std::string(key));
+    auto range = job.sweep->parameters.find(key);
     if (range == job.sweep->parameters.end()) continue;
-    if (values.empty()) found.key = "sweep.parameters." + range->first;
-    values.emplace_back(range->first, values_of(range->second, most_combinations));
+    if (found.parameter.empty()) found.parameter = key;
+    parameters.emplace_back(find_field(key), &range->second);
   }
-  int64_t budget = most_combinations;
-  if (auto sentence = first_broken(rule, fixed.trial, values, budget)) found.sentence = *sentence;
+  found.sentence = first_broken(rule, scratch, parameters, budget).value_or("");
   return found;
+}
+
+bool touches(const Variant& variant, const Rule& rule) {
+  return std::any_of(rule.keys.begin(), rule.keys.end(),
+                     [&](std::string_view key) { return variant.params.contains(std::string(key)); });
 }
 
 }  // namespace
@@ -97,28 +107,17 @@ std::span<const Rule> all_rules() {
   return rules;
 }
 
-std::vector<ParamValue> values_of(const SearchRange& range, int64_t most) {
-  if (range.kind == SearchRange::Kind::choice) return range.choices;
-  if (range.kind != SearchRange::Kind::integer) return {range.low, range.high};
-  std::vector<ParamValue> values;
-  auto last = static_cast<int64_t>(range.high);
-  for (auto value = static_cast<int64_t>(range.low); value <= last && most-- > 0; ++value) values.emplace_back(value);
-  return values;
-}
-
 std::vector<BrokenRule> broken_rules(const JobSpec& job) {
-  std::vector<Variant> variants = {{}};
-  if (job.sweep && !job.sweep->variants.empty()) variants = job.sweep->variants;
+  const std::vector<Variant> none = {{}};
+  const std::vector<Variant>& variants = job.sweep && !job.sweep->variants.empty() ? job.sweep->variants : none;
   std::vector<BrokenRule> broken;
   for (const Rule& rule : all_rules()) {
+    int64_t budget = 100'000;
+    bool untouched_is_checked = false;  // variants that do not touch the rule are all alike to it
     for (const Variant& variant : variants) {
-      BrokenRule found = check_variant(rule, job, variant);
-      if (found.sentence.empty()) continue;
-      // Variants that do not touch the rule all say the same.
-      bool said = std::any_of(broken.begin(), broken.end(), [&](const BrokenRule& each) {
-        return each.sentence == found.sentence && each.variant == found.variant && each.key == found.key;
-      });
-      if (!said) broken.push_back(std::move(found));
+      if (!touches(variant, rule) && std::exchange(untouched_is_checked, true)) continue;
+      BrokenRule found = check_variant(rule, job, variant, budget);
+      if (!found.sentence.empty()) broken.push_back(std::move(found));
     }
   }
   return broken;

@@ -13,20 +13,18 @@
 namespace hivq {
 
 struct Rule {
-  std::vector<std::string_view> keys;  // the fields that it reads; the first one is named in errors
+  std::vector<std::string_view> keys;  // the fields that it reads; an error stands at the first that the file sets
   /// The sentence of the error, or nothing where the trial keeps the rule.
   std::optional<std::string> (*broken)(const TrialSpec&);
 };
 
 std::span<const Rule> all_rules();
 
-/// A parameter's values, as far as rules are concerned: the choices, every integer, or both ends of a continuous range.
-std::vector<ParamValue> values_of(const SearchRange& range, int64_t most);
-
 /// A rule that some trial of the job breaks.
 struct BrokenRule {
-  std::string key;      // the field that the error stands at
-  std::string variant;  // the name of the variant that breaks it; empty: none in particular
+  const Rule* rule;
+  std::string parameter;  // a parameter of the sweep that the rule reads; empty: none
+  std::string variant;    // the name of the variant that sets a field of the rule; empty: none
   std::string sentence;
 };
 

@@ -1,5 +1,6 @@
 #include "jobs/yaml_tree.h"
 
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
@@ -23,7 +24,13 @@ size_t count(const YamlNode& node) {
   return nodes;
 }
 
-// Builds the tree from the parser's events. Problems leave as YAML::ParserException, like the parser's own.
+// What is valid YAML but not wanted here; thrown through the parser.
+struct Refusal {
+  std::string where;
+  std::string why;
+};
+
+// Builds the tree from the parser's events.
 class TreeBuilder final : public YAML::EventHandler {
  public:
   TreeBuilder(const std::string& name, bool with_lines) : name_(name), with_lines_(with_lines) {}
@@ -54,7 +61,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     auto found = anchored_.find(anchor);
-    if (found == anchored_.end()) throw YAML::ParserException(mark, "this alias stands inside of what it refers to");
+    if (found == anchored_.end()) throw Refusal{where(mark), "this alias stands inside of what it refers to"};
     grow(mark, count(found->second));
     stack_.push_back({found->second, 0});
     stack_.back().node.where = where(mark);
@@ -81,15 +88,15 @@ class TreeBuilder final : public YAML::EventHandler {
     YAML::anchor_t anchor;  // 0: none
   };
 
-  static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
+  void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
     if (tag.empty() || tag == "?" || tag == "!" || tag == text_tag) return;
-    throw YAML::ParserException(mark, fmt::format("the tag {} has no meaning here", shown(tag)));
+    throw Refusal{where(mark), fmt::format("the tag {} has no meaning here; leave it out", shown(tag))};
   }
 
   void grow(const YAML::Mark& mark, size_t nodes) {
     nodes_ += nodes;
     if (nodes_ > max_nodes) {
-      throw YAML::ParserException(mark, fmt::format("it holds more than {} values, aliases counted", max_nodes));
+      throw Refusal{where(mark), fmt::format("the text has more than {} values, aliases counted", max_nodes)};
     }
   }
 
@@ -116,6 +123,9 @@ class TreeBuilder final : public YAML::EventHandler {
     }
     YamlNode& parent = stack_.back().node;
     bool is_key = parent.kind == YamlNode::Kind::map && parent.keys.size() == parent.items.size();
+    if (done.node.kind == YamlNode::Kind::null && !is_key && parent.kind == YamlNode::Kind::map) {
+      done.node.where = parent.keys.back().where;  // the parser puts what is not there at the next thing that is
+    }
     (is_key ? parent.keys : parent.items).push_back(std::move(done.node));
   }
 
@@ -155,6 +165,10 @@ Result<YamlNode> parse_yaml(const std::string& text, const std::string& name, bo
       return error("{}: a second document begins here; keep one to a file", second.take().where);
     }
     return root;
+  } catch (const Refusal& refusal) {
+    return error("{}: {}", refusal.where, refusal.why);
+  } catch (const YAML::DeepRecursion& e) {
+    return error("{}: the text is nested too deeply", builder.where(e.mark));
   } catch (const YAML::Exception& e) {
     if (size_t line = tab_line(text); line != 0 && with_lines) {
       return error("{}:{}: a tab indents this line; YAML wants spaces", name, line);
