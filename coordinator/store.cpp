@@ -8,6 +8,8 @@
 #include <array>
 #include <filesystem>
 
+#include "coordinator/snapshot.h"
+
 namespace hivq {
 
 namespace {
@@ -43,29 +45,6 @@ rocksdb::ColumnFamilyOptions options_of(Family family) {
     options.enable_blob_garbage_collection = true;
   }
   return options;
-}
-
-/// Every row whose key starts with `prefix`, to `each(key, row)`.
-template <typename Row, typename Each>
-Status read_rows(const Store& store, Family family, const std::string& prefix, const Each& each) {
-  Status unreadable;
-  Status scanned = store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
-    auto row = unpack<Row>(value);
-    if (row) {
-      each(key, std::move(*row));
-    } else {
-      unreadable =
-          error("a row of '{}' cannot be read: {}", family_names[static_cast<size_t>(family)], row.error().message);
-    }
-    return static_cast<bool>(row);
-  });
-  return scanned ? unreadable : scanned;
-}
-
-/// Every row, added to `rows`.
-template <typename Row>
-Status read_rows(const Store& store, Family family, const std::string& prefix, std::vector<Row>& rows) {
-  return read_rows<Row>(store, family, prefix, [&](auto, Row row) { rows.push_back(std::move(row)); });
 }
 
 }  // namespace
@@ -173,30 +152,6 @@ Status Store::scan(Family family, const std::string& prefix,
   return {};
 }
 
-Result<Snapshot> Store::snapshot() const {
-  Snapshot found;
-  auto epoch = get(Family::meta, "next_epoch");
-  if (!epoch) return epoch.error();
-  if (*epoch && (*epoch)->size() == 8) found.next_epoch = number_at(**epoch, 0);
-  auto event = last_key(Family::events);
-  if (!event) return event.error();
-  if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
-
-  Status status = read_rows(*this, Family::jobs, "", found.jobs);
-  for (const auto& job : found.jobs) {
-    if (ended(job.state)) continue;
-    if (status) status = read_rows(*this, Family::trials, key_of(job.id), found.trials);
-    if (status) status = read_rows(*this, Family::leases, key_of(job.id), found.leases);
-  }
-  if (status) status = read_rows(*this, Family::gangs, gang_key(""), found.gangs);
-  if (status) status = read_rows(*this, Family::gangs, launch_key(""), found.launches);
-  if (status) {
-    status = read_rows<Manifest>(*this, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
-      if (key.size() == 16) found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
-    });
-  }
-  if (!status) return status.error();
-  return found;
-}
+Result<Snapshot> Store::snapshot() const { return read_snapshot(*this); }
 
 }  // namespace hivq

@@ -31,6 +31,9 @@ class Store {
   Status scan(Family family, const std::string& prefix,
               const std::function<bool(std::string_view key, std::string_view value)>& row) const;
 
+  /// The last key of a family, or nothing where it is empty. Errors: as of get().
+  Result<std::optional<std::string>> last_key(Family family) const;
+
   /// What a core is made from. Errors: a row that cannot be read, by its family and key.
   Result<Snapshot> snapshot() const;
 
@@ -39,8 +42,6 @@ class Store {
   ~Store();
 
  private:
-  Result<std::optional<std::string>> last_key(Family family) const;
-
   struct State;
   explicit Store(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -1,0 +1,63 @@
+#pragma once
+
+// What a core is made from, read from a store: RocksDB's, or the one that the simulation keeps in memory. A source has
+// get(), scan() and last_key() as Store has them.
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "coordinator/core.h"
+
+namespace hivq {
+
+/// Every row of a family whose key starts with `prefix`, to `each(key, row)`. Errors: of the source, or a row that
+/// cannot be read.
+template <typename Row, typename Source, typename Each>
+Status read_rows(const Source& source, Family family, const std::string& prefix, const Each& each) {
+  Status unreadable;
+  Status scanned = source.scan(family, prefix, [&](std::string_view key, std::string_view value) {
+    auto row = unpack<Row>(value);
+    if (row) {
+      each(key, std::move(*row));
+    } else {
+      unreadable =
+          error("a row of '{}' cannot be read: {}", family_names[static_cast<size_t>(family)], row.error().message);
+    }
+    return static_cast<bool>(row);
+  });
+  return scanned ? unreadable : scanned;
+}
+
+template <typename Source>
+Result<Snapshot> read_snapshot(const Source& source) {
+  Snapshot found;
+  auto collect = [&]<typename Row>(Family family, const std::string& prefix, std::vector<Row>& rows) {
+    return read_rows<Row>(source, family, prefix, [&](auto, Row row) { rows.push_back(std::move(row)); });
+  };
+  auto epoch = source.get(Family::meta, "next_epoch");
+  if (!epoch) return epoch.error();
+  if (*epoch && (*epoch)->size() == 8) found.next_epoch = number_at(**epoch, 0);
+  auto event = source.last_key(Family::events);
+  if (!event) return event.error();
+  if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
+
+  Status status = collect(Family::jobs, "", found.jobs);
+  for (const auto& job : found.jobs) {
+    if (ended(job.state)) continue;
+    if (status) status = collect(Family::trials, key_of(job.id), found.trials);
+    if (status) status = collect(Family::leases, key_of(job.id), found.leases);
+  }
+  if (status) status = collect(Family::gangs, gang_key(""), found.gangs);
+  if (status) status = collect(Family::gangs, launch_key(""), found.launches);
+  if (status) {
+    status = read_rows<Manifest>(source, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
+      if (key.size() == 16) found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
+    });
+  }
+  if (!status) return status.error();
+  return found;
+}
+
+}  // namespace hivq

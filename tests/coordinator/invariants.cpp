@@ -1,0 +1,231 @@
+#include "tests/coordinator/invariants.h"
+
+#include <algorithm>
+
+namespace hivq {
+
+namespace {
+
+template <typename... Args>
+[[noreturn]] void violated(fmt::format_string<Args...> format, Args&&... args) {
+  throw Violation(fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <typename Row, typename Each>
+void each(const MapStore& store, Family family, const std::string& prefix, const Each& visit) {
+  (void)store.scan(family, prefix, [&](std::string_view key, std::string_view value) {
+    visit(key, unpack<Row>(value).value());
+    return true;
+  });
+}
+
+TrialId trial_of(const std::string& key) { return {number_at(key, 0), number_at(key, 8)}; }
+
+}  // namespace
+
+void Invariants::after_step(const Input& input, const Effects& step, const Core& core) {
+  data_needs_a_live_lease(input, step);
+  std::vector<Write> rows;
+  for (const auto& write : step.writes) {
+    if (write.family == Family::trials || write.family == Family::leases) rows.push_back(write);
+    if (!write.value && (write.family == Family::jobs || write.family == Family::trials ||
+                         write.family == Family::metrics || write.family == Family::checkpoints)) {
+      violated("1: a row of '{}' was erased", family_names[static_cast<size_t>(write.family)]);
+    }
+    if (write.family != Family::leases) continue;
+    auto row = unpack<LeaseRow>(*write.value).value();
+    uint64_t& newest = epochs_[row.lease.trial];
+    if (row.lease.epoch < newest) violated("2: trial {} went back to an older epoch", to_string(row.lease.trial));
+  }
+  ahead_.commit(rows);
+  each_lease_once();
+  const auto* received = std::get_if<Received>(&input);
+  if (received) {
+    if (auto* beat = std::get_if<Heartbeat>(&received->message.body)) {
+      if (beat->lease.trial.job == 0) {
+        idle_.insert(received->identity);
+      } else {
+        idle_.erase(received->identity);
+      }
+    }
+  }
+  std::erase_if(idle_, [&](const auto& id) {
+    auto found = core.gangs().find(id);
+    return found == core.gangs().end() || found->second.lease || found->second.leaving;
+  });
+  nobody_waits_in_vain(core);
+}
+
+/// 2, and half of 1: what changes a trial's data comes from the holder of its newest lease, and each point once.
+void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step) {
+  const auto* received = std::get_if<Received>(&input);
+  const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
+  for (const auto& write : step.writes) {
+    bool data = write.family == Family::metrics || write.family == Family::logs ||
+                write.family == Family::checkpoints || (write.family == Family::blobs && write.value);
+    if (!data) continue;
+    if (report == nullptr) violated("2: data was written without a report");
+    std::string key = key_of(report->lease.trial);
+    if (!ahead_.rows(Family::leases).contains(key)) violated("2: data of a trial without a lease was accepted");
+    auto row = ahead_.row<LeaseRow>(Family::leases, key);
+    if (!row.live || row.lease != report->lease || row.gang != received->identity) {
+      violated("2: a report of trial {} with epoch {} was accepted although its lease is epoch {}{}",
+               to_string(report->lease.trial), report->lease.epoch, row.lease.epoch, row.live ? "" : ", ended");
+    }
+    if (write.family == Family::blobs) continue;
+    if (trial_of(write.key) != report->lease.trial) violated("1: a report wrote data of another trial");
+    if (write.family != Family::metrics) continue;
+    std::string name = write.key.substr(16, write.key.size() - 25);
+    auto at = static_cast<int64_t>(number_at(write.key, write.key.size() - 8));
+    if (unpack<double>(*write.value).value() != script_.value(report->lease.trial, name, at)) {
+      violated("1: {} of trial {} at step {} has a wrong value", name, to_string(report->lease.trial), at);
+    }
+    writing_.push_back({report->lease.epoch, write.key});
+  }
+}
+
+/// 2 and 4: a trial runs exactly if it has a live lease; a gang has one at most.
+void Invariants::each_lease_once() {
+  std::map<GangId, TrialId> busy;
+  std::set<TrialId> leased;
+  each<LeaseRow>(ahead_, Family::leases, "", [&](auto, const LeaseRow& row) {
+    if (!row.live) return;
+    leased.insert(row.lease.trial);
+    auto [at, first] = busy.try_emplace(row.gang, row.lease.trial);
+    if (!first)
+      violated("4: gang {} has the trials {} and {}", row.gang, to_string(at->second), to_string(row.lease.trial));
+  });
+  each<TrialRow>(ahead_, Family::trials, "", [&](auto, const TrialRow& row) {
+    if ((row.state == State::running) != leased.contains(row.id)) {
+      violated("2: trial {} is {} but its lease is{} live", to_string(row.id), to_string(row.state),
+               leased.contains(row.id) ? "" : " not");
+    }
+  });
+}
+
+void Invariants::nobody_waits_in_vain(const Core& core) const {
+  if (idle_.empty()) return;
+  each<TrialRow>(ahead_, Family::trials, "", [&](auto, const TrialRow& row) {
+    if (row.state != State::pending) return;
+    for (const auto& id : idle_) {
+      if (fits(row.ranks, core.gangs().at(id).hello.ranks)) {
+        violated("4: trial {} waits although gang {} is idle and fits", to_string(row.id), id);
+      }
+    }
+  });
+}
+
+void Invariants::after_commit(const MapStore& store) {
+  for (auto& point : std::exchange(writing_, {})) {
+    if (++written_[point] > 1) violated("1: a metric point was stored twice within one lease");
+  }
+  std::set<std::string> named;
+  each<Manifest>(store, Family::checkpoints, "",
+                 [&](auto, const Manifest& m) { named.insert(m.chunks.begin(), m.chunks.end()); });
+  each<LeaseRow>(store, Family::leases, "",
+                 [&](auto, const LeaseRow& l) { named.insert(l.staged.begin(), l.staged.end()); });
+  const auto& blobs = store.rows(Family::blobs);
+  bool same = blobs.size() == named.size() && std::equal(blobs.begin(), blobs.end(), named.begin(),
+                                                         [](const auto& a, const auto& b) { return a.first == b; });
+  if (!same) violated("1: {} chunks are stored, but {} are named by checkpoints", blobs.size(), named.size());
+}
+
+void Invariants::let_out(const Send& send, const MapStore& store) {
+  const Body& body = send.message.body;
+  if (auto* ack = std::get_if<Ack>(&body)) acknowledged(*ack, store);
+  if (auto* submitted = std::get_if<Submitted>(&body)) {
+    if (!store.rows(Family::jobs).contains(key_of(submitted->job)))
+      violated("1: a job was acknowledged that is not stored");
+    submitted_.insert(submitted->job);
+  }
+  if (auto* assign = std::get_if<Assign>(&body)) {
+    auto& spec = proposals_.try_emplace(assign->lease.trial, assign->spec).first->second;
+    if (spec != assign->spec) violated("3: trial {} was proposed differently before", to_string(assign->lease.trial));
+    uint64_t& newest = epochs_[assign->lease.trial];
+    if (assign->lease.epoch < newest)
+      violated("2: trial {} was leased with an old epoch", to_string(assign->lease.trial));
+    newest = assign->lease.epoch;
+  }
+}
+
+void Invariants::acknowledged(const Ack& ack, const MapStore& store) {
+  auto stream = streams_.find(ack.lease);
+  if (stream == streams_.end()) violated("1: a stream was acknowledged that does not exist");
+  if (ack.last > stream->second.size()) violated("1: more was acknowledged than was ever sent");
+  uint64_t& known = acknowledged_[ack.lease];
+  for (; known < ack.last; ++known) is_stored(ack.lease.trial, stream->second[known], store);
+}
+
+void Invariants::is_stored(const TrialId& trial, const Item& item, const MapStore& store) const {
+  if (auto* metrics = std::get_if<MetricsItem>(&item)) {
+    for (const auto& [name, value] : metrics->values) {
+      if (!store.rows(Family::metrics).contains(metric_key(trial, name, metrics->step))) {
+        violated("1: {} of trial {} at step {} was acknowledged and is lost", name, to_string(trial), metrics->step);
+      }
+    }
+  } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
+    bool there = store.rows(Family::checkpoints).contains(key_of(trial));
+    if (!there || store.row<Manifest>(Family::checkpoints, key_of(trial)).step < checkpoint->step) {
+      violated("1: the checkpoint of trial {} at step {} was acknowledged and is lost", to_string(trial),
+               checkpoint->step);
+    }
+  } else if (std::holds_alternative<EndItem>(item)) {
+    if (!ended(store.row<TrialRow>(Family::trials, key_of(trial)).state)) {
+      violated("1: the end of trial {} was acknowledged and is lost", to_string(trial));
+    }
+  }
+}
+
+void Invariants::after_start(const MapStore& store) {
+  ahead_ = {};
+  for (Family family : {Family::trials, Family::leases}) {
+    std::vector<Write> rows;
+    for (const auto& [key, value] : store.rows(family)) rows.push_back({family, key, value});
+    ahead_.commit(rows);
+  }
+  writing_.clear();
+  idle_.clear();
+  for (JobId job : submitted_) {
+    if (!store.rows(Family::jobs).contains(key_of(job))) violated("1: job {} was acknowledged and is lost", job);
+  }
+  for (const auto& [lease, count] : acknowledged_) {
+    for (uint64_t i = 0; i < count; ++i) is_stored(lease.trial, streams_.at(lease)[i], store);
+  }
+}
+
+void Invariants::at_the_end(const MapStore& store) const {
+  Invariants(*this).after_start(store);
+  each<JobRow>(store, Family::jobs, "", [&](auto, const JobRow& job) {
+    if (!ended(job.state)) violated("5: job {} is {}", job.id, to_string(job.state));
+    std::map<State, uint64_t> counts;
+    each<TrialRow>(store, Family::trials, key_of(job.id), [&](auto, const TrialRow& t) { ++counts[t.state]; });
+    bool right = counts[State::finished] == job.finished && counts[State::failed] == job.failed &&
+                 counts[State::cancelled] == job.cancelled && job.finished + job.failed + job.cancelled == job.trials;
+    if (!right) violated("5: the counts of job {} are not those of its trials", job.id);
+  });
+  each<TrialRow>(store, Family::trials, "", [&](auto, const TrialRow& trial) {
+    if (trial.state == State::failed && trial.reason.empty())
+      violated("5: trial {} failed without a reason", to_string(trial.id));
+    if (trial.state != State::finished) return;
+    const int64_t last = script_.steps(trial.id);
+    std::map<std::string, std::string> expected;
+    for (int64_t step = 0; step <= last; ++step) {
+      for (const auto& [name, value] : script_.metrics(trial.id, step).values) {
+        expected[metric_key(trial.id, name, step)] = pack(value);
+      }
+    }
+    std::map<std::string, std::string> points;
+    (void)store.scan(Family::metrics, key_of(trial.id),
+                     [&](auto key, auto value) { return points.emplace(key, value).second; });
+    if (points != expected)
+      violated("1: the curves of trial {} are not exactly those of its steps", to_string(trial.id));
+    if (trial.initial != script_.metrics(trial.id, 0).values || trial.final != script_.metrics(trial.id, last).values) {
+      violated("1: the evaluations of trial {} are not those of its first and last step", to_string(trial.id));
+    }
+    if (store.row<Manifest>(Family::checkpoints, key_of(trial.id)).step != last / 3 * 3) {
+      violated("1: the last checkpoint of trial {} is not stored", to_string(trial.id));
+    }
+  });
+}
+
+}  // namespace hivq

@@ -1,0 +1,477 @@
+#include "tests/coordinator/simulation.h"
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <random>
+#include <set>
+
+#include "common/sha256.h"
+#include "coordinator/snapshot.h"
+#include "tests/coordinator/invariants.h"
+
+namespace hivq {
+
+namespace {
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  int64_t between(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1));
+  }
+  bool chance(double probability) { return static_cast<double>(engine_() >> 11) * 0x1p-53 < probability; }
+  template <typename T>
+  T one_of(std::initializer_list<T> values) {
+    return values.begin()[between(0, static_cast<int64_t>(values.size()) - 1)];
+  }
+  uint64_t bits() { return engine_(); }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+/// How much goes wrong until the faults stop; drawn from the seed, so that some runs are calm and some wild.
+struct Faults {
+  double loss, repetition, delay;  // of a message
+  double crash;                    // at a commit boundary
+  double death, pause, farewell;   // of some gang, each second
+  double slow_disk, failed_launch;
+};
+
+struct Client {
+  std::string identity, key, yaml;
+  JobId job = 0;  // once it is acknowledged
+  bool cancels = false;
+  bool cancelled = false;
+};
+
+struct Member {
+  std::unique_ptr<VirtualGang> gang;
+  Millis paused_until = 0;
+  std::vector<std::string> socket;  // what came in while it was paused
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options), random_(options.seed), script_{options.seed}, checks_(script_, streams_) {
+    // Two in three seeds have faults of every kind, the others of some kinds.
+    auto level = [&](double low, double high) { return random_.one_of({0.0, low, high}); };
+    faults_ = {level(0.02, 0.15), level(0.02, 0.1), level(0.05, 0.3),  level(0.003, 0.02), level(0.02, 0.05),
+               level(0.02, 0.08), level(0.0, 0.02), level(0.01, 0.05), level(0.1, 0.3)};
+    core_options_.local_gangs = random_.chance(0.4) ? static_cast<uint64_t>(random_.between(1, 2)) : 0;
+    core_options_.local_ranks = 2;
+    quiet_after_ = start_ + 1000 * random_.between(20, 90);
+  }
+
+  SimulationResult run() {
+    try {
+      set_up();
+      while (!over()) {
+        check(!events_.empty(), "the simulation has nothing to do");
+        Event event = events_.top();
+        events_.pop();
+        now_ = event.at;
+        event.run();
+      }
+      checks_.at_the_end(store_);
+    } catch (const Violation& violation) {
+      result_.violation = violation.what();
+    }
+    summarize();
+    return result_;
+  }
+
+ private:
+  struct Event {
+    Millis at;
+    uint64_t order;
+    std::function<void()> run;
+    bool operator<(const Event& other) const { return std::tie(at, order) > std::tie(other.at, other.order); }
+  };
+
+  void after(Millis delay, std::function<void()> run) { events_.push({now_ + delay, ++order_, std::move(run)}); }
+  bool faulty() const { return now_ < quiet_after_; }
+  bool happens(double probability) { return faulty() && random_.chance(probability); }
+
+  // ---- The world ----
+
+  void set_up() {
+    now_ = start_;
+    int64_t jobs = random_.between(1, 3);
+    for (int64_t j = 0; j < jobs; ++j) {
+      Client client;
+      client.identity = fmt::format("client-{}", j);
+      client.key = fmt::format("key-{}", j);
+      ranks_.insert(random_.one_of<uint64_t>({0, 0, 1, 2}));
+      std::string seeds;
+      int64_t trials = random_.between(1, 6) * options_.scale;
+      for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
+      client.yaml = fmt::format(
+          "name: job-{}\nmax_attempts: {}\ngang:\n  ranks: {}\nsweep:\n  search: grid\n  parameters:\n"
+          "    train.seed: [{}]\n",
+          j, random_.one_of({2, 5, 100, 100}), *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)),
+          seeds);
+      client.cancels = random_.chance(0.15);
+      clients_.push_back(std::move(client));
+    }
+    for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j); });
+    int64_t gangs = random_.between(1, 4) * options_.scale;
+    for (int64_t i = 0; i < gangs; ++i) add_gang(random_.one_of<uint64_t>({1, 2}), "");
+    after(1000, [this] { strike(); });
+    start_coordinator();
+  }
+
+  bool over() {
+    bool done = std::all_of(clients_.begin(), clients_.end(), [](const Client& c) { return c.job != 0; }) &&
+                core_ != nullptr && core_->all_jobs_ended() && !faulty();
+    if (!done) {
+      if (now_ > quiet_after_ + patience * options_.scale) {
+        throw Violation(
+            fmt::format("5: {} s after the faults stopped a job has not ended", patience / 1000 * options_.scale));
+      }
+      quiet_since_ = now_;
+    }
+    return now_ > quiet_since_ + 5000 && !committing_;
+  }
+
+  GangId add_gang(uint64_t ranks, const std::string& launch) {
+    Hello hello;
+    hello.gang = fmt::format("{:016x}", random_.bits());
+    hello.host = "virtual";
+    hello.ranks = ranks;
+    hello.launch = launch;
+    bool never_ends = options_.bug == Bug::trial_without_end;
+    Member member;
+    member.gang = std::make_unique<VirtualGang>(hello, script_, random_.between(100, 900), streams_, never_ends);
+    members_.emplace(hello.gang, std::move(member));
+    after(random_.between(0, 100), [this, id = hello.gang] { tick_gang(id); });
+    return hello.gang;
+  }
+
+  void tick_gang(const GangId& id) {
+    auto found = members_.find(id);
+    if (found == members_.end()) return;
+    Member& member = found->second;
+    if (now_ >= member.paused_until) {
+      for (const auto& bytes : std::exchange(member.socket, {})) member.gang->receive(decode(bytes).value(), now_);
+      member.gang->tick(now_);
+      if (!member.gang->complaint().empty()) throw Violation("1: " + member.gang->complaint());
+      send_all(id, member);
+      if (member.gang->session().leaving()) return farewell(id);
+    }
+    after(100, [this, id] { tick_gang(id); });
+  }
+
+  void send_all(const GangId& id, Member& member) {
+    for (const auto& message : member.gang->take_outgoing()) to_coordinator(id, encode(message));
+  }
+
+  void farewell(const GangId& id) {
+    Member& member = members_.at(id);
+    member.gang->goodbye();
+    send_all(id, member);
+    kill_gang(id, "exit code 0");
+  }
+
+  void kill_gang(const GangId& id, const std::string& reason) {
+    auto node = members_.extract(id);
+    if (node.empty()) return;
+    ++result_.lost_gangs;
+    const std::string& launch = node.mapped().gang->hello().launch;
+    if (launches_.contains(launch)) {
+      launches_[launch].clear();
+      after(random_.between(10, 500), [this, launch, reason] { end_launch(launch, reason); });
+    }
+  }
+
+  /// Once a second something may happen to some gang.
+  void strike() {
+    if (!faulty()) return calm();
+    after(1000, [this] { strike(); });
+    if (members_.empty()) {
+      if (random_.chance(0.2)) add_gang(random_.one_of<uint64_t>({1, 2}), "");
+      return;
+    }
+    GangId id = std::next(members_.begin(), random_.between(0, members_.size() - 1))->first;
+    if (random_.chance(faults_.death)) {
+      uint64_t ranks = members_.at(id).gang->hello().ranks;
+      kill_gang(id, "signal 9");
+      after(random_.between(0, 20'000), [this, ranks] { add_gang(ranks, ""); });
+    } else if (random_.chance(faults_.pause)) {
+      ++result_.paused_gangs;
+      members_.at(id).paused_until =
+          now_ + random_.between(3000, 40'000);  // up to far beyond the coordinator's patience
+    } else if (random_.chance(faults_.farewell)) {
+      farewell(id);
+    }
+  }
+
+  /// The faults stop: whatever a job needs is there from now on.
+  void calm() {
+    for (uint64_t ranks : {1, 2}) add_gang(ranks, "");
+  }
+
+  // ---- The network ----
+
+  /// How often a message arrives, and when.
+  void deliver(std::function<void()> arrive) {
+    int copies = happens(faults_.loss) ? 0 : happens(faults_.repetition) ? 2 : 1;
+    result_.lost_messages += copies == 0;
+    result_.repeated_messages += copies == 2;
+    for (int i = 0; i < copies; ++i)
+      after(happens(faults_.delay) ? random_.between(0, 8000) : random_.between(1, 20), arrive);
+  }
+
+  void to_coordinator(const std::string& identity, std::string bytes) {
+    deliver([this, identity, bytes = std::move(bytes)] {
+      if (core_) inbox_.push_back(Received{identity, decode(bytes).value()});
+    });
+  }
+
+  void from_coordinator(const Send& send) {
+    checks_.let_out(send, store_);
+    deliver([this, identity = send.identity, bytes = encode(send.message)] {
+      if (auto member = members_.find(identity); member != members_.end()) {
+        member->second.socket.push_back(bytes);
+        return;
+      }
+      for (auto& client : clients_) {
+        if (client.identity == identity) answer(client, decode(bytes).value());
+      }
+    });
+  }
+
+  // ---- Clients ----
+
+  void ask(size_t j) {
+    Client& client = clients_[j];
+    if (client.job == 0) {
+      to_coordinator(client.identity, encode({j + 1, Submit{client.key, client.key + ".yaml", client.yaml}}));
+    } else if (client.cancels && !client.cancelled) {
+      to_coordinator(client.identity, encode({j + 1, Cancel{client.job}}));
+    } else {
+      return;
+    }
+    after(random_.between(1000, 5000), [this, j] { ask(j); });
+  }
+
+  void answer(Client& client, const Message& message) {
+    if (auto* submitted = std::get_if<Submitted>(&message.body)) {
+      if (client.job != 0 && client.job != submitted->job) throw Violation("1: one submission became two jobs");
+      if (client.job == 0 && client.cancels) {
+        size_t j = static_cast<size_t>(&client - clients_.data());
+        after(random_.between(0, 30'000), [this, j] { ask(j); });
+      }
+      client.job = submitted->job;
+    } else if (std::holds_alternative<Cancelled>(message.body)) {
+      client.cancelled = true;
+    } else {
+      throw Violation(fmt::format("5: {} was answered with {}", client.identity, encode(message)));
+    }
+  }
+
+  // ---- The coordinator's shell ----
+
+  void start_coordinator() {
+    auto snapshot = read_snapshot(store_).value();
+    if (options_.bug == Bug::proposes_anew) {
+      for (auto& job : snapshot.jobs) job.yaml.replace(job.yaml.find(": [") + 3, 0, "77, ");
+    }
+    inbox_.clear();
+    for (const auto& launch : snapshot.launches) {
+      // One that is not known to run counts as ended; one that ended meanwhile is noticed.
+      if (launch.pid == 0) {
+        inbox_.push_back(LaunchEnded{launch.id, "the coordinator ended while it was being started"});
+        launches_.erase(launch.id);
+      } else if (!launches_.contains(launch.id)) {
+        inbox_.push_back(LaunchEnded{launch.id, "gone"});
+      }
+    }
+    checks_.after_start(store_);
+    Effects effects;
+    core_ = std::make_unique<Core>(core_options_, std::move(snapshot), now_, effects);
+    checks_.after_step(Tick{}, effects, *core_);
+    commit(std::move(effects));
+  }
+
+  void round(uint64_t life) {
+    if (life != life_) return;
+    Effects effects;
+    for (int64_t left = random_.between(1, 12); left > 0 && !inbox_.empty(); --left) {
+      Input input = std::move(inbox_.front());
+      inbox_.pop_front();
+      step(std::move(input), effects);
+    }
+    if (now_ >= next_tick_) {
+      next_tick_ = now_ + 200;
+      step(Tick{}, effects);
+    }
+    commit(std::move(effects));
+  }
+
+  void step(Input input, Effects& round) {
+    Effects effects;
+    Input original = input;
+    if (auto* received = std::get_if<Received>(&input)) {
+      if (is_question(*received)) return questions_.push_back(*received);
+      if (options_.bug == Bug::takes_old_epochs || options_.bug == Bug::stores_repeats) make_new(*received);
+      auto* beat = std::get_if<Heartbeat>(&received->message.body);
+      if (options_.bug == Bug::deaf_to_idle_gangs && beat && beat->lease.trial.job == 0) input = Tick{};
+    }
+    core_->step(input, now_, effects);
+    checks_.after_step(original, effects, *core_);
+    auto append = [](auto& to, auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    append(round.writes, effects.writes);
+    append(round.sends, effects.sends);
+    append(round.launches, effects.launches);
+    append(round.stops, effects.stops);
+  }
+
+  static bool is_question(const Received& received) {
+    return std::holds_alternative<FetchChunk>(received.message.body);
+  }
+
+  /// Two planted bugs: an old report passes for the next one of the newest lease.
+  void make_new(Received& received) {
+    auto* report = std::get_if<Report>(&received.message.body);
+    if (!report || !store_.rows(Family::leases).contains(key_of(report->lease.trial))) return;
+    auto newest = store_.row<LeaseRow>(Family::leases, key_of(report->lease.trial));
+    bool same_lease = newest.lease == report->lease;
+    if (!newest.live || same_lease != (options_.bug == Bug::stores_repeats)) return;
+    if (same_lease && report->first > newest.last) return;
+    report->lease = newest.lease;
+    report->first = newest.last + 1;
+    received.identity = newest.gang;
+  }
+
+  void commit(Effects effects) {
+    committing_ = true;
+    if (happens(faults_.crash)) {
+      if (options_.bug == Bug::answers_before_commit) {
+        for (const auto& send : effects.sends) from_coordinator(send);
+      }
+      return crash();  // before the commit
+    }
+    Millis disk = happens(faults_.slow_disk) ? random_.between(100, 15'000) : random_.between(0, 5);
+    after(disk, [this, effects = std::move(effects), life = life_] { let_out(effects, life); });
+  }
+
+  void let_out(const Effects& effects, uint64_t life) {
+    if (life != life_) return;
+    ++result_.commits;
+    store_.commit(effects.writes);
+    checks_.after_commit(store_);
+    // A crash right after the commit, or in the middle of the answers.
+    size_t crash_after = happens(faults_.crash) ? random_.between(0, effects.sends.size()) : SIZE_MAX;
+    for (size_t i = 0; i < std::min(crash_after, effects.sends.size()); ++i) from_coordinator(effects.sends[i]);
+    if (crash_after != SIZE_MAX) return crash();
+    for (const auto& launch : effects.launches) start_launch(launch);
+    for (const auto& launch : effects.stops) stop_launch(launch);
+    for (const auto& [identity, message] : std::exchange(questions_, {})) {
+      const auto& hash = std::get<FetchChunk>(message.body).hash;
+      auto found = store_.rows(Family::blobs).find(hash);
+      if (found == store_.rows(Family::blobs).end()) {
+        from_coordinator({identity, {0, Chunk{hash, "", "it is not stored"}}});
+      } else {
+        from_coordinator({identity, {0, Chunk{hash, found->second, ""}}});
+      }
+    }
+    committing_ = false;
+    after(inbox_.empty() ? 50 : 1, [this, life] { round(life); });
+  }
+
+  void crash() {
+    ++result_.crashes;
+    ++life_;
+    core_.reset();
+    inbox_.clear();
+    questions_.clear();
+    after(random_.one_of<Millis>({50, 2000, 20'000}), [this] { start_coordinator(); });
+  }
+
+  // ---- The launcher ----
+
+  void start_launch(const Launch& launch) {
+    launches_[launch.launch] = "";
+    inbox_.push_back(LaunchStarted{launch.launch, 1000, 1});
+    if (happens(faults_.failed_launch)) {
+      after(random_.between(10, 2000), [this, id = launch.launch] { end_launch(id, "exit code 1"); });
+      return;
+    }
+    after(random_.between(100, 5000), [this, launch] {
+      if (auto found = launches_.find(launch.launch); found != launches_.end()) {
+        found->second = add_gang(launch.ranks, launch.launch);
+      }
+    });
+  }
+
+  void stop_launch(const std::string& launch) {
+    auto found = launches_.find(launch);
+    if (found == launches_.end()) return;
+    if (found->second.empty()) return end_launch(launch, "signal 15");
+    kill_gang(found->second, "signal 15");
+  }
+
+  void end_launch(const std::string& launch, const std::string& reason) {
+    if (launches_.erase(launch) == 0) return;
+    if (core_) inbox_.push_back(LaunchEnded{launch, reason});
+  }
+
+  // ---- The end ----
+
+  void summarize() {
+    std::string all;
+    for (size_t family = 0; family < family_count; ++family) {
+      for (const auto& [key, value] : store_.rows(static_cast<Family>(family))) all += key + value;
+    }
+    result_.store = sha256_hex(all);
+    for (const auto& [key, value] : store_.rows(Family::trials)) {
+      auto trial = unpack<TrialRow>(value).value();
+      result_.attempts += trial.attempts;
+      result_.finished += trial.state == State::finished;
+      result_.failed += trial.state == State::failed;
+      result_.cancelled += trial.state == State::cancelled;
+    }
+    result_.points = store_.rows(Family::metrics).size();
+    result_.virtual_seconds = static_cast<double>(now_ - start_) / 1000;
+  }
+
+  static constexpr Millis start_ = 1'700'000'000'000;
+  static constexpr Millis patience = 300'000;
+
+  SimulationOptions options_;
+  Random random_;
+  Script script_;
+  Streams streams_;
+  Invariants checks_;
+  Faults faults_;
+  CoreOptions core_options_;
+  SimulationResult result_;
+
+  Millis now_ = start_, quiet_after_ = 0, quiet_since_ = 0;
+  uint64_t order_ = 0;
+  std::priority_queue<Event> events_;
+  std::map<GangId, Member> members_;
+  std::multiset<uint64_t> ranks_;
+  std::vector<Client> clients_;
+  std::map<std::string, GangId> launches_;  // that run; their gang, once it is there
+
+  MapStore store_;
+  std::unique_ptr<Core> core_;
+  std::deque<Input> inbox_;
+  std::vector<Received> questions_;
+  bool committing_ = false;
+  uint64_t life_ = 0;
+  Millis next_tick_ = 0;
+};
+
+}  // namespace
+
+SimulationResult simulate(const SimulationOptions& options) { return Simulation(options).run(); }
+
+}  // namespace hivq

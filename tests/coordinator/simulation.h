@@ -1,0 +1,39 @@
+#pragma once
+
+// A whole cluster in one thread: the real Core and the real GangSession, a virtual clock, a network that loses,
+// repeats, delays and reorders, gangs that die, pause and return, a coordinator that crashes at any commit boundary, a
+// slow disk. A seed reproduces a run exactly.
+
+#include <cstdint>
+#include <string>
+
+namespace hivq {
+
+/// A mistake planted on purpose, to see that the simulation finds it. One for each invariant, two for the first.
+enum class Bug {
+  none,
+  answers_before_commit,  // 1: a crash lets out the answers of a round that was not committed
+  stores_repeats,         // 1: a report that comes again passes for a new one
+  takes_old_epochs,       // 2: a report with an old epoch passes for one of the newest lease
+  proposes_anew,          // 3: after a restart the searcher proposes other trials
+  deaf_to_idle_gangs,     // 4: the coordinator does not hear that a gang is idle
+  trial_without_end,      // 5: the end of a trial is never reported
+};
+
+struct SimulationOptions {
+  uint64_t seed = 1;
+  int scale = 1;  // times as many gangs and trials
+  Bug bug = Bug::none;
+};
+
+struct SimulationResult {
+  std::string violation;  // empty: all invariants held
+  std::string store;      // SHA-256 of the final store: the same for the same seed
+  uint64_t commits = 0, crashes = 0, lost_messages = 0, repeated_messages = 0, lost_gangs = 0, paused_gangs = 0;
+  uint64_t attempts = 0, finished = 0, failed = 0, cancelled = 0, points = 0;
+  double virtual_seconds = 0;
+};
+
+SimulationResult simulate(const SimulationOptions& options);
+
+}  // namespace hivq

@@ -1,0 +1,83 @@
+#include "tests/coordinator/simulation.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace hivq {
+namespace {
+
+/// HIVQ_SIM_SEEDS=N runs N seeds instead, HIVQ_SIM_FIRST=S from seed S.
+uint64_t number_of(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+TEST(Simulation, KeepsTheInvariantsUnderFaults) {
+  uint64_t first = number_of("HIVQ_SIM_FIRST", 1), seeds = number_of("HIVQ_SIM_SEEDS", 200);
+  SimulationResult sum;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    auto result = simulate({seed});
+    EXPECT_EQ(result.violation, "") << "seed " << seed << ": HIVQ_SIM_FIRST=" << seed << " HIVQ_SIM_SEEDS=1";
+    sum.commits += result.commits;
+    sum.crashes += result.crashes;
+    sum.lost_messages += result.lost_messages;
+    sum.repeated_messages += result.repeated_messages;
+    sum.lost_gangs += result.lost_gangs;
+    sum.paused_gangs += result.paused_gangs;
+    sum.attempts += result.attempts;
+    sum.finished += result.finished;
+    sum.failed += result.failed;
+    sum.cancelled += result.cancelled;
+    sum.points += result.points;
+    sum.virtual_seconds += result.virtual_seconds;
+  }
+  fmt::print(
+      "{} seeds, {:.1f} virtual hours: {} commits, {} crashes, {} messages lost, {} repeated, {} gangs lost, {} "
+      "paused; "
+      "{} trials finished, {} failed, {} cancelled in {} attempts; {} points\n",
+      seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
+      sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points);
+  if (seeds < 20) return;
+  // The faults did happen, and most trials lived through them.
+  EXPECT_GT(sum.crashes, seeds / 4);
+  EXPECT_GT(sum.lost_messages, seeds);
+  EXPECT_GT(sum.lost_gangs, seeds);
+  EXPECT_GT(sum.attempts, sum.finished + sum.failed + sum.cancelled);
+  EXPECT_GT(sum.finished, 2 * sum.failed);
+}
+
+TEST(Simulation, KeepsTheInvariantsInALargerCluster) {
+  auto result = simulate({number_of("HIVQ_SIM_FIRST", 1), 10});
+  EXPECT_EQ(result.violation, "");
+}
+
+TEST(Simulation, ASeedReproducesARunExactly) {
+  for (uint64_t seed : {3, 14, 15}) {
+    auto once = simulate({seed}), again = simulate({seed});
+    EXPECT_EQ(once.store, again.store);
+    EXPECT_EQ(once.commits, again.commits);
+  }
+}
+
+/// The number of the first invariant that some seed finds violated; empty: none does.
+std::string found(Bug bug) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    auto result = simulate({seed, 1, bug});
+    if (result.violation.empty()) continue;
+    fmt::print("seed {}: {}\n", seed, result.violation);
+    return result.violation.substr(0, 1);
+  }
+  return "";
+}
+
+TEST(Simulation, FindsAnswersThatAreLetOutBeforeTheCommit) { EXPECT_EQ(found(Bug::answers_before_commit), "1"); }
+TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_EQ(found(Bug::stores_repeats), "1"); }
+TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old_epochs), "2"); }
+TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
+TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }
+TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_EQ(found(Bug::trial_without_end), "5"); }
+
+}  // namespace
+}  // namespace hivq

@@ -1,0 +1,65 @@
+#pragma once
+
+// A gang for the simulation: the real GangSession, and a trainer that follows a script.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/gang_session.h"
+#include "common/messages.h"
+
+namespace hivq {
+
+/// What training gives: a function of (trial, step) alone, whichever gang runs it.
+struct Script {
+  uint64_t seed = 0;
+
+  int64_t steps(const TrialId& trial) const;
+  /// The trial fails half-way, by its own fault.
+  bool fails(const TrialId& trial) const;
+  double value(const TrialId& trial, std::string_view metric, int64_t step) const;
+  MetricsItem metrics(const TrialId& trial, int64_t step) const;
+  bool checkpoints_at(int64_t step) const { return step % 3 == 0; }
+  /// A checkpoint's chunks; the first is shared by all trials of a job, as content-addressing has it.
+  std::vector<std::string> checkpoint(const TrialId& trial, int64_t step) const;
+};
+
+/// The items of every lease's stream that a gang has ever put into it, for the checks.
+using Streams = std::map<Lease, std::vector<Item>>;
+
+class VirtualGang {
+ public:
+  VirtualGang(Hello hello, const Script& script, Millis step_time, Streams& streams, bool never_ends);
+
+  void receive(const Message& message, Millis now) { session_.receive(message, now); }
+  /// Time passes: it trains and speaks.
+  void tick(Millis now);
+  std::vector<Message> take_outgoing() { return session_.take_outgoing(); }
+  void goodbye() { session_.goodbye("its time is over"); }
+
+  const Hello& hello() const { return hello_; }
+  const GangSession& session() const { return session_; }
+  /// What is wrong with the checkpoint that it was given; empty: nothing.
+  const std::string& complaint() const { return complaint_; }
+
+ private:
+  void begin(const Assignment& assignment);
+  void train(Millis now);
+  void report(Item item, Millis now);
+  void report_checkpoint(Millis now);
+
+  Hello hello_;
+  const Script& script_;
+  Streams& streams_;
+  Millis step_time_;
+  bool never_ends_;  // a planted bug
+  GangSession session_;
+  std::optional<Lease> lease_;
+  int64_t step_ = -1;  // the last one that is done
+  bool ended_ = false;
+  Millis next_step_ = 0;
+  std::string complaint_;
+};
+
+}  // namespace hivq
