@@ -1,0 +1,215 @@
+#include "jobs/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "common/version.h"
+#include "jobs/cli/commands.h"
+
+namespace hivq::cli {
+
+namespace {
+
+constexpr const char* about =
+    "hivq trains HVQ-Trans, one model that finds anomalies in many classes of images, as single runs and as sweeps "
+    "over\n"
+    "gangs of workers, and keeps every checkpoint and metric.";
+constexpr const char* examples =
+    "Start here:\n"
+    "  hivq run jobs/specs/quick.yaml\n"
+    "\n"
+    "The coordinator is found by itself: --coordinator or HIVQ_COORDINATOR, else the one of the data folder (--data,\n"
+    "./.hivq by default), else one at tcp://127.0.0.1:4487. What is only read needs none to run.\n"
+    "Exit codes: 0 done, 1 error, 2 wrong usage or specification, 3 the job ended and trials failed, 130 "
+    "interrupted.\n";
+
+/// The commands' arguments, and which command was chosen.
+struct CommandLine {
+  Common common;
+  RunArguments run;
+  std::string job, trial, name, out, sort = "rank";
+  bool watch = false, follow = false, reverse = false;
+  std::function<Result<int>()> chosen;
+};
+
+CLI::App* add(CLI::App& app, CommandLine& line, const std::string& name, const std::string& what,
+              const std::string& example, std::function<Result<int>()> command) {
+  CLI::App* sub = app.add_subcommand(name, what);
+  sub->footer("Example:\n  " + example + "\n");
+  sub->callback([&line, command = std::move(command)] { line.chosen = command; });
+  return sub;
+}
+
+void add_data(CLI::App* sub, CommandLine& line) {
+  sub->add_option("--data", line.common.where.data, "Data folder of the coordinator")
+      ->type_name("DIR")
+      ->capture_default_str();
+}
+
+void add_where(CLI::App* sub, CommandLine& line) {
+  add_data(sub, line);
+  sub->add_option("--coordinator", line.common.where.coordinator, "Address of the coordinator")
+      ->type_name("tcp://HOST:PORT")
+      ->envname("HIVQ_COORDINATOR");
+}
+
+void add_json(CLI::App* sub, CommandLine& line) { sub->add_flag("--json", line.common.json, "Print JSON"); }
+
+void add_csv(CLI::App* sub, CommandLine& line) {
+  sub->add_flag("--csv", line.common.csv, "Print CSV in full precision")->excludes("--json");
+}
+
+void add_sets(CLI::App* sub, CommandLine& line) {
+  sub->add_option("--set", line.run.spec.sets,
+                  "Replace a value of the specification: --set train.lr=1e-3 (again for more)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
+void add_spec(CLI::App* sub, CommandLine& line, bool required) {
+  auto* spec = sub->add_option("spec", line.run.spec.file, "Specification of the job, a YAML file")->type_name("FILE");
+  if (required) spec->required();
+  add_sets(sub, line);
+}
+
+void add_job(CLI::App* sub, CommandLine& line) { sub->add_option("job", line.job, "Number of the job")->required(); }
+void add_trial(CLI::App* sub, CommandLine& line) {
+  sub->add_option("trial", line.trial, "Trial, such as 1/0")->required();
+}
+
+void add_working_commands(CLI::App& app, CommandLine& line) {
+  auto* sub =
+      add(app, line, "run", "Run a job here to its end: starts what it needs, shows progress, results and figures",
+          "hivq run jobs/specs/quick.yaml --set train.lr=3e-4\n  hivq run --resume 1",
+          [&] { return run(line.common, line.run); });
+  add_spec(sub, line, false);
+  sub->add_option("--resume", line.run.resume, "Go on with a stored job instead")->type_name("JOB");
+  sub->add_option("--ranks", line.run.ranks, "Ranks of a local gang (the specification's gang.ranks, else 2)")
+      ->check(CLI::Range(1, 1024));
+  sub->add_option("--gangs", line.run.gangs, "Local gangs at once")->check(CLI::Range(1, 1024))->capture_default_str();
+  add_data(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "submit", "Send a job to a coordinator", "hivq submit jobs/specs/quick.yaml --watch",
+            [&] { return submit(line.common, line.run.spec, line.watch); });
+  add_spec(sub, line, true);
+  sub->add_flag("--watch", line.watch, "Follow it to its end");
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "watch", "Follow a job to its end", "hivq watch 1",
+            [&] { return watch_command(line.common, line.job); });
+  add_job(sub, line);
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "cancel", "End a job: its trials that have not ended are given up", "hivq cancel 1",
+            [&] { return cancel(line.common, line.job); });
+  add_job(sub, line);
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "validate", "Check a specification and print it with every default",
+            "hivq validate jobs/specs/quick.yaml --set train.epochs=5", [&] { return validate(line.run.spec); });
+  add_spec(sub, line, true);
+}
+
+void add_reading_commands(CLI::App& app, CommandLine& line) {
+  auto* sub = add(app, line, "list", "All jobs", "hivq list", [&] { return list(line.common); });
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "show", "A job or a trial", "hivq show 1\n  hivq show 1/3",
+            [&] { return show(line.common, line.job); });
+  sub->add_option("what", line.job, "Number of a job, or a trial such as 1/3")->type_name("JOB|TRIAL")->required();
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "results", "A job's trials, the best first",
+            "hivq results 1 --sort loss\n  hivq results 1 --csv > results.csv",
+            [&] { return results(line.common, line.job, line.sort, line.reverse); });
+  add_job(sub, line);
+  sub->add_option("--sort", line.sort, "Sort by rank, trial, variant, state, duration, loss, a parameter or a metric")
+      ->type_name("NAME")
+      ->capture_default_str();
+  sub->add_flag("--reverse", line.reverse, "The other way round");
+  add_where(sub, line);
+  add_json(sub, line);
+  add_csv(sub, line);
+
+  sub = add(app, line, "metrics", "A trial's metrics, or every point of one",
+            "hivq metrics 1/0 auroc\n  hivq metrics 1/0 --csv > metrics.csv",
+            [&] { return metrics(line.common, line.trial, line.name); });
+  add_trial(sub, line);
+  sub->add_option("name", line.name, "Name of the metric, or how the names begin");
+  add_where(sub, line);
+  add_json(sub, line);
+  add_csv(sub, line);
+
+  sub = add(app, line, "logs", "A trial's log", "hivq logs 1/0 -f",
+            [&] { return logs(line.common, line.trial, line.follow); });
+  add_trial(sub, line);
+  sub->add_flag("-f,--follow", line.follow, "Go on until the trial ends");
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "plot", "Write a job's figures as SVG", "hivq plot 1 --out figures",
+            [&] { return plot(line.common, line.job, line.out); });
+  add_job(sub, line);
+  sub->add_option("--out", line.out, "Folder of the figures (DATA/figures/job-N)")->type_name("DIR");
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "gangs", "The workers that are connected", "hivq gangs", [&] { return gangs(line.common); });
+  add_where(sub, line);
+  add_json(sub, line);
+}
+
+/// The program as it can be typed again.
+std::string program_name(const char* called) {
+  std::string name = called == nullptr ? "" : called;
+  return name.empty() ? "hivq" : name;
+}
+
+int wrong_usage(const CLI::App& app, const std::string& problem, const std::string& first) {
+  if (app.get_subcommands().empty() && !first.empty() && first[0] != '-') {
+    std::fputs(fmt::format("hivq: there is no command '{}'; `hivq --help` lists them\n", printable(first)).c_str(),
+               stderr);
+    return exit_code::usage;
+  }
+  std::string command = "hivq";
+  for (const auto* sub : app.get_subcommands()) command += " " + sub->get_name();
+  std::fputs(fmt::format("hivq: {}; `{} --help` shows how\n", problem, command).c_str(), stderr);
+  return exit_code::usage;
+}
+
+}  // namespace
+
+int run_command_line(int argc, const char* const* argv) {
+  CommandLine line;
+  if (argc > 0) line.common.program = program_name(argv[0]);
+  CLI::App app{about, "hivq"};
+  app.set_version_flag("--version", std::string("hivq ") + version);
+  app.set_help_flag("-h,--help", "Show this help");
+  app.footer(examples);
+  app.require_subcommand(1);
+  add_working_commands(app, line);
+  add_reading_commands(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {
+    return app.exit(asked);
+  } catch (const CLI::ParseError& problem) {
+    return wrong_usage(app, problem.what(), argc > 1 ? argv[1] : "");
+  }
+  auto code = line.chosen();
+  if (!code) {
+    std::fputs(fmt::format("hivq: {}\n", code.error().message).c_str(), stderr);
+    return exit_code::failed;
+  }
+  return *code;
+}
+
+}  // namespace hivq::cli

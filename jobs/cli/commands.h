@@ -1,0 +1,77 @@
+#pragma once
+
+// The commands of hivq. Each returns its exit code; an Error is one of code 1.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/result.h"
+#include "jobs/cli/results.h"
+#include "jobs/cli/session.h"
+#include "jobs/spec.h"
+
+namespace hivq::cli {
+
+namespace exit_code {
+inline constexpr int finished = 0;  // of run and watch: every trial
+inline constexpr int failed = 1;
+inline constexpr int usage = 2;             // wrong usage, or a wrong specification
+inline constexpr int trials_failed = 3;     // the job ended, and not every trial finished
+inline constexpr int interrupt_base = 128;  // + the signal
+}  // namespace exit_code
+
+/// What all commands share.
+struct Common {
+  std::string program = "hivq";  // as the user called it, for the commands that are suggested
+  Where where;
+  bool json = false, csv = false;
+};
+
+/// A specification on the command line.
+struct SpecArguments {
+  std::string file;
+  std::vector<std::string> sets;  // key=value
+};
+
+struct RunArguments {
+  SpecArguments spec;
+  std::string resume;  // a job instead of a specification
+  uint64_t ranks = 0, gangs = 1;
+};
+Result<int> run(const Common& common, const RunArguments& arguments);
+
+Result<int> submit(const Common& common, const SpecArguments& arguments, bool watch_it);
+Result<int> validate(const SpecArguments& arguments);
+Result<int> watch_command(const Common& common, const std::string& job);
+Result<int> cancel(const Common& common, const std::string& job);
+
+Result<int> list(const Common& common);
+Result<int> show(const Common& common, const std::string& job_or_trial);
+Result<int> results(const Common& common, const std::string& job, const std::string& sort_by, bool reverse);
+Result<int> metrics(const Common& common, const std::string& trial, const std::string& name);
+Result<int> logs(const Common& common, const std::string& trial, bool follow);
+Result<int> plot(const Common& common, const std::string& job, std::string out);
+Result<int> gangs(const Common& common);
+
+// ---- Shared by the commands ----
+
+/// Reads, overrides and checks the file. Errors: one line per mistake.
+Result<JobSpec> read_spec(const SpecArguments& arguments);
+
+/// Prints mistakes in what the user wrote, and gives their exit code.
+int wrong_input(const Error& mistake);
+
+/// A job with the newest losses of its trials.
+Result<Results> ask_results(Session& session, JobId job);
+
+/// What is printed when a job has ended: why trials failed, the table, the figures, the next commands. The exit code.
+Result<int> report_end(const Common& common, Session& session, const JobDetail& detail, const std::string& spec_file);
+
+/// Standard output, or a sentence when it cannot be written.
+Status print(const std::string& text);
+
+/// Where a job's figures go when nothing else is said.
+std::string figures_folder(const Where& where, JobId job);
+
+}  // namespace hivq::cli

@@ -1,0 +1,139 @@
+#include "jobs/cli/figures.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "jobs/cli/format.h"
+
+namespace hivq::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t most_asked = 1000;  // trials whose loss a table asks for, one question each
+constexpr const char* loss_name = "loss";
+
+// The rows of a figure: ranked trials first, best first, then those without a value.
+std::vector<const ResultRow*> best_rows(const Results& results) {
+  std::vector<const ResultRow*> rows;
+  for (const auto& row : results.rows) rows.push_back(&row);
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const ResultRow* a, const ResultRow* b) { return a->rank - 1 < b->rank - 1; });
+  if (rows.size() > most_plotted) rows.resize(most_plotted);
+  return rows;
+}
+
+std::string subtitle(const Results& results) {
+  std::string text = fmt::format("job {}", results.job.id);
+  if (results.rows.size() > most_plotted) {
+    return text + fmt::format(" · the best {} of {} trials", most_plotted, results.rows.size());
+  }
+  return text + " · " + count_text(results.rows.size(), "trial");
+}
+
+/// A metric's name may hold anything; a file's may not.
+std::string file_name(const std::string& metric) {
+  std::string name;
+  for (char c : metric) name += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
+  return (name == loss_name ? name + "-by-trial" : name) + ".svg";
+}
+
+Status write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  if (!file.flush())
+    return error("cannot write {}: is the folder writable, the disk not full? Or choose another with --out", path);
+  return {};
+}
+
+bool has_points(const LineChart& chart) {
+  return std::any_of(chart.curves.begin(), chart.curves.end(),
+                     [](const Curve& curve) { return !curve.points.empty(); });
+}
+
+}  // namespace
+
+BarChart metric_bars(const Results& results) {
+  BarChart chart;
+  const std::string& metric = results.job.metric;
+  chart.title = fmt::format("{}: {} of the untrained and the trained model", results.job.name, metric);
+  chart.subtitle = subtitle(results);
+  chart.axis = metric;
+  if (metric.starts_with("auroc")) {
+    chart.reference = 0.5;
+    chart.reference_name = "chance";
+  }
+  for (const auto* row : best_rows(results)) {
+    chart.bars.push_back({trial_label(row->trial, results), row->before, row->after});
+  }
+  return chart;
+}
+
+LineChart metric_curves(const Results& results, const std::string& metric, const std::string& title,
+                        const std::map<uint64_t, std::vector<MetricPoint>>& series) {
+  LineChart chart;
+  chart.title = results.job.name + ": " + title;
+  chart.subtitle = subtitle(results);
+  chart.x_axis = "step of the optimiser";
+  chart.y_axis = metric;
+  for (const auto* row : best_rows(results)) {
+    Curve curve{trial_label(row->trial, results), {}};
+    if (auto found = series.find(row->trial.id.index); found != series.end()) {
+      for (const auto& point : found->second) curve.points.push_back({static_cast<double>(point.step), point.value});
+    }
+    chart.curves.push_back(std::move(curve));
+  }
+  chart.log_y = suits_log_axis(chart.curves);
+  return chart;
+}
+
+Result<std::vector<std::string>> write_figures(Client& client, const Results& results, const std::string& folder) {
+  std::map<uint64_t, std::vector<MetricPoint>> losses, values;
+  const std::string& metric = results.job.metric;
+  for (const auto* row : best_rows(results)) {
+    for (const auto& [name, into] : {std::pair{std::string(loss_name), &losses}, {metric, &values}}) {
+      auto answer = client.ask<MetricSeries>(QueryMetrics{row->trial.id, name, 0});
+      if (!answer) return answer.error();
+      if (auto found = answer->series.find(name); found != answer->series.end())
+        (*into)[row->trial.id.index] = found->second;
+    }
+  }
+  std::error_code failed;
+  fs::create_directories(folder, failed);
+  if (failed) return error("cannot make the folder {}: {}; choose another with --out", folder, failed.message());
+  std::vector<std::string> paths;
+  auto write = [&](const std::string& name, const std::string& svg) -> Status {
+    std::string path = (fs::path(folder) / name).lexically_normal().string();
+    if (auto written = write_file(path, svg); !written) return written;
+    paths.push_back(path);
+    return {};
+  };
+  if (auto written = write(file_name(metric), to_svg(metric_bars(results))); !written) return written.error();
+  LineChart loss = metric_curves(results, loss_name, "training loss", losses);
+  if (has_points(loss)) {
+    if (auto written = write("loss.svg", to_svg(loss)); !written) return written.error();
+  }
+  LineChart curves = metric_curves(results, metric, metric + " while training", values);
+  if (has_points(curves) && metric != loss_name) {
+    if (auto written = write("metric-over-steps.svg", to_svg(curves)); !written) return written.error();
+  }
+  return paths;
+}
+
+std::map<uint64_t, LastLoss> newest_losses(Client& client, const JobDetail& detail) {
+  std::map<uint64_t, LastLoss> losses;
+  size_t asked = 0;
+  for (const auto& trial : detail.trials) {
+    if (trial.started == 0 || asked++ >= most_asked) continue;
+    auto answer = client.ask<MetricSeries>(QueryMetrics{trial.id, loss_name, 1});
+    if (!answer) break;  // a table without losses is better than none
+    auto found = answer->series.find(loss_name);
+    if (found == answer->series.end() || found->second.empty()) continue;
+    losses[trial.id.index] = {found->second.back().step, found->second.back().value};
+  }
+  return losses;
+}
+
+}  // namespace hivq::cli

@@ -1,0 +1,98 @@
+#include "jobs/cli/json.h"
+
+namespace hivq::cli {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+ordered_json optional(std::optional<double> value) { return value ? ordered_json(*value) : ordered_json(); }
+ordered_json time(Millis at) { return at == 0 ? ordered_json() : ordered_json(at); }
+
+}  // namespace
+
+ordered_json to_json(const JobView& job) {
+  return {{"job", job.id},
+          {"name", job.name},
+          {"state", job.state},
+          {"reason", job.reason},
+          {"submitted", time(job.submitted)},
+          {"ended", time(job.ended)},
+          {"trials", job.trials},
+          {"finished", job.finished},
+          {"failed", job.failed},
+          {"running", job.running},
+          {"cancelled", job.cancelled},
+          {"metric", job.metric},
+          {"goal", job.goal}};
+}
+
+ordered_json to_json(const TrialView& trial) {
+  return {{"trial", to_string(trial.id)}, {"variant", trial.variant},   {"params", trial.params},
+          {"initial", trial.initial},     {"final", trial.final},       {"state", trial.state},
+          {"reason", trial.reason},       {"attempts", trial.attempts}, {"started", time(trial.started)},
+          {"ended", time(trial.ended)},   {"step", trial.step},         {"total_steps", trial.total_steps},
+          {"phase", trial.phase},         {"gang", trial.gang},         {"checkpoint_step", trial.checkpoint_step}};
+}
+
+ordered_json to_json(const JobDetail& detail) {
+  ordered_json json = to_json(detail.job);
+  json["waiting"] = detail.waiting;
+  json["yaml"] = detail.yaml;
+  json["trial_list"] = ordered_json::array();
+  for (const auto& trial : detail.trials) json["trial_list"].push_back(to_json(trial));
+  return json;
+}
+
+ordered_json to_json(const Results& results) {
+  ordered_json json = to_json(results.job);
+  json["results"] = ordered_json::array();
+  for (const auto& row : results.rows) {
+    ordered_json one;
+    one["rank"] = row.rank == 0 ? ordered_json() : ordered_json(row.rank);
+    one.update(to_json(row.trial));
+    one["untrained"] = optional(row.before);
+    one["trained"] = optional(row.after);
+    one["last_loss"] = row.loss ? ordered_json(row.loss->value) : ordered_json();
+    one["last_step"] = row.loss ? ordered_json(row.loss->step) : ordered_json();
+    one["duration"] = row.duration;
+    json["results"].push_back(std::move(one));
+  }
+  return json;
+}
+
+ordered_json to_json(const MetricSeries& series) {
+  ordered_json json = ordered_json::object();
+  for (const auto& [name, points] : series.series) {
+    ordered_json steps = ordered_json::array(), values = ordered_json::array();
+    for (const auto& point : points) {
+      steps.push_back(point.step);
+      values.push_back(point.value);
+    }
+    json[name] = {{"steps", steps}, {"values", values}};
+  }
+  return json;
+}
+
+ordered_json to_json(const LogLines& lines) {
+  ordered_json json = ordered_json::array();
+  for (size_t i = 0; i < lines.lines.size(); ++i) {
+    json.push_back(
+        {{"time", i < lines.times.size() ? time(lines.times[i]) : ordered_json()}, {"text", lines.lines[i]}});
+  }
+  return json;
+}
+
+ordered_json to_json(const GangView& gang) {
+  ordered_json json = {{"gang", gang.id},     {"host", gang.host},   {"devices", gang.devices},
+                       {"ranks", gang.ranks}, {"phase", gang.phase}, {"connected", gang.connected}};
+  json["trial"] = gang.lease.trial.job == 0 ? ordered_json() : ordered_json(to_string(gang.lease.trial));
+  json["launched_by_coordinator"] = !gang.launch.empty();
+  return json;
+}
+
+std::string text_of(const ordered_json& json) {
+  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace hivq::cli

@@ -1,0 +1,151 @@
+#include "jobs/cli/progress.h"
+
+#include <algorithm>
+
+#include "jobs/cli/format.h"
+#include "jobs/cli/results.h"
+#include "jobs/table.h"
+
+namespace hivq::cli {
+
+namespace {
+
+constexpr Millis least_time = 3000;   // of watching, before a guess is made
+constexpr double least_share = 0.01;  // that must have been done in it
+
+double share_of(const TrialView& trial) {
+  if (has_ended(trial.state)) return 1;
+  if (trial.total_steps <= 0) return 0;
+  return std::clamp(static_cast<double>(trial.step) / static_cast<double>(trial.total_steps), 0.0, 1.0);
+}
+
+// Eighths of a block, so that a bar moves smoothly.
+std::string bar(double share, size_t width) {
+  constexpr const char* eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(8 * width));
+  std::string text;
+  for (size_t i = 0; i < filled / 8; ++i) text += "█";
+  text += eighths[filled % 8];
+  return text + std::string(width - display_width(text), ' ');
+}
+
+std::string metric_change(const TrialView& trial, const std::string& metric) {
+  auto before = value_of(trial.initial, metric), after = value_of(trial.final, metric);
+  return before || after ? fmt::format("{} {}", metric, change_text(before, after)) : "";
+}
+
+std::string name_of(const TrialView& trial, const Results& names) {
+  std::string label = trial_label(trial, names);
+  return to_string(trial.id) + (label == to_string(trial.id) ? "" : " " + label);
+}
+
+std::string end_line(const TrialView& trial, const std::string& name, const std::string& metric) {
+  std::string line = fmt::format("trial {} {}", name, trial.state);
+  if (trial.started != 0) line += " after " + duration_text(trial.ended - trial.started);
+  if (trial.state == "finished") {
+    std::string change = metric_change(trial, metric);
+    return line + (change.empty() ? "" : ": " + change);
+  }
+  return line + (trial.reason.empty() || trial.reason == trial.state ? "" : ": " + trial.reason);
+}
+
+}  // namespace
+
+double done_share(const JobDetail& detail) {
+  if (detail.trials.empty()) return 0;
+  double sum = 0;
+  for (const auto& trial : detail.trials) sum += share_of(trial);
+  return sum / static_cast<double>(detail.trials.size());
+}
+
+void TimeLeft::observe(Millis now, double share) {
+  // The first growth starts the clock: what comes before it is preparation. A share that falls (a trial lost its gang)
+  // starts it again.
+  if (first_ < 0 || share < last_ || (last_ == first_ && share > first_)) {
+    first_at_ = now;
+    first_ = share;
+  }
+  last_at_ = now;
+  last_ = share;
+}
+
+std::optional<Millis> TimeLeft::left() const {
+  if (first_ < 0 || last_at_ - first_at_ < least_time || last_ - first_ < least_share) return std::nullopt;
+  double rate = (last_ - first_) / static_cast<double>(last_at_ - first_at_);
+  return static_cast<Millis>((1 - last_) / rate);
+}
+
+std::vector<std::string> changes(const JobDetail& before, const JobDetail& after) {
+  std::vector<std::string> lines;
+  const Results names = make_results(after, {}, 0);
+  std::map<TrialId, const TrialView*> known;
+  for (const auto& trial : before.trials) known[trial.id] = &trial;
+  for (const auto& trial : after.trials) {
+    auto found = known.find(trial.id);
+    if (found == known.end()) continue;
+    const TrialView& old = *found->second;
+    std::string name = name_of(trial, names);
+    if (trial.attempts > old.attempts && trial.attempts > 1) {
+      std::string from = trial.checkpoint_step >= 0 ? fmt::format("step {}", trial.checkpoint_step) : "the start";
+      lines.push_back(fmt::format("trial {} goes on from {} (attempt {})", name, from, trial.attempts));
+    } else if (trial.attempts > old.attempts && trial.state == "running") {
+      lines.push_back(fmt::format("trial {} started", name));
+    }
+    if (has_ended(trial.state) && !has_ended(old.state)) lines.push_back(end_line(trial, name, after.job.metric));
+    if (old.state == "running" && trial.state == "waiting")
+      lines.push_back(fmt::format("trial {} lost its gang", name));
+  }
+  return lines;
+}
+
+std::string summary(const JobDetail& detail, Millis now, std::optional<Millis> left) {
+  const JobView& job = detail.job;
+  uint64_t ended = job.finished + job.failed + job.cancelled;
+  std::string text =
+      fmt::format("{:3.0f} % · {} of {}", 100 * done_share(detail), ended, count_text(job.trials, "trial"));
+  if (job.failed > 0) text += fmt::format(" · {} failed", job.failed);
+  if (job.running > 0) text += fmt::format(" · {} running", job.running);
+  text += " · " + duration_text(now - job.submitted);
+  if (left) text += fmt::format(", about {} left", duration_text(std::max<Millis>(*left / 1000 * 1000, 1000)));
+  return text;
+}
+
+std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional<Millis> left, size_t width,
+                              size_t rows, bool colour) {
+  const Results names = make_results(detail, {}, now);
+  const size_t bar_width = std::clamp<size_t>(width / 5, 8, 24);
+  std::vector<const TrialView*> running;
+  for (const auto& trial : detail.trials) {
+    if (trial.state == "running") running.push_back(&trial);
+  }
+  size_t label_width = 0;
+  const size_t shown = std::min(running.size(), rows);
+  for (size_t i = 0; i < shown; ++i)
+    label_width = std::max(label_width, display_width(printable(name_of(*running[i], names))));
+  label_width = std::min(label_width, width / 3);
+
+  std::vector<std::string> lines;
+  auto add = [&](const std::string& label, double share, const std::string& rest, Tint tint) {
+    std::string text = elide(printable(label), label_width);
+    text += std::string(label_width - display_width(text), ' ') + "  ";
+    size_t room = width - std::min(width, display_width(text) + bar_width + 3);
+    lines.push_back(text + tinted(bar(share, bar_width), tint, colour) + "  " + elide(printable(rest), room));
+  };
+  for (size_t i = 0; i < shown; ++i) {
+    const TrialView& trial = *running[i];
+    std::string rest = fmt::format("{:3.0f} %", 100 * share_of(trial));
+    if (!trial.phase.empty()) rest += "  " + trial.phase;
+    if (trial.total_steps > 0) rest += fmt::format("  step {}/{}", trial.step, trial.total_steps);
+    std::string metric = metric_change(trial, detail.job.metric);
+    if (!metric.empty()) rest += "  " + metric;
+    add(name_of(trial, names), share_of(trial), rest, Tint::accent);
+  }
+  if (running.size() > shown) lines.push_back(elide(fmt::format("and {} more", running.size() - shown), width));
+  if (!detail.waiting.empty())
+    lines.push_back(tinted(elide(printable("waiting: " + detail.waiting), width), Tint::dim, colour));
+  label_width = std::max(label_width, std::min(display_width(printable(detail.job.name)), width / 3));
+  add(detail.job.name, done_share(detail), summary(detail, now, left), Tint::good);
+  return lines;
+}
+
+}  // namespace hivq::cli

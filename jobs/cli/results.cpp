@@ -1,0 +1,233 @@
+#include "jobs/cli/results.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+#include <variant>
+
+#include "jobs/cli/format.h"
+#include "jobs/spec.h"
+
+namespace hivq::cli {
+
+namespace {
+
+// Numbers before words, and what is missing last: whatever the direction.
+using SortValue = std::variant<double, std::string, std::monostate>;
+
+SortValue number_or_word(const std::string& text) {
+  char* end = nullptr;
+  double number = std::strtod(text.c_str(), &end);
+  if (!text.empty() && *end == '\0') return number;
+  return text;
+}
+
+SortValue number(std::optional<double> value) {
+  if (!value || std::isnan(*value)) return std::monostate{};
+  return *value;
+}
+
+std::string param(const TrialView& trial, const std::string& key) {
+  auto found = trial.params.find(key);
+  return found == trial.params.end() ? "" : found->second;
+}
+
+std::vector<std::string> differing_params(const std::vector<TrialView>& trials) {
+  std::map<std::string, std::set<std::string>> values;
+  std::map<std::string, size_t> uses;
+  for (const auto& trial : trials) {
+    for (const auto& [key, value] : trial.params) {
+      values[key].insert(value);
+      ++uses[key];
+    }
+  }
+  std::vector<std::string> keys;
+  for (const auto& [key, seen] : values) {
+    if (seen.size() > 1 || uses[key] < trials.size()) keys.push_back(key);
+  }
+  return keys;
+}
+
+bool told_by_variant(const std::vector<TrialView>& trials, const std::string& key) {
+  std::map<std::string, std::string> value_of_variant;
+  for (const auto& trial : trials) {
+    auto [found, fresh] = value_of_variant.emplace(trial.variant, param(trial, key));
+    if (!fresh && found->second != param(trial, key)) return false;
+  }
+  return true;
+}
+
+std::set<std::string> metric_names(const Results& results) {
+  std::set<std::string> names;
+  for (const auto& row : results.rows) {
+    for (const auto& [name, value] : row.trial.final) names.insert(name);
+    for (const auto& [name, value] : row.trial.initial) names.insert(name);
+  }
+  return names;
+}
+
+bool better(double a, double b, const std::string& goal) { return goal == "minimize" ? a < b : a > b; }
+
+void rank(Results& results) {
+  std::vector<ResultRow*> ranked;
+  for (auto& row : results.rows) {
+    if (row.after && !std::isnan(*row.after)) ranked.push_back(&row);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [&](const ResultRow* a, const ResultRow* b) {
+    return better(*a->after, *b->after, results.job.goal);
+  });
+  for (size_t i = 0; i < ranked.size(); ++i) ranked[i]->rank = i + 1;
+}
+
+std::string state_text(const TrialView& trial) {
+  if (trial.state == "running" && trial.total_steps > 0) {
+    return fmt::format("running {} %", std::clamp<int64_t>(100 * trial.step / trial.total_steps, 0, 100));
+  }
+  return trial.state;
+}
+
+}  // namespace
+
+std::string short_key(const std::string& key, const std::vector<std::string>& keys) {
+  std::string last = key.substr(key.rfind('.') + 1);
+  auto same = std::count_if(keys.begin(), keys.end(),
+                            [&](const std::string& other) { return other.substr(other.rfind('.') + 1) == last; });
+  return same > 1 ? key : last;
+}
+
+std::string trial_label(const TrialView& trial, const Results& results) {
+  std::string label = trial.variant;
+  for (const auto& key : results.told_params) {
+    label += fmt::format("{}{}={}", label.empty() ? "" : " ", short_key(key, results.told_params), param(trial, key));
+  }
+  return label.empty() ? to_string(trial.id) : label;
+}
+
+Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>& losses, Millis now) {
+  Results results;
+  results.job = detail.job;
+  results.params = differing_params(detail.trials);
+  auto job = parse_job(detail.yaml, "job " + std::to_string(detail.job.id));
+  for (const auto& trial : detail.trials) {
+    ResultRow row;
+    row.trial = trial;
+    row.before = value_of(trial.initial, detail.job.metric);
+    row.after = value_of(trial.final, detail.job.metric);
+    if (auto loss = losses.find(trial.id.index); loss != losses.end()) row.loss = loss->second;
+    row.epochs = param(trial, "train.epochs");
+    if (row.epochs.empty() && job) row.epochs = std::to_string(job->trial.train.epochs);
+    if (trial.started != 0) row.duration = (trial.ended != 0 ? trial.ended : now) - trial.started;
+    results.has_variants |= !trial.variant.empty();
+    results.rows.push_back(std::move(row));
+  }
+  for (const auto& key : results.params) {
+    if (!results.has_variants || !told_by_variant(detail.trials, key)) results.told_params.push_back(key);
+  }
+  rank(results);
+  (void)sort(results, "rank", false).value();
+  return results;
+}
+
+Status sort(Results& results, const std::string& name, bool reverse) {
+  bool rising = true;
+  std::function<SortValue(const ResultRow&)> value;
+  auto metrics = metric_names(results);
+  auto key = std::find_if(results.params.begin(), results.params.end(), [&](const std::string& candidate) {
+    return candidate == name || short_key(candidate, results.params) == name;
+  });
+  if (name == "rank") {
+    value = [](const ResultRow& row) { return row.rank == 0 ? SortValue(std::monostate{}) : double(row.rank); };
+  } else if (name == "trial") {
+    value = [](const ResultRow& row) { return double(row.trial.id.index); };
+  } else if (name == "variant") {
+    value = [](const ResultRow& row) { return row.trial.variant; };
+  } else if (name == "state") {
+    value = [](const ResultRow& row) { return row.trial.state; };
+  } else if (name == "duration") {
+    value = [](const ResultRow& row) {
+      return row.trial.started == 0 ? SortValue(std::monostate{}) : double(row.duration);
+    };
+  } else if (metrics.contains(name) || name == results.job.metric) {
+    value = [&](const ResultRow& row) { return number(value_of(row.trial.final, name)); };
+    rising = results.job.goal == "minimize" || !name.starts_with(results.job.metric);
+  } else if (name == "loss") {
+    value = [](const ResultRow& row) { return row.loss ? number(row.loss->value) : SortValue(std::monostate{}); };
+  } else if (key != results.params.end()) {
+    value = [&](const ResultRow& row) {
+      std::string text = param(row.trial, *key);
+      return text.empty() ? SortValue(std::monostate{}) : number_or_word(text);
+    };
+  } else {
+    std::string known = "rank, trial, variant, state, duration, loss";
+    for (const auto& param_key : results.params) known += fmt::format(", {}", param_key);
+    for (const auto& metric : metrics) known += fmt::format(", {}", metric);
+    return error("cannot sort by '{}'; there are {}", name, known);
+  }
+  const bool falling = rising == reverse;
+  std::stable_sort(results.rows.begin(), results.rows.end(), [&](const ResultRow& a, const ResultRow& b) {
+    SortValue left = value(a), right = value(b);
+    if (left.index() != right.index()) return left.index() < right.index();
+    return falling ? right < left : left < right;
+  });
+  return {};
+}
+
+Table results_table(const Results& results, const std::string& extra) {
+  Table table;
+  bool losses = false;
+  for (const auto& row : results.rows) losses |= row.loss.has_value();
+  auto add = [&](Column column) { table.columns.push_back(std::move(column)); };
+  add({"rank", Align::right});
+  add({"trial"});
+  if (results.has_variants) add({"variant", Align::left, true});
+  for (const auto& key : results.told_params) add({short_key(key, results.told_params), Align::left, true});
+  add({results.job.metric, Align::right});
+  if (!extra.empty()) add({extra, Align::right});
+  if (losses) add({"loss", Align::right, false, 1});
+  add({"epochs", Align::right, false, 4});
+  if (losses) add({"steps", Align::right, false, 3});
+  add({"duration", Align::right, false, 2});
+  add({"state"});
+  for (const auto& row : results.rows) {
+    std::vector<Cell> cells;
+    bool best = row.rank == 1;
+    cells.emplace_back(row.rank == 0 ? "–" : std::to_string(row.rank));
+    cells.emplace_back(to_string(row.trial.id));
+    if (results.has_variants) cells.emplace_back(row.trial.variant, best ? Tint::bold : Tint::none);
+    for (const auto& key : results.told_params) cells.emplace_back(param(row.trial, key));
+    cells.emplace_back(change_text(row.before, row.after), best ? Tint::bold : Tint::none);
+    if (!extra.empty())
+      cells.emplace_back(change_text(value_of(row.trial.initial, extra), value_of(row.trial.final, extra)));
+    if (losses) cells.emplace_back(row.loss ? number_text(row.loss->value) : "–");
+    cells.emplace_back(row.epochs);
+    if (losses) cells.emplace_back(row.loss ? std::to_string(row.loss->step) : "–");
+    cells.emplace_back(row.trial.started == 0 ? "–" : duration_text(row.duration));
+    cells.emplace_back(state_text(row.trial), tint_of_state(row.trial.state));
+    table.rows.push_back(std::move(cells));
+  }
+  return table;
+}
+
+std::string results_csv(const Results& results) {
+  auto metrics = metric_names(results);
+  std::string text = "rank,trial,variant";
+  for (const auto& key : results.params) text += fmt::format(",{}", csv_field(key));
+  for (const auto& name : metrics) text += fmt::format(",{},{}", csv_field("untrained " + name), csv_field(name));
+  text += ",last_loss,last_step,epochs,attempts,duration_s,state,reason\n";
+  auto exact = [](std::optional<double> value) { return value ? fmt::format("{}", *value) : std::string(); };
+  for (const auto& row : results.rows) {
+    text += fmt::format("{},{},{}", row.rank == 0 ? "" : std::to_string(row.rank), to_string(row.trial.id),
+                        csv_field(row.trial.variant));
+    for (const auto& key : results.params) text += fmt::format(",{}", csv_field(param(row.trial, key)));
+    for (const auto& name : metrics) {
+      text += fmt::format(",{},{}", exact(value_of(row.trial.initial, name)), exact(value_of(row.trial.final, name)));
+    }
+    text += fmt::format(",{},{},{},{},{},{},{}\n", row.loss ? exact(row.loss->value) : "",
+                        row.loss ? std::to_string(row.loss->step) : "", row.epochs, row.trial.attempts,
+                        static_cast<double>(row.duration) / 1000, row.trial.state, csv_field(row.trial.reason));
+  }
+  return text;
+}
+
+}  // namespace hivq::cli

@@ -1,0 +1,89 @@
+#include "jobs/cli/watch.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+
+#include "jobs/cli/format.h"
+#include "jobs/cli/interrupt.h"
+#include "jobs/cli/terminal.h"
+
+namespace hivq::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+constexpr size_t most_bars = 8;
+constexpr Millis summary_every = 10'000;  // where there is no terminal
+constexpr auto answer_limit = 3s;
+constexpr clock::duration poll_every = 400ms;
+
+Millis wall_clock() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+void Display::clear() {
+  if (block_lines_ > 0) std::fputs(fmt::format("\033[{}F\033[J", block_lines_).c_str(), stderr);
+  block_lines_ = 0;
+}
+
+void Display::say(const std::string& line) {
+  clear();
+  std::fputs((printable(line) + "\n").c_str(), stderr);
+}
+
+void Display::show(const JobDetail& detail, Millis now) {
+  const Terminal terminal = terminal_of(2);  // it may have been resized
+  time_left_.observe(now, done_share(detail));
+  std::string text;
+  if (last_) {
+    for (const auto& line : changes(*last_, detail)) text += printable(line) + '\n';
+    if (!terminal.interactive && detail.waiting != last_->waiting && !detail.waiting.empty()) {
+      text += printable("waiting: " + detail.waiting) + '\n';
+    }
+  }
+  if (!terminal.interactive) {
+    if (now >= next_summary_ && !has_ended(detail.job.state)) {
+      text += printable(detail.job.name + ": " + summary(detail, now, time_left_.left())) + '\n';
+      next_summary_ = now + summary_every;
+    }
+    std::fputs(text.c_str(), stderr);
+  } else {
+    clear();
+    auto block = bars(detail, now, time_left_.left(), terminal.width - 1, most_bars, terminal.colour);
+    for (const auto& line : block) text += line + '\n';
+    std::fputs(text.c_str(), stderr);
+    block_lines_ = block.size();
+  }
+  last_ = detail;
+}
+
+Result<std::optional<JobDetail>> watch(Session& session, JobId job, Display& display) {
+  double best = -1;
+  while (interrupted() == 0) {
+    auto begin = clock::now();
+    auto answer = session.client().try_ask<JobDetail>(ShowJob{job}, answer_limit);
+    if (!answer) {
+      if (auto revived = session.revive([&](const std::string& line) { display.say(line); }); !revived)
+        return revived.error();
+      continue;
+    }
+    if (!*answer) return answer->error();
+    const JobDetail& detail = **answer;
+    display.show(detail, wall_clock());
+    session.answered(done_share(detail) > best);
+    best = std::max(best, done_share(detail));
+    if (has_ended(detail.job.state)) return std::optional(detail);
+    // A large job's answer takes long: asking shall cost the coordinator little.
+    auto pause_until = clock::now() + std::max(poll_every, 10 * (clock::now() - begin));
+    while (clock::now() < pause_until && interrupted() == 0) std::this_thread::sleep_for(50ms);
+  }
+  return std::optional<JobDetail>();
+}
+
+}  // namespace hivq::cli
