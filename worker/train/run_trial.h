@@ -19,7 +19,8 @@ namespace hivq {
 
 /// What rank 0 hears of a trial while it runs. The other ranks' hooks are never called.
 struct TrialHooks {
-  /// Metrics of one step of the optimiser (1-based; 0 is the untrained model): `loss`, `auroc`, `codebook_perplexity/0` …
+  /// Metrics of one step of the optimiser (1-based; 0 is the untrained model): `loss`, `auroc`, `codebook_perplexity/0`
+  /// …
   std::function<void(int64_t step, const std::map<std::string, double>& values)> metrics;
   /// A checkpoint of the state after `step`; the bytes are a safetensors file.
   std::function<void(int64_t step, std::string bytes)> checkpoint;
@@ -34,8 +35,9 @@ struct TrialOutcome {
   std::map<std::string, double> final_;  // the last evaluation's metrics, `auroc` among them
 };
 
-/// Trains and evaluates. Collective: every rank calls it with the same arguments (hooks and checkpoint count on rank 0 only;
-/// `checkpoint` empty: from the start). An Error is the gang's failure (a broken collective); a trial's own failure is an outcome.
+/// Trains and evaluates. Collective: every rank calls it with the same arguments (hooks and checkpoint count on rank 0
+/// only; `checkpoint` empty: from the start). An Error is the gang's failure (a broken collective); a trial's own
+/// failure is an outcome.
 Result<TrialOutcome> run_trial(const TrialSpec& spec, const FeatureSet& features, Collective& collective,
                                std::string_view checkpoint, const TrialHooks& hooks);
 

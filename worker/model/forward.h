@@ -1,0 +1,33 @@
+#pragma once
+
+// What HVQ-Trans computes of a batch of features (MODEL.md, "Tensors").
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "worker/model/model.h"
+
+namespace hivq {
+
+struct Forward {
+  at::Tensor reconstruction;      // [b, N, C] h̃0
+  std::vector<Quantized> levels;  // from the top
+};
+
+/// h0 [b, N, C]; classes [b] (int64) choose codebooks and heads. Dropout's rate is 0 in evaluation.
+Forward forward(const Model& model, const at::Tensor& h0, const at::Tensor& classes, Dropout& dropout);
+
+/// enc[0..L]: the encoder's input and the output of each of its layers, [b, N, D].
+std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const at::Tensor& position, Dropout& dropout);
+
+/// What the next level quantises, given the levels above it: enc[L] at the top, then concat(enc[L − level], q_L).
+at::Tensor level_tokens(const std::vector<at::Tensor>& enc, const std::vector<Quantized>& above);
+
+/// The classifier's logits [b, classes] of h0 [b, N, C].
+at::Tensor classify(const Model& model, const at::Tensor& h0);
+
+/// The learned position [N, D] of the tokens, row-major: token (i, j) gets [column_j ; row_i].
+at::Tensor position_of(const Model& model);
+
+}  // namespace hivq
