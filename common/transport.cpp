@@ -34,7 +34,6 @@ void prepare(Socket& socket, int64_t largest_message) {
   zmq_setsockopt(socket.socket, ZMQ_MAXMSGSIZE, &largest_message, sizeof largest_message);
   socket.set(ZMQ_HEARTBEAT_IVL, 2000);
   socket.set(ZMQ_HEARTBEAT_TIMEOUT, 10000);
-  socket.set(ZMQ_IPV6, 1);
 }
 
 std::optional<std::string> receive_part(void* socket) {
@@ -72,7 +71,8 @@ Result<Router> Router::bind(const std::string& endpoint) {
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
   prepare(socket, largest_question);
-  socket.set(ZMQ_LINGER, 500);         // answers on their way out at the end
+  socket.set(ZMQ_IPV6, endpoint.find('[') != endpoint.npos);  // else 127.0.0.1 is called [::ffff:127.0.0.1]
+  socket.set(ZMQ_LINGER, 500);                                // answers on their way out at the end
   socket.set(ZMQ_ROUTER_HANDOVER, 1);  // a gang that reconnects takes its name over from its dead connection
   socket.set(ZMQ_SNDHWM, 10000);
   socket.set(ZMQ_RCVHWM, 10000);
@@ -140,6 +140,7 @@ Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& i
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
   prepare(socket, largest_answer);
+  socket.set(ZMQ_IPV6, 1);
   socket.set(ZMQ_LINGER, 1000);
   socket.set(ZMQ_RECONNECT_IVL, 50);
   socket.set(ZMQ_RECONNECT_IVL_MAX, 1000);
