@@ -119,15 +119,23 @@ Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
         return Status();
       });
   if (!read) return Failed{read.error().message};
+  for (auto& [name, points] : answer.series) {
+    if (question.newest == 0 || points.size() <= question.newest) continue;
+    points.erase(points.begin(), points.end() - static_cast<int64_t>(question.newest));
+  }
   return answer;
 }
 
 Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
   if (auto failed = missing(question.trial, store)) return *failed;
   LogLines answer;
-  Status read = each_row<EventRow>(store, Family::logs, key_of(question.trial), [&](auto, const EventRow& row) {
-    answer.lines.push_back(row.text);
-    return Status();
+  uint64_t number = 0;
+  Status read = store.scan(Family::logs, key_of(question.trial), [&](auto, std::string_view value) {
+    if (number++ < question.after) return true;
+    auto row = unpack<EventRow>(value);
+    answer.lines.push_back(row ? row->text : "(this line is damaged on disk)");
+    answer.times.push_back(row ? row->at : 0);
+    return true;
   });
   if (!read) return Failed{read.error().message};
   return answer;
