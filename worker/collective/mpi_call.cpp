@@ -24,16 +24,16 @@ Status mpi_status(int code, const char* what) {
 
 Status mpi_wait(MPI_Request& request, const char* what) {
   using clock = std::chrono::steady_clock;
-  using std::chrono::microseconds;
-  constexpr auto eager = microseconds(300);
+  using namespace std::chrono_literals;
   const auto begin = clock::now();
   for (int done = 0;;) {
     if (Status tested = mpi_status(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what); !tested || done) return tested;
-    const auto waited = clock::now() - begin;
-    if (waited < eager) {
+    const clock::duration waited = clock::now() - begin;
+    if (waited < 300us) {
       sched_yield();
     } else {
-      std::this_thread::sleep_for(std::min<clock::duration>(waited / 8, microseconds(1000)));
+      const clock::duration longest = waited < 10s ? 1ms : 5ms;
+      std::this_thread::sleep_for(std::min(waited / 8, longest));
     }
   }
 }

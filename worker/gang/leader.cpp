@@ -87,11 +87,10 @@ void Leader::set_progress(const Lease& lease, int64_t step, int64_t total_steps,
 }
 
 void Leader::post(size_t bytes, Command command) {
-  {
-    std::lock_guard lock(mutex_);
-    commands_.push_back(std::move(command));
-    command_bytes_ += bytes;
-  }
+  std::lock_guard lock(mutex_);
+  if (gone_) return;
+  commands_.push_back(std::move(command));
+  command_bytes_ += bytes;
   dealer_.wake();
 }
 
@@ -110,12 +109,10 @@ void Leader::wait_for_room(const Lease& lease) {
 }
 
 void Leader::end(Ending ending) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!ending_) ending_ = std::move(ending);
-  }
+  std::lock_guard lock(mutex_);
+  if (!ending_) ending_ = std::move(ending);
+  if (!gone_) dealer_.wake();
   changed_.notify_all();
-  dealer_.wake();
 }
 
 void Leader::end_now(Ending ending) {
@@ -147,8 +144,11 @@ void Leader::run() {
     send(clock_.now());
     publish();
   }
-  // Its destruction waits for what is on its way.
-  Dealer leaving = std::move(dealer_);
+  {
+    std::lock_guard lock(mutex_);
+    gone_ = true;
+  }
+  const Dealer leaving = std::move(dealer_);  // its destruction waits for what is on its way
 }
 
 void Leader::receive(milliseconds timeout) {

@@ -94,6 +94,7 @@ class Leader {
   bool session_full_ = false;
   std::string refusal_;
   std::optional<Ending> ending_;
+  bool gone_ = false;  // Goodbye was said: nothing is sent any more, and dealer_ is empty
 
   std::thread thread_;
 };
