@@ -1,6 +1,7 @@
 // run: the embedded default. Starts or takes the data folder's coordinator, submits, follows, reports.
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "jobs/cli/commands.h"
 #include "jobs/cli/figures.h"
@@ -47,10 +48,10 @@ std::string come_back(const Common& common, JobId job) {
   return fmt::format("{} run --resume {}{}", common.program, job, common.where.flags());
 }
 
-/// The job's own ranks, or the wish of the user.
-uint64_t ranks_for(const RunArguments& arguments, const JobSpec& job) {
+/// The user's wish, else the job's own. A stored job's own ranks are known to the coordinator.
+uint64_t ranks_for(const RunArguments& arguments, const std::optional<JobSpec>& job) {
   if (arguments.ranks != 0) return arguments.ranks;
-  return job.trial.gang.ranks > 0 ? static_cast<uint64_t>(job.trial.gang.ranks) : default_ranks;
+  return job && job->trial.gang.ranks > 0 ? static_cast<uint64_t>(job->trial.gang.ranks) : default_ranks;
 }
 
 Result<int> follow(const Common& common, Session& session, Display& display, JobId job, const std::string& spec_file) {
@@ -93,8 +94,11 @@ void append_next_commands(std::string& text, const Common& common, const Results
     add(fmt::format("metrics {} {}{}", trial, results.job.metric, flags), "its curve in numbers");
     add(fmt::format("logs {}{}", trial, flags), "its log");
   }
-  if (!spec_file.empty()) {
-    add(fmt::format("run {} --set train.seed=1{}", shell_word(spec_file), flags), "again with other random numbers");
+  // An override of what the sweep varies would reach no trial.
+  bool fixed_epochs = !results.rows.empty() && !results.rows.front().trial.params.contains("train.epochs");
+  if (!spec_file.empty() && fixed_epochs) {
+    int64_t epochs = std::max<int64_t>(1, std::atoll(results.rows.front().epochs.c_str()));
+    add(fmt::format("run {} --set train.epochs={}{}", shell_word(spec_file), 2 * epochs, flags), "train twice as long");
   }
   size_t width = 0;
   for (const auto& [command, why] : next) width = std::max(width, display_width(command));
@@ -146,7 +150,7 @@ Result<int> report_end(const Common& common, Session& session, const JobDetail& 
     append_reasons(text, results);
     if (figures) {
       text += "figures:\n";
-      for (const auto& path : *figures) text += "  " + path + "\n";
+      for (const auto& path : *figures) text += fmt::format("  {}\n", path);
     }
     append_next_commands(text, common, results, spec_file);
   }
@@ -179,8 +183,7 @@ Result<int> run(const Common& common, const RunArguments& arguments) {
   }
   note_interrupts();
   Display display;
-  uint64_t ranks = spec ? ranks_for(arguments, *spec) : std::max<uint64_t>(arguments.ranks, 1);
-  if (!spec && arguments.ranks == 0) ranks = default_ranks;
+  const uint64_t ranks = ranks_for(arguments, spec);
   auto session = Session::embedded({common.where.data, arguments.gangs, ranks});
   if (!session) {
     if (interrupted() != 0) return exit_code::interrupt_base + interrupted();
@@ -195,8 +198,13 @@ Result<int> run(const Common& common, const RunArguments& arguments) {
       return submitted.error();
     }
     job = *submitted;
-    display.say(fmt::format("job {} '{}': {} on a gang of {} here; data in {}", job, spec->name, arguments.spec.file,
-                            count_text(ranks, "rank"), common.where.data));
+    std::string where = session->ours() ? fmt::format(" on a gang of {} here", count_text(ranks, "rank")) : "";
+    display.say(
+        fmt::format("job {} '{}': {}{}; data in {}", job, spec->name, arguments.spec.file, where, common.where.data));
+  }
+  if (!spec) {
+    auto known = session->client().ask<JobDetail>(ShowJob{job});
+    if (!known) return known.error();
   }
   return follow(common, *session, display, job, arguments.spec.file);
 }

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -19,8 +20,9 @@ namespace {
 Result<std::string> read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return error("cannot read {}: {}; ready specifications are in jobs/specs", path, std::strerror(errno));
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return error("{} is a folder; name a YAML file in it", path);
   std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) return error("cannot read {}: it is no regular file", path);
   return text;
 }
 

@@ -19,14 +19,16 @@ double share_of(const TrialView& trial) {
   return std::clamp(static_cast<double>(trial.step) / static_cast<double>(trial.total_steps), 0.0, 1.0);
 }
 
-// Eighths of a block, so that a bar moves smoothly.
-std::string bar(double share, size_t width) {
+// Eighths of a block, so that a bar moves smoothly; what is not done is a dim line.
+std::string bar(double share, size_t width, Tint tint, bool colour) {
   constexpr const char* eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
   auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(8 * width));
   std::string text;
   for (size_t i = 0; i < filled / 8; ++i) text += "█";
   text += eighths[filled % 8];
-  return text + std::string(width - display_width(text), ' ');
+  std::string rest;
+  for (size_t i = display_width(text); i < width; ++i) rest += "─";
+  return tinted(text, tint, colour) + tinted(rest, Tint::dim, colour);
 }
 
 std::string metric_change(const TrialView& trial, const std::string& metric) {
@@ -59,11 +61,15 @@ double done_share(const JobDetail& detail) {
 }
 
 void TimeLeft::observe(Millis now, double share) {
-  // The first growth starts the clock: what comes before it is preparation. A share that falls (a trial lost its gang)
-  // starts it again.
-  if (first_ < 0 || share < last_ || (last_ == first_ && share > first_)) {
-    first_at_ = now;
+  // What comes before the first growth is preparation. A share that falls (a trial lost its gang) starts it all again.
+  if (first_ < 0 || share < last_) {
+    growing_ = false;
     first_ = share;
+    first_at_ = now;
+  } else if (!growing_ && share > first_) {
+    growing_ = true;
+    first_ = share;
+    first_at_ = now;
   }
   last_at_ = now;
   last_ = share;
@@ -101,19 +107,20 @@ std::vector<std::string> changes(const JobDetail& before, const JobDetail& after
 std::string summary(const JobDetail& detail, Millis now, std::optional<Millis> left) {
   const JobView& job = detail.job;
   uint64_t ended = job.finished + job.failed + job.cancelled;
-  std::string text =
-      fmt::format("{:3.0f} % · {} of {}", 100 * done_share(detail), ended, count_text(job.trials, "trial"));
+  std::string text = fmt::format("{:3.0f} %", 100 * done_share(detail));
+  // What matters most comes first: the end may not fit.
+  if (left) text += fmt::format(" · about {} left", duration_text(std::max<Millis>(*left / 1000 * 1000, 1000)));
+  text += fmt::format(" · {} of {}", ended, count_text(job.trials, "trial"));
   if (job.failed > 0) text += fmt::format(" · {} failed", job.failed);
   if (job.running > 0) text += fmt::format(" · {} running", job.running);
-  text += " · " + duration_text(now - job.submitted);
-  if (left) text += fmt::format(", about {} left", duration_text(std::max<Millis>(*left / 1000 * 1000, 1000)));
+  text += fmt::format(" · {}", duration_text(now - job.submitted));
   return text;
 }
 
 std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional<Millis> left, size_t width,
                               size_t rows, bool colour) {
   const Results names = make_results(detail, {}, now);
-  const size_t bar_width = std::clamp<size_t>(width / 5, 8, 24);
+  const size_t bar_width = std::clamp<size_t>(width / 6, 8, 24);
   std::vector<const TrialView*> running;
   for (const auto& trial : detail.trials) {
     if (trial.state == "running") running.push_back(&trial);
@@ -129,7 +136,7 @@ std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional
     std::string text = elide(printable(label), label_width);
     text += std::string(label_width - display_width(text), ' ') + "  ";
     size_t room = width - std::min(width, display_width(text) + bar_width + 3);
-    lines.push_back(text + tinted(bar(share, bar_width), tint, colour) + "  " + elide(printable(rest), room));
+    lines.push_back(text + bar(share, bar_width, tint, colour) + "  " + elide(printable(rest), room));
   };
   for (size_t i = 0; i < shown; ++i) {
     const TrialView& trial = *running[i];

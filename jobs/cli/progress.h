@@ -24,12 +24,13 @@ class TimeLeft {
  private:
   Millis first_at_ = 0, last_at_ = 0;
   double first_ = -1, last_ = 0;
+  bool growing_ = false;
 };
 
 /// What differs between two views of a job, one line each: a trial that started, ended, lost its gang.
 std::vector<std::string> changes(const JobDetail& before, const JobDetail& after);
 
-/// `62 % · 3 of 5 trials · 1 running · 2 min 10 s, about 1 min left`.
+/// `62 % · about 1 min 20 s left · 3 of 5 trials · 1 running · 2 min 10 s`.
 std::string summary(const JobDetail& detail, Millis now, std::optional<Millis> left);
 
 /// The running trials' bars and the overall one, at most `width` columns and about `rows` lines.

@@ -1,0 +1,420 @@
+// The program hivq as users run it, against a coordinator in the test.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "common/process.h"
+#include "jobs/spec.h"
+#include "tests/jobs/fake_coordinator.h"
+
+namespace hivq {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+class CommandLine : public testing::Test {
+ protected:
+  struct Ended {
+    int code = -1;
+    std::string output;  // standard output and error
+  };
+
+  CommandLine() {
+    std::string name = (fs::temp_directory_path() / "hivq_cli_XXXXXX").string();
+    folder = mkdtemp(name.data());
+  }
+  ~CommandLine() override { fs::remove_all(folder); }
+
+  std::string path(const std::string& name) const { return folder + "/" + name; }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path(name)) << text;
+    return path(name);
+  }
+
+  ProcessId start(std::vector<std::string> arguments, const std::string& output) const {
+    arguments.insert(arguments.begin(), std::string(HIVQ_BIN_DIR) + "/hivq");
+    SpawnOptions options;
+    options.command = std::move(arguments);
+    options.environment = {{"HIVQ_COORDINATOR", ""}};
+    options.output = output;
+    options.die_with_parent = true;
+    auto process = spawn(options);
+    check(bool(process), "hivq is not there: build it");
+    return *process;
+  }
+  Ended wait(const ProcessId& process, const std::string& output) const {
+    for (auto end = std::chrono::steady_clock::now() + 60s; std::chrono::steady_clock::now() < end;) {
+      if (auto exit = try_wait(process)) return {exit->code, read_text(output)};
+      std::this_thread::sleep_for(5ms);
+    }
+    stop(process, 100ms);
+    ADD_FAILURE() << "hivq did not end: " << read_text(output);
+    return {-1, read_text(output)};
+  }
+  Ended run(std::vector<std::string> arguments) {
+    std::string output = path("output-" + std::to_string(runs_++));
+    return wait(start(std::move(arguments), output), output);
+  }
+
+  std::string folder;
+
+ private:
+  int runs_ = 0;
+};
+
+constexpr const char* small_job = "name: small\ntrain: {epochs: 3}\nsweep: {parameters: {train.seed: [0, 1]}}\n";
+
+// A job of two trials with results, as the coordinator tells of it.
+JobDetail stored_job(const std::string& second_state = "finished") {
+  JobDetail detail;
+  detail.job = {4, "small", "finished", "", 1000, 9000, 2, 2, 0, 0, 0, "auroc", "maximize"};
+  detail.yaml = small_job;
+  for (uint64_t i = 0; i < 2; ++i) {
+    TrialView trial;
+    trial.id = {4, i};
+    trial.params = {{"train.seed", std::to_string(i)}};
+    trial.state = "finished";
+    trial.started = 1000;
+    trial.ended = 4000;
+    trial.initial = {{"auroc", 0.5}};
+    trial.final = {{"auroc", i == 0 ? 0.75 : 0.875}};
+    detail.trials.push_back(trial);
+  }
+  if (second_state == "failed") {
+    detail.trials[1].state = "failed";
+    detail.trials[1].reason = "the loss is not finite at step 7";
+    detail.trials[1].final.clear();
+    detail.job.finished = 1;
+    detail.job.failed = 1;
+  }
+  return detail;
+}
+
+Body answer(const Message& question) {
+  if (auto* show = std::get_if<ShowJob>(&question.body)) {
+    if (show->job != 4) return Failed{fmt::format("there is no job {}; `hivq list` shows them", show->job)};
+    return stored_job();
+  }
+  if (auto* metrics = std::get_if<QueryMetrics>(&question.body)) {
+    MetricSeries series;
+    std::map<std::string, std::vector<MetricPoint>> all = {{"auroc", {{0, 0.5}, {10, 0.75}}},
+                                                           {"loss", {{1, 4.0}, {2, 0.25}}}};
+    for (auto& [name, points] : all) {
+      if (!name.starts_with(metrics->prefix)) continue;
+      if (metrics->newest == 1) points = {points.back()};
+      series.series[name] = points;
+    }
+    return series;
+  }
+  if (std::holds_alternative<ListJobs>(question.body)) return JobList{{stored_job().job}};
+  if (std::holds_alternative<QueryGangs>(question.body)) return GangList{};
+  return Failed{"not asked in this test"};
+}
+
+void answer_all(Router& router, const std::string& peer, const Message& question) {
+  reply(router, peer, question.id, answer(question));
+}
+
+// ---- Usage ----
+
+TEST_F(CommandLine, WrongUsageHasCodeTwoAndASentence) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{},
+                                                                     {"results"},
+                                                                     {"results", "1", "--bogus"},
+                                                                     {"results", "one"},
+                                                                     {"show", "1/x"},
+                                                                     {"metrics", "7"},
+                                                                     {"logs", "../etc"},
+                                                                     {"run"},
+                                                                     {"run", "x.yaml", "--ranks", "0"},
+                                                                     {"run", "x.yaml", "--resume", "1"},
+                                                                     {"results", "1", "--csv", "--json"}}) {
+    auto ended = run(arguments);
+    EXPECT_EQ(ended.code, 2) << testing::PrintToString(arguments) << ended.output;
+    EXPECT_FALSE(ended.output.empty());
+    EXPECT_LE(std::count(ended.output.begin(), ended.output.end(), '\n'), 2) << ended.output;
+  }
+}
+
+TEST_F(CommandLine, AnUnknownCommandIsNamed) {
+  auto ended = run({"frobnicate", "1"});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_TRUE(contains(ended.output, "'frobnicate'")) << ended.output;
+}
+
+TEST_F(CommandLine, HelpAndVersionSucceed) {
+  EXPECT_EQ(run({"--version"}).code, 0);
+  auto help = run({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* command : {"run", "submit", "watch", "cancel", "validate", "list", "show", "results", "metrics",
+                              "logs", "plot", "gangs"}) {
+    EXPECT_TRUE(contains(help.output, command)) << command;
+    auto one = run({command, "--help"});
+    EXPECT_EQ(one.code, 0) << command;
+    EXPECT_TRUE(contains(one.output, std::string("Example:\n  hivq ") + command)) << one.output;
+  }
+}
+
+// ---- Specifications ----
+
+TEST_F(CommandLine, AWrongSpecificationHasCodeTwoAndNamesTheLine) {
+  std::string spec = write("wrong.yaml", "name: wrong\ntrain:\n  epochs: 0\n");
+  for (const char* command : {"run", "submit", "validate"}) {
+    auto ended = run({command, spec});
+    EXPECT_EQ(ended.code, 2) << ended.output;
+    EXPECT_TRUE(contains(ended.output, spec + ":3: ")) << ended.output;
+  }
+  EXPECT_FALSE(fs::exists(path(".hivq")));
+}
+
+TEST_F(CommandLine, AMissingOrUnreadableSpecificationIsNamed) {
+  auto missing = run({"validate", path("nothing.yaml")});
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_TRUE(contains(missing.output, "nothing.yaml")) << missing.output;
+  auto directory = run({"validate", folder});
+  EXPECT_EQ(directory.code, 2) << directory.output;
+  EXPECT_TRUE(contains(directory.output, folder)) << directory.output;
+}
+
+TEST_F(CommandLine, AnOverrideMustHaveAKeyAndAValue) {
+  std::string spec = write("small.yaml", small_job);
+  EXPECT_EQ(run({"validate", spec, "--set", "train.lr"}).code, 2);
+  EXPECT_EQ(run({"validate", spec, "--set", "=1"}).code, 2);
+  auto unknown = run({"validate", spec, "--set", "train.epoch=1"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_TRUE(contains(unknown.output, "train.epochs")) << unknown.output;
+}
+
+TEST_F(CommandLine, ValidatePrintsAJobThatIsTheSameJob) {
+  auto first =
+      run({"validate", write("small.yaml", small_job), "--set", "train.lr=2e-3", "--set", "train.batch_size=8"});
+  ASSERT_EQ(first.code, 0) << first.output;
+  auto second = run({"validate", write("resolved.yaml", first.output)});
+  EXPECT_EQ(second.code, 0) << second.output;
+  EXPECT_EQ(first.output, second.output);
+  auto job = parse_job(first.output, "resolved.yaml");
+  ASSERT_TRUE(bool(job)) << job.error().message;
+  EXPECT_EQ(job->trial.train.lr, 2e-3);
+  EXPECT_EQ(job->trial.train.batch_size, 8);
+  EXPECT_EQ(job->trial.train.epochs, 3);
+}
+
+// ---- Finding the coordinator ----
+
+TEST_F(CommandLine, WithoutACoordinatorItSaysHowToGetOne) {
+  auto ended = run({"list", "--coordinator", "tcp://127.0.0.1:1"});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_TRUE(contains(ended.output, "no coordinator answers at tcp://127.0.0.1:1")) << ended.output;
+  EXPECT_TRUE(contains(ended.output, "hivq-coordinator")) << ended.output;
+}
+
+TEST_F(CommandLine, AnAddressThatIsNoneIsRefused) {
+  auto ended = run({"list", "--coordinator", "localhost"});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_TRUE(contains(ended.output, "tcp://HOST:PORT")) << ended.output;
+}
+
+TEST_F(CommandLine, ADataFolderThatIsAFileIsNamed) {
+  auto ended = run({"run", write("small.yaml", small_job), "--data", write("file", "")});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_TRUE(contains(ended.output, path("file"))) << ended.output;
+  EXPECT_TRUE(contains(ended.output, "--data")) << ended.output;
+}
+
+TEST_F(CommandLine, ResumingWithoutDataSaysSo) {
+  auto ended = run({"run", "--resume", "3", "--data", path("nowhere")});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_TRUE(contains(ended.output, path("nowhere"))) << ended.output;
+  EXPECT_FALSE(fs::exists(path("nowhere")));
+}
+
+TEST_F(CommandLine, TheLiveCoordinatorOfTheDataFolderIsFoundAndAStaleOrDamagedFileIgnored) {
+  FakeCoordinator coordinator(answer_all);
+  ProcessId self = process_of(getpid());
+  auto address = [&](uint64_t start) {
+    return fmt::format(R"({{"endpoint": "{}", "pid": {}, "start_time": {}}})", coordinator.endpoint(), self.pid, start);
+  };
+  write("coordinator.json", address(self.start_time));
+  EXPECT_TRUE(contains(run({"list", "--data", folder}).output, "small"));
+  for (const std::string& other : {address(self.start_time + 1), std::string("{\"endpoint\": 5"), std::string("[]"),
+                                   std::string("{\"endpoint\": \"x\", \"pid\": \"1\", \"start_time\": -1}")}) {
+    write("coordinator.json", other);
+    auto ended = run({"list", "--data", folder});
+    EXPECT_FALSE(contains(ended.output, "small")) << other;
+  }
+}
+
+// ---- Commands ----
+
+TEST_F(CommandLine, SubmitSendsTheResolvedJobWithItsOverrides) {
+  std::optional<Submit> received;
+  std::mutex mutex;
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    std::lock_guard lock(mutex);
+    received = std::get<Submit>(question.body);
+    reply(router, peer, question.id, Submitted{4});
+  });
+  auto ended = run({"submit", write("small.yaml", small_job), "--set", "train.batch_size=8", "--json", "--coordinator",
+                    coordinator.endpoint()});
+  ASSERT_EQ(ended.code, 0) << ended.output;
+  EXPECT_EQ(nlohmann::json::parse(ended.output)["job"], 4);
+  std::lock_guard lock(mutex);
+  ASSERT_TRUE(received);
+  EXPECT_EQ(received->key.size(), 16u);
+  auto job = parse_job(received->yaml, "sent");
+  ASSERT_TRUE(bool(job)) << job.error().message;
+  EXPECT_EQ(job->trial.train.batch_size, 8);
+  EXPECT_EQ(job->trial.train.epochs, 3);
+}
+
+TEST_F(CommandLine, TheCoordinatorsSentenceReachesTheUser) {
+  FakeCoordinator coordinator(answer_all);
+  auto ended = run({"results", "9", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_EQ(ended.output, "hivq: there is no job 9; `hivq list` shows them\n");
+}
+
+TEST_F(CommandLine, ResultsAreATableCsvOrJson) {
+  FakeCoordinator coordinator(answer_all);
+  auto table = run({"results", "4", "--coordinator", coordinator.endpoint()});
+  ASSERT_EQ(table.code, 0) << table.output;
+  EXPECT_LT(table.output.find("4/1"), table.output.find("4/0")) << "the best first: " << table.output;
+  EXPECT_TRUE(contains(table.output, "0.5000 → 0.8750")) << table.output;
+  EXPECT_FALSE(contains(table.output, "\033")) << "colours in a file";
+  auto csv = run({"results", "4", "--csv", "--sort", "trial", "--coordinator", coordinator.endpoint()});
+  EXPECT_TRUE(csv.output.starts_with("rank,trial,")) << csv.output;
+  EXPECT_TRUE(contains(csv.output, "\n2,4/0,,0,0.5,0.75,0.25,2,3,")) << csv.output;
+  auto json = nlohmann::json::parse(run({"results", "4", "--json", "--coordinator", coordinator.endpoint()}).output);
+  EXPECT_EQ(json["results"][0]["trial"], "4/1");
+  EXPECT_EQ(json["results"][0]["trained"], 0.875);
+}
+
+TEST_F(CommandLine, ANameCannotSteerTheTerminal) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    JobList list{{stored_job().job}};
+    list.jobs[0].name = "evil\033[2J\xff";
+    reply(router, peer, question.id, list);
+  });
+  auto table = run({"list", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(table.code, 0);
+  EXPECT_FALSE(contains(table.output, "\033")) << table.output;
+  auto json = run({"list", "--json", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(json.code, 0) << json.output;
+  EXPECT_TRUE(nlohmann::json::accept(json.output)) << json.output;
+}
+
+TEST_F(CommandLine, MetricsListThePointsAndNameWhatThereIs) {
+  FakeCoordinator coordinator(answer_all);
+  auto points = run({"metrics", "4/0", "auroc", "--csv", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(points.output, "metric,step,value\nauroc,0,0.5\nauroc,10,0.75\n");
+  auto unknown = run({"metrics", "4/0", "speed", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_TRUE(contains(unknown.output, "auroc, loss")) << unknown.output;
+}
+
+TEST_F(CommandLine, PlotWritesTheFiguresAndPrintsTheirPaths) {
+  FakeCoordinator coordinator(answer_all);
+  auto ended = run({"plot", "4", "--out", path("figures"), "--coordinator", coordinator.endpoint()});
+  ASSERT_EQ(ended.code, 0) << ended.output;
+  for (const char* name : {"auroc.svg", "loss.svg", "metric-over-steps.svg"}) {
+    EXPECT_TRUE(contains(ended.output, path("figures/") + name)) << ended.output;
+    std::string svg = read_text(path("figures/") + name);
+    EXPECT_TRUE(svg.starts_with("<svg") && svg.ends_with("</svg>\n")) << name;
+  }
+  auto refused = run({"plot", "4", "--out", write("file", "") + "/figures", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_TRUE(contains(refused.output, "--out")) << refused.output;
+}
+
+TEST_F(CommandLine, OutputThatCannotBeWrittenIsAnError) {
+  FakeCoordinator coordinator(answer_all);
+  auto process = start({"results", "4", "--coordinator", coordinator.endpoint()}, "/dev/full");
+  EXPECT_EQ(wait(process, "/dev/null").code, 1);
+}
+
+// ---- Following ----
+
+TEST_F(CommandLine, WatchFollowsAJobToItsEndAndReports) {
+  std::atomic<int> looks{0};
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    Body body = answer(question);
+    if (auto* detail = std::get_if<JobDetail>(&body); detail && looks++ < 2) {
+      detail->job.state = detail->trials[1].state = "running";
+      detail->job.finished = 1;
+      detail->trials[1].step = 5;
+      detail->trials[1].total_steps = 10;
+    }
+    reply(router, peer, question.id, body);
+  });
+  auto ended = run({"watch", "4", "--data", path("data"), "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  EXPECT_TRUE(contains(ended.output, " 75 % · 1 of 2 trials")) << ended.output;
+  EXPECT_TRUE(contains(ended.output, "trial 4/1 seed=1 finished")) << ended.output;
+  EXPECT_TRUE(contains(ended.output, "hivq results 4 ")) << ended.output;
+  EXPECT_TRUE(fs::exists(path("data/figures/job-4/auroc.svg")));
+}
+
+TEST_F(CommandLine, AJobWithFailedTrialsHasCodeThreeAndSaysWhy) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    bool show = std::holds_alternative<ShowJob>(question.body);
+    reply(router, peer, question.id, show ? Body(stored_job("failed")) : answer(question));
+  });
+  auto ended = run({"watch", "4", "--data", path("data"), "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 3) << ended.output;
+  EXPECT_TRUE(contains(ended.output, "4/1: the loss is not finite at step 7")) << ended.output;
+}
+
+TEST_F(CommandLine, AnInterruptedWatchHasCode130AndLeavesTheJobAlone) {
+  std::atomic<bool> asked{false}, cancelled{false};
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    cancelled = cancelled || std::holds_alternative<Cancel>(question.body);
+    Body body = answer(question);
+    if (auto* detail = std::get_if<JobDetail>(&body)) detail->job.state = "running";
+    reply(router, peer, question.id, body);
+    asked = true;
+  });
+  auto process = start({"watch", "4", "--coordinator", coordinator.endpoint()}, path("output"));
+  for (int i = 0; i < 1000 && !asked; ++i) std::this_thread::sleep_for(5ms);
+  std::this_thread::sleep_for(100ms);
+  kill(process.pid, SIGINT);
+  auto ended = wait(process, path("output"));
+  EXPECT_EQ(ended.code, 130);
+  EXPECT_TRUE(contains(ended.output, "watch 4")) << ended.output;
+  EXPECT_FALSE(cancelled);
+}
+
+TEST_F(CommandLine, FollowedLogsShowEveryLineOnce) {
+  std::atomic<int> looks{0};
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    const std::vector<std::string> lines = {"line one", "line two", "line three"};
+    Body body = answer(question);
+    if (auto* logs = std::get_if<QueryLogs>(&question.body)) {
+      size_t written = std::min<size_t>(lines.size(), static_cast<size_t>(++looks));
+      LogLines answered;
+      for (size_t i = logs->after; i < written; ++i) answered.lines.push_back(lines[i]);
+      body = answered;
+    } else if (auto* detail = std::get_if<JobDetail>(&body); detail && looks < 2) {
+      detail->trials[0].state = "running";
+    }
+    reply(router, peer, question.id, body);
+  });
+  auto ended = run({"logs", "4/0", "-f", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output, "line one\nline two\nline three\n");
+}
+
+}  // namespace
+}  // namespace hivq
