@@ -1,0 +1,163 @@
+#include "coordinator/queries.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "common/sha256.h"
+
+namespace hivq {
+namespace {
+
+/// A real store and a real core; what the core writes is committed.
+class Queries : public testing::Test {
+ protected:
+  std::string folder_ = testing::TempDir() + "/hivq_queries_" + std::to_string(getpid());
+  std::optional<Store> store_;
+  std::unique_ptr<Core> core_;
+
+  void SetUp() override {
+    store_ = std::move(Store::open(folder_).value());
+    Effects effects;
+    core_ = std::make_unique<Core>(CoreOptions{}, store_->snapshot().value(), 1000, effects);
+    ASSERT_TRUE(store_->commit(effects.writes));
+    Hello hello;
+    hello.gang = "g1";
+    hello.ranks = 2;
+    hello.host = "here";
+    from("g1", hello);
+  }
+  void TearDown() override {
+    core_.reset();
+    store_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  void from(const std::string& peer, Body body) {
+    Effects effects;
+    core_->step(Received{peer, {1, std::move(body)}}, 2000, effects);
+    ASSERT_TRUE(store_->commit(effects.writes));
+    for (const auto& send : effects.sends) {
+      if (auto* assign = std::get_if<Assign>(&send.message.body)) lease_ = assign->lease;
+    }
+  }
+  void beat(const Lease& lease) { from("g1", Heartbeat{"g1", lease, 7, 20, "training"}); }
+  void report(std::vector<Item> items) {
+    Report report{"g1", lease_, next_, {}};
+    for (const auto& item : items) report.items.push_back(pack_item(item));
+    next_ += items.size();
+    from("g1", report);
+  }
+  void run_one_of_two_trials() {
+    from("client", Submit{"k", "t.yaml", "name: two\nsweep:\n  search: grid\n  parameters:\n    train.seed: [3, 4]\n"});
+    beat({});
+    beat(lease_);
+    report({MetricsItem{0, {{"auroc", 0.5}, {"loss", 2}}}, MetricsItem{5, {{"loss", 1}}},
+            MetricsItem{10, {{"auroc", 0.8}, {"loss", 0.5}}}, LogItem{"first"}, LogItem{"second"},
+            ChunkItem{sha256_hex("w"), "w"}, CheckpointItem{10, 1, {sha256_hex("w")}}});
+  }
+  template <typename T>
+  T ask(const Body& question) {
+    EXPECT_TRUE(is_query(question));
+    Body body = answer(question, *store_, *core_);
+    if (auto* failed = std::get_if<Failed>(&body)) ADD_FAILURE() << failed->reason;
+    return std::get<T>(body);
+  }
+  std::string failure(const Body& question) { return std::get<Failed>(answer(question, *store_, *core_)).reason; }
+
+  Lease lease_;
+  uint64_t next_ = 1;
+};
+
+TEST_F(Queries, AJobThatRunsIsShownWithItsProgress) {
+  run_one_of_two_trials();
+  auto list = ask<JobList>(ListJobs{});
+  ASSERT_EQ(list.jobs.size(), 1u);
+  EXPECT_EQ(list.jobs[0].name, "two");
+  EXPECT_EQ(list.jobs[0].state, "running");
+  EXPECT_EQ(list.jobs[0].running, 1u);
+  auto detail = ask<JobDetail>(ShowJob{1});
+  ASSERT_EQ(detail.trials.size(), 2u);
+  const auto& trial = detail.trials[0];
+  EXPECT_EQ(trial.state, "running");
+  EXPECT_EQ(trial.params.at("train.seed"), "3");
+  EXPECT_EQ(trial.step, 7);
+  EXPECT_EQ(trial.total_steps, 20);
+  EXPECT_EQ(trial.gang, "g1");
+  EXPECT_EQ(trial.initial.at("auroc"), 0.5);
+  EXPECT_EQ(trial.final.at("auroc"), 0.8);
+  EXPECT_EQ(trial.checkpoint_step, 10);
+  EXPECT_EQ(detail.trials[1].state, "waiting");
+  EXPECT_EQ(detail.trials[1].checkpoint_step, -1);
+}
+
+TEST_F(Queries, AnEndedJobIsShownFromTheStore) {
+  run_one_of_two_trials();
+  report({EndItem{}});
+  next_ = 1;
+  report({EndItem{true, "not finite", {}}});
+  auto job = ask<JobList>(ListJobs{}).jobs.at(0);
+  EXPECT_EQ(job.state, "finished");
+  EXPECT_EQ(job.finished, 1u);
+  EXPECT_EQ(job.failed, 1u);
+  EXPECT_EQ(job.running, 0u);
+  EXPECT_EQ(ask<JobDetail>(ShowJob{1}).trials[1].reason, "not finite");
+}
+
+TEST_F(Queries, CurvesComeInTheOrderOfTheirSteps) {
+  run_one_of_two_trials();
+  auto series = ask<MetricSeries>(QueryMetrics{{1, 0}, "", 0}).series;
+  ASSERT_EQ(series.size(), 2u);
+  ASSERT_EQ(series["loss"].size(), 3u);
+  EXPECT_EQ(series["loss"][1].step, 5);
+  EXPECT_EQ(series["loss"][2].value, 0.5);
+  EXPECT_EQ(ask<MetricSeries>(QueryMetrics{{1, 0}, "au", 0}).series.size(), 1u);
+  auto newest = ask<MetricSeries>(QueryMetrics{{1, 0}, "loss", 2}).series["loss"];
+  ASSERT_EQ(newest.size(), 2u);
+  EXPECT_EQ(newest[0].step, 5);
+}
+
+TEST_F(Queries, LogLinesComeInOrderAndCanBeFollowed) {
+  run_one_of_two_trials();
+  auto lines = ask<LogLines>(QueryLogs{{1, 0}, 0});
+  EXPECT_EQ(lines.lines, (std::vector<std::string>{"first", "second"}));
+  EXPECT_EQ(lines.times, (std::vector<Millis>{2000, 2000}));
+  EXPECT_EQ(ask<LogLines>(QueryLogs{{1, 0}, 1}).lines, std::vector<std::string>{"second"});
+  EXPECT_TRUE(ask<LogLines>(QueryLogs{{1, 0}, 9}).lines.empty());
+}
+
+TEST_F(Queries, GangsAreShown) {
+  run_one_of_two_trials();
+  auto gangs = ask<GangList>(QueryGangs{}).gangs;
+  ASSERT_EQ(gangs.size(), 1u);
+  EXPECT_EQ(gangs[0].host, "here");
+  EXPECT_EQ(gangs[0].lease, lease_);
+  EXPECT_TRUE(gangs[0].connected);
+}
+
+TEST_F(Queries, AChunkIsVerifiedAsItIsRead) {
+  run_one_of_two_trials();
+  EXPECT_EQ(ask<Chunk>(FetchChunk{sha256_hex("w")}).bytes, "w");
+  EXPECT_NE(ask<Chunk>(FetchChunk{"nothing"}).error.find("not in the store"), std::string::npos);
+  Write wrong{Family::blobs, sha256_hex("w"), "other bytes"};
+  ASSERT_TRUE(store_->commit({&wrong, 1}));
+  auto chunk = ask<Chunk>(FetchChunk{sha256_hex("w")});
+  EXPECT_NE(chunk.error.find("damaged"), std::string::npos);
+  EXPECT_EQ(chunk.bytes, "");
+}
+
+TEST_F(Queries, WhatIsNotThereIsASentence) {
+  EXPECT_NE(failure(ShowJob{9}).find("there is no job 9"), std::string::npos);
+  EXPECT_NE(failure(QueryMetrics{{9, 1}, "", 0}).find("there is no trial 9/1"), std::string::npos);
+  EXPECT_NE(failure(QueryLogs{{9, 1}, 0}).find("there is no trial 9/1"), std::string::npos);
+}
+
+TEST_F(Queries, ADamagedRowIsASentenceAndNoAbsence) {
+  run_one_of_two_trials();
+  Write wrong{Family::trials, key_of(TrialId{1, 1}), "garbage"};
+  ASSERT_TRUE(store_->commit({&wrong, 1}));
+  EXPECT_NE(failure(ShowJob{1}).find("malformed"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hivq
