@@ -129,7 +129,7 @@ std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional
   const size_t shown = std::min(running.size(), rows);
   for (size_t i = 0; i < shown; ++i)
     label_width = std::max(label_width, display_width(printable(name_of(*running[i], names))));
-  label_width = std::min(label_width, width / 3);
+  label_width = std::min(label_width, width / 4);
 
   std::vector<std::string> lines;
   auto add = [&](const std::string& label, double share, const std::string& rest, Tint tint) {
@@ -141,16 +141,16 @@ std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional
   for (size_t i = 0; i < shown; ++i) {
     const TrialView& trial = *running[i];
     std::string rest = fmt::format("{:3.0f} %", 100 * share_of(trial));
-    if (!trial.phase.empty()) rest += "  " + trial.phase;
-    if (trial.total_steps > 0) rest += fmt::format("  step {}/{}", trial.step, trial.total_steps);
     std::string metric = metric_change(trial, detail.job.metric);
-    if (!metric.empty()) rest += "  " + metric;
+    if (!metric.empty()) rest += fmt::format("  {}", metric);
+    if (trial.total_steps > 0) rest += fmt::format("  step {}/{}", trial.step, trial.total_steps);
+    if (!trial.phase.empty()) rest += fmt::format("  {}", trial.phase);
     add(name_of(trial, names), share_of(trial), rest, Tint::accent);
   }
   if (running.size() > shown) lines.push_back(elide(fmt::format("and {} more", running.size() - shown), width));
   if (!detail.waiting.empty())
     lines.push_back(tinted(elide(printable("waiting: " + detail.waiting), width), Tint::dim, colour));
-  label_width = std::max(label_width, std::min(display_width(printable(detail.job.name)), width / 3));
+  label_width = std::max(label_width, std::min(display_width(printable(detail.job.name)), width / 4));
   add(detail.job.name, done_share(detail), summary(detail, now, left), Tint::good);
   return lines;
 }
