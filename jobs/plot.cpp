@@ -327,7 +327,7 @@ std::string to_svg(const BarChart& chart) {
 }
 
 std::string to_svg(const LineChart& chart) {
-  constexpr double legend_width = 236, legend_row = 20;
+  constexpr double legend_width = 280, legend_row = 20;
   std::vector<std::vector<PlotPoint>> lines;
   Range xs, ys;
   bool means = false;
