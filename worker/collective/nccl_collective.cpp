@@ -138,28 +138,31 @@ class Nccl final : public Collective {
   /// The watcher's thread: an operation that fails or hangs is aborted, which frees a main thread that waits for the
   /// device.
   void watch() {
+    cudaSetDevice(device_);
     std::unique_lock lock(mutex_);
-    while (!ending_ && failure_) {
+    for (;;) {
       changed_.wait_for(lock, kLook);
+      if (ending_ || !failure_) return;
       ncclResult_t code = ncclSuccess;
       ncclCommGetAsyncError(comm_, &code);
       if (code != ncclSuccess && code != ncclInProgress) {
-        fail(nccl_error(code, comm_, "finish an operation"));
-        return;
+        (void)fail(nccl_error(code, comm_, "finish an operation"));
+        continue;
       }
       while (!in_flight_.empty()) {
         const cudaError_t state = cudaEventQuery(in_flight_.front().event);
         if (state == cudaErrorNotReady) break;
         if (Status done = cuda_status(state, "finish an operation of NCCL"); !done) {
-          fail(done);
-          return;
+          (void)fail(done);
+          break;
         }
         spare_.push_back(in_flight_.front().event);
         in_flight_.pop_front();
       }
-      if (!in_flight_.empty() && clock::now() - in_flight_.front().since > kTimeout) {
-        fail(error("an operation of NCCL did not end within {} min: another rank hangs or its host cannot be reached",
-                   kTimeout.count()));
+      if (failure_ && !in_flight_.empty() && clock::now() - in_flight_.front().since > kTimeout) {
+        (void)fail(
+            error("an operation of NCCL did not end within {} min: another rank hangs or its host cannot be reached",
+                  kTimeout.count()));
       }
     }
   }

@@ -5,8 +5,7 @@
 #include <algorithm>
 
 #ifdef HIVQ_CUDA
-#include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDAFunctions.h>
+#include <cuda_runtime_api.h>
 #endif
 
 namespace hivq {
@@ -30,8 +29,9 @@ int threads_per_rank(const World& world) { return std::max(1, world.local_cores(
 std::string describe_devices(const Collective& collective) {
   const int ranks = collective.size();
 #ifdef HIVQ_CUDA
-  if (collective.device().is_cuda()) {
-    return fmt::format("{} × {}", ranks, at::cuda::getDeviceProperties(collective.device().index())->name);
+  cudaDeviceProp gpu;
+  if (collective.device().is_cuda() && cudaGetDeviceProperties(&gpu, collective.device().index()) == cudaSuccess) {
+    return fmt::format("{} × {}", ranks, gpu.name);
   }
 #endif
   return fmt::format("{} CPU rank{}", ranks, ranks == 1 ? "" : "s");
