@@ -1,0 +1,134 @@
+#include "worker/train/step.h"
+
+#include "tests/worker/model_fixture.h"
+
+namespace hivq {
+namespace {
+
+constexpr double kTolerance = 1e-8;
+
+class StepParity : public testing::TestWithParam<std::string> {
+ protected:
+  GoldenCase golden = golden_case(GetParam());
+  Training training = golden.training();
+  std::unique_ptr<Collective> single = make_single_collective();
+
+  StepReport step() {
+    return train_step(training, golden.spec, golden.batch(), golden.spec.train.lr, false, *single).value();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, StepParity, testing::Values("full", "single"), [](const auto& i) { return i.param; });
+
+TEST_P(StepParity, LossesAreTheReferences) {
+  const Losses losses = step().losses;
+  EXPECT_NEAR(losses.total, golden["loss.total"].item<double>(), kTolerance);
+  EXPECT_NEAR(losses.reconstruction, golden["loss.reconstruction"].item<double>(), kTolerance);
+  EXPECT_NEAR(losses.commitment, golden["loss.commitment"].item<double>(), kTolerance);
+  EXPECT_NEAR(losses.classification, golden["loss.classification"].item<double>(), kTolerance);
+  if (golden.spec.loss.pot > 0) {
+    EXPECT_NEAR(losses.pot, golden["loss.pot"].item<double>(), kTolerance);
+  }
+  EXPECT_NEAR(losses.gradient_norm, golden["grad_norm"].item<double>(), kTolerance);
+}
+
+TEST_P(StepParity, GradientsAreTheReferences) {
+  golden.spec.train.clip = 0;
+  step();
+  for (const NamedTensor& gradient : named_gradients(training.model)) {
+    EXPECT_CLOSE(gradient.tensor, golden["grad." + gradient.name], kTolerance) << gradient.name;
+  }
+}
+
+TEST_P(StepParity, ParametersAndCodebooksAfterTheStepAreTheReferences) {
+  EXPECT_TRUE(step().applied);
+  EXPECT_EQ(training.step, 1);
+  for (const NamedTensor& parameter : named_parameters(training.model)) {
+    EXPECT_CLOSE(parameter.tensor, golden["after." + parameter.name], kTolerance) << parameter.name;
+  }
+  for (const NamedTensor& buffer : named_codebooks(training.model)) {
+    EXPECT_CLOSE(buffer.tensor, golden["after." + buffer.name], kTolerance) << buffer.name;
+  }
+}
+
+TEST_P(StepParity, AStoppedStepChangesNothing) {
+  const at::Tensor values = training.model.values.clone(), embed = training.model.codebooks[0].embed.clone();
+  const StepReport report = train_step(training, golden.spec, golden.batch(), 1, /*stop=*/true, *single).value();
+  EXPECT_TRUE(report.stop);
+  EXPECT_FALSE(report.applied);
+  EXPECT_EQ(training.step, 0);
+  EXPECT_TRUE(at::equal(training.model.values, values));
+  EXPECT_TRUE(at::equal(training.model.codebooks[0].embed, embed));
+}
+
+TEST_P(StepParity, AStepThatIsNotFiniteChangesNothingAndNamesTheLoss) {
+  const at::Tensor values = training.model.values.clone(), embed = training.model.codebooks[0].embed.clone();
+  Batch batch = golden.batch();
+  batch.h0 = batch.h0.clone();
+  batch.h0[0][0][0] = std::numeric_limits<double>::quiet_NaN();
+  const StepReport report = train_step(training, golden.spec, batch, 1, false, *single).value();
+  EXPECT_FALSE(report.applied);
+  EXPECT_EQ(report.losses.not_finite(), "the reconstruction loss");
+  EXPECT_TRUE(at::equal(training.model.values, values));
+  EXPECT_TRUE(at::equal(training.model.codebooks[0].embed, embed));
+}
+
+/// The gradient against differences of the loss, where no codebook is near a change of code.
+TEST(Step, GradientIsTheSlopeOfTheLossBehindTheQuantiser) {
+  GoldenCase golden = golden_case("full");
+  golden.spec.train.clip = 0;
+  const auto single = make_single_collective();
+  const auto loss_with = [&](const at::Tensor& values) {
+    Training training = golden.training();
+    training.model.values.copy_(values);
+    return train_step(training, golden.spec, golden.batch(), 0, false, *single).value().losses.total;
+  };
+  Training training = golden.training();
+  const at::Tensor start = training.model.values.clone();
+  train_step(training, golden.spec, golden.batch(), 0, false, *single).value();
+  // The decoder and the heads lie behind the quantisers: for them the straight-through gradient is the true one.
+  int64_t at = 0;
+  int checked = 0;
+  for (const NamedTensor& gradient : named_gradients(training.model)) {
+    if (gradient.name.starts_with("decoder") || gradient.name.starts_with("output_proj")) {
+      const int64_t index = at + gradient.tensor.numel() / 2;
+      at::Tensor up = start.clone(), down = start.clone();
+      up[index] += 1e-6, down[index] -= 1e-6;
+      const double slope = (loss_with(up) - loss_with(down)) / 2e-6;
+      EXPECT_NEAR(training.model.gradients[index].item<double>(), slope, 1e-7) << gradient.name;
+      ++checked;
+    }
+    at += gradient.tensor.numel();
+  }
+  EXPECT_GT(checked, 40);
+}
+
+TEST(Step, TokensAreRowMajor) {
+  const at::Tensor features = at::arange(2 * 3 * 4, at::kFloat).view({2, 3, 2, 2});
+  const at::Tensor tokens = tokens_of(features, at::tensor({1, 0}, at::kLong));
+  ASSERT_EQ(tokens.sizes(), (std::vector<int64_t>{2, 4, 3}));
+  EXPECT_EQ(tokens[0][1][2].item<float>(), features[1][2][0][1].item<float>());
+  EXPECT_EQ(tokens[1][2][0].item<float>(), features[0][0][1][0].item<float>());
+}
+
+TEST(Step, SharesOfABatchMakeTheBatch) {
+  const FeatureSet features = made_up_features(20, 1, 3, at::kFloat);
+  const std::vector<int64_t> images = {3, 19, 0, 7, 8};
+  const Batch whole = load_batch(features, images, 0, 1);
+  for (const int ranks : {1, 2, 3, 5, 8}) {
+    std::vector<at::Tensor> h0, classes;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Batch part = load_batch(features, images, rank, ranks);
+      int64_t before = 0;
+      for (const at::Tensor& others : h0) before += others.size(0);
+      EXPECT_EQ(part.first, before);
+      EXPECT_EQ(part.global_images, 5);
+      EXPECT_EQ(part.present, whole.present);
+      h0.push_back(part.h0), classes.push_back(part.classes);
+    }
+    EXPECT_TRUE(at::equal(at::cat(h0), whole.h0));
+    EXPECT_TRUE(at::equal(at::cat(classes), whole.classes));
+  }
+}
+
+}  // namespace
+}  // namespace hivq

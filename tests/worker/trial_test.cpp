@@ -1,0 +1,157 @@
+#include <filesystem>
+
+#include "tests/worker/model_fixture.h"
+#include "worker/train/run_trial.h"
+
+namespace hivq {
+namespace {
+
+/// What a trial told its hooks.
+struct Record {
+  std::vector<std::pair<int64_t, std::map<std::string, double>>> metrics;
+  std::map<int64_t, std::string> checkpoints;
+  TrialOutcome outcome;
+
+  std::vector<double> curve(const std::string& name, int64_t after = 0) const {
+    std::vector<double> values;
+    for (const auto& [step, found] : metrics) {
+      if (step > after && found.contains(name)) values.push_back(found.at(name));
+    }
+    return values;
+  }
+};
+
+class RunTrial : public testing::Test {
+ protected:
+  FeatureSet features = made_up_features(30, 40, 3, at::kFloat);  // 5 steps an epoch, the last of 2 images
+  TrialSpec spec = small_trial();
+  std::unique_ptr<Collective> single = make_single_collective();
+  std::function<bool()> stop;
+
+  Record run(std::string_view checkpoint = {}) {
+    Record record;
+    const TrialHooks hooks{[&](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
+                           [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, stop};
+    const auto outcome = run_trial(spec, features, *single, checkpoint, hooks);
+    if (!outcome) panic(outcome.error().message);
+    record.outcome = *outcome;
+    return record;
+  }
+  std::string failure() {
+    const Record record = run();
+    EXPECT_EQ(record.outcome.end, TrialOutcome::End::failed);
+    return record.outcome.reason;
+  }
+};
+
+TEST_F(RunTrial, ReportsEveryStepAndEpochAndTheUntrainedModel) {
+  const Record record = run();
+  EXPECT_EQ(record.outcome.end, TrialOutcome::End::finished);
+  EXPECT_EQ(record.curve("loss").size(), 15u);
+  EXPECT_EQ(record.curve("codebook_perplexity/2").size(), 3u);
+  EXPECT_EQ(record.curve("images_per_second").size(), 3u);
+  EXPECT_EQ(record.curve("auroc").size(), 3u);
+  EXPECT_EQ(record.metrics.front().first, 0);
+  EXPECT_TRUE(record.metrics.front().second.contains("auroc"));
+  EXPECT_EQ(record.metrics.back().second, record.outcome.final_);
+  EXPECT_EQ(record.checkpoints.size(), 3u);
+  EXPECT_TRUE(record.checkpoints.contains(15));
+  const std::vector<double> lr = record.curve("lr");
+  EXPECT_DOUBLE_EQ(lr[9], 3e-3);
+  EXPECT_DOUBLE_EQ(lr[10], 3e-4);
+}
+
+TEST_F(RunTrial, SameSpecSameRun) { EXPECT_EQ(run().curve("loss"), run().curve("loss")); }
+
+TEST_F(RunTrial, ResumedFromAnyCheckpointIsBitIdentical) {
+  for (const char* start : {"normal", "data"}) {
+    spec.model.quantizer.start = start;
+    const Record straight = run();
+    for (const auto& [step, bytes] : straight.checkpoints) {
+      const Record resumed = run(bytes);
+      EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", step)) << step;
+      EXPECT_EQ(resumed.curve("codebook_distance/1"), straight.curve("codebook_distance/1", step)) << step;
+      EXPECT_EQ(resumed.outcome.final_, straight.outcome.final_) << step;
+      if (step < 15) {
+        EXPECT_TRUE(resumed.checkpoints.at(15) == straight.checkpoints.at(15)) << step;
+      }
+    }
+  }
+}
+
+TEST_F(RunTrial, ADamagedCheckpointFailsTheTrial) {
+  std::string bytes = run().checkpoints.at(5);
+  bytes.resize(bytes.size() / 2);
+  const Record record = run(bytes);
+  EXPECT_EQ(record.outcome.end, TrialOutcome::End::failed);
+  EXPECT_NE(record.outcome.reason.find("checkpoint"), std::string::npos) << record.outcome.reason;
+}
+
+TEST_F(RunTrial, StopsWhereItIsTold) {
+  int asked = 0;
+  stop = [&] { return ++asked == 8; };
+  const Record record = run();
+  EXPECT_EQ(record.outcome.end, TrialOutcome::End::stopped);
+  EXPECT_EQ(record.curve("loss").size(), 7u);
+  EXPECT_EQ(asked, 8);
+}
+
+TEST_F(RunTrial, ALossThatIsNotFiniteFailsTheTrialWithASentence) {
+  features.train[17][2][1][1] = std::numeric_limits<float>::infinity();
+  EXPECT_NE(failure().find("is not finite at step "), std::string::npos);
+}
+
+TEST_F(RunTrial, SaysWhatCannotBeTrained) {
+  spec.train.batch_size = 0;
+  EXPECT_EQ(failure(), "train.batch_size is 0; it must be at least 1");
+  spec.train.batch_size = 7, spec.eval.score = "median";
+  EXPECT_EQ(failure(), "eval.score is `median`; it must be max, mean or std");
+  spec.eval.score = "max", spec.model.quantizer.start = "zero";
+  EXPECT_EQ(failure(), "model.quantizer.start is `zero`; it must be normal or data");
+  spec.model.quantizer.start = "data", spec.model.switch_by = "dice";
+  EXPECT_EQ(failure(), "model.switch is `dice`; it must be label or predicted");
+  spec.model.switch_by = "label", spec.model.heads = 3;
+  EXPECT_NE(failure().find("model.width is 8"), std::string::npos);
+  spec.model.heads = 2, features.train = features.train.narrow(0, 0, 0), features.train_class.clear();
+  EXPECT_NE(failure().find("no training images"), std::string::npos);
+}
+
+TEST_F(RunTrial, EveryTableOneSettingTrains) {
+  for (int setting = 0; setting < 5; ++setting) {
+    spec.model.quantizer.codebook_switching = setting >= 1;
+    spec.model.quantizer.hierarchical = setting >= 2;
+    spec.model.expert_switching = setting >= 3;
+    spec.loss.pot = setting >= 4 ? 0.01 : 0;
+    spec.eval.pot = setting >= 4 ? 80 : 0;
+    const Record record = run();
+    EXPECT_EQ(record.outcome.end, TrialOutcome::End::finished) << setting;
+    EXPECT_LT(record.curve("loss_reconstruction").back(), record.curve("loss_reconstruction").front()) << setting;
+    EXPECT_EQ(record.curve("loss_pot").size(), setting >= 4 ? 15u : 0u);
+    EXPECT_EQ(record.curve("codebook_live/1").size(), setting >= 2 ? 3u : 0u);
+  }
+}
+
+/// Real images: five classes of Fashion-MNIST are normal, the others anomalous.
+TEST_F(RunTrial, LearnsToTellAnomalousClassesOfFashionMnist) {
+  spec.data.train_per_class = 100, spec.data.test_per_class = 30, spec.data.image_size = 64;
+  const FeaturePlaces places{HIVQ_DEPS_DIR "/weights", testing::TempDir() + fmt::format("/hivq_trial_{}", ::getpid())};
+  const auto loaded = load_features(spec.data, spec.backbone, places, {});
+  std::filesystem::remove_all(places.cache_dir);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  features = *loaded;
+  spec.model.width = 32, spec.model.heads = 4, spec.model.feed_forward = 64, spec.model.dropout = 0.1;
+  spec.model.quantizer.prototypes = 32, spec.model.quantizer.start = "data";
+  spec.train.epochs = 12, spec.train.batch_size = 16, spec.train.lr_drop_epoch = 10, spec.train.eval_every = 12;
+  spec.eval.score = "mean", spec.loss.pot = 0;
+  const Record record = run();
+  const double untrained = record.metrics.front().second.at("auroc"), trained = record.outcome.final_.at("auroc");
+  EXPECT_LT(untrained, 0.65);
+  EXPECT_GT(trained, 0.75);
+  EXPECT_GT(trained, untrained + 0.1);
+  EXPECT_GT(record.outcome.final_.at("classifier_accuracy"), 0.7);
+  EXPECT_GT(record.outcome.final_.at("error_anomalous"), 1.1 * record.outcome.final_.at("error_normal"));
+  std::printf("AUROC %.3f untrained, %.3f trained\n", untrained, trained);
+}
+
+}  // namespace
+}  // namespace hivq
