@@ -18,16 +18,24 @@ namespace {
 using clock = std::chrono::steady_clock;
 constexpr auto stop_grace = std::chrono::seconds(5);
 
+/// The last lines of a gang's output. What mpirun says itself stands between lines of dashes, and after what the ranks
+/// said: it counts only where they said nothing.
 std::string last_lines(const std::string& path, size_t count) {
   std::ifstream file(path);
-  std::deque<std::string> lines;
+  std::deque<std::string> ranks, mpirun;
+  bool framed = false;
   for (std::string line; std::getline(file, line);) {
-    if (line.find_first_not_of("- ") == std::string::npos) continue;  // mpirun frames its messages
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    if (line.size() > 20 && line.find_first_not_of('-') == line.npos) {
+      framed = !framed;
+      continue;
+    }
+    auto& lines = framed ? mpirun : ranks;
     lines.push_back(line);
     if (lines.size() > count) lines.pop_front();
   }
   std::string text;
-  for (const auto& line : lines) text += (text.empty() ? "" : " | ") + line;
+  for (const auto& line : ranks.empty() ? mpirun : ranks) text += (text.empty() ? "" : " | ") + line;
   return text;
 }
 

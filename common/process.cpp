@@ -126,7 +126,8 @@ bool alive(const ProcessId& process) {
 }
 
 std::optional<Exit> try_wait(const ProcessId& process) {
-  if (process.pid <= 0) return Exit{-1, "gone"};
+  auto found = stat_of(process.pid);
+  if (!found || found->start_time != process.start_time) return Exit{-1, "gone"};  // or its number is another's by now
   int status = 0;
   pid_t waited = waitpid(process.pid, &status, WNOHANG);
   if (waited == process.pid) {
