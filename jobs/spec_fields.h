@@ -75,11 +75,11 @@ std::string wanted_type(const Field& field);
 void store(JobSpec& job, const Field& field, const ParamValue& value);
 ParamValue load(const JobSpec& job, const Field& field);
 
-/// The candidate nearest to a mistyped key, by edit distance of the whole or of the last part; nothing when none is
+/// The candidate nearest to a mistyped key, by edit distance of the whole or of the last part; nothing where none is
 /// near.
 std::optional<std::string> nearest_key(std::string_view key, std::span<const std::string> candidates);
 
-/// ` did you mean train.lr?`, or what is there to choose from.
+/// The remedy for a key that is no parameter: `did you mean train.lr?`
 std::string unknown_parameter(std::string_view key);
 
 }  // namespace hivq
