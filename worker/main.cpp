@@ -77,8 +77,8 @@ Hello hello_of(const Options& options, const World& world, const Collective& col
 }
 
 /// From joining the other ranks to the gang's end. An Error is the gang's failure.
-Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Log& log, std::string& gang,
-                   std::unique_ptr<Leader>& leader) {
+Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Clock& clock, const Log& log,
+                   std::string& gang, std::unique_ptr<Leader>& leader) {
   const int threads = options.threads > 0 ? options.threads : threads_per_rank(world);
   at::set_num_threads(threads);
   Result<std::unique_ptr<Collective>> collective = make_collective(options.device, world);
@@ -86,7 +86,6 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
 
   std::string name = world.rank() == 0 ? random_id() : "";
   if (Status shared = world.broadcast(name); !shared) return shared.error();
-  const SystemClock clock;
   Status started;
   if (world.rank() == 0) {
     LeaderOptions line{options.coordinator, hello_of(options, world, **collective, name), 1000 * options.patience, {}};
@@ -127,11 +126,12 @@ int run_rank(const Options& options, int argc, char** argv) {
     MPI_Abort(MPI_COMM_WORLD, 1);
   }
   const Log log("worker");
+  const SystemClock clock;
   std::string gang;
   std::unique_ptr<Leader> leader;
   int exit_code = 0;
   try {
-    const Result<Ending> ending = run(options, *world, signals, log, gang, leader);
+    const Result<Ending> ending = run(options, *world, signals, clock, log, gang, leader);
     if (!ending) abort_gang(options, *world, gang, leader.get(), ending.error().message);
     exit_code = ending->exit_code;
     if (world->rank() == 0) {
