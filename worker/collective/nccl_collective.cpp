@@ -196,6 +196,10 @@ Result<std::unique_ptr<Collective>> make_nccl_collective(int device) {
   // Every rank comes to the broadcast, whatever it has found by then: a rank that stayed away would hang the others.
   int devices = 0;
   Status usable = cuda_status(cudaGetDeviceCount(&devices), "list its devices");
+  if (!usable) {
+    usable = error("{}; install NVIDIA's driver for CUDA 13 where there is a GPU, or start with --device cpu",
+                   usable.error().message);
+  }
   if (usable && device >= devices) {
     usable = error("rank {} wants CUDA device {}, but its host has {}: start at most one rank per GPU", rank, device,
                    devices);
