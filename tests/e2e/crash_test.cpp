@@ -37,11 +37,12 @@ class Witness {
 std::map<std::string, int> finishes(const std::string& data) {
   auto store = Store::open(data).value();
   std::map<std::string, int> counts;
-  store.scan(Family::events, "", [&](auto, std::string_view value) {
+  auto read = store.scan(Family::events, "", [&](auto, std::string_view value) {
     std::string text = unpack<EventRow>(value).value().text;
     if (text.starts_with("trial ") && text.ends_with(" finished")) ++counts[text.substr(6, text.size() - 15)];
     return true;
   });
+  EXPECT_TRUE(read) << read.error().message;
   return counts;
 }
 
