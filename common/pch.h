@@ -1,0 +1,3 @@
+// The precompiled header of every folder without LibTorch.
+
+#include "common/messages.h"
