@@ -37,7 +37,7 @@ struct QuantizerSpec {
   int64_t prototypes = 512;        // K
   double decay = 0.99;             // EMA decay gamma
   bool codebook_switching = true;  // one codebook per class
-  std::string start = "normal";    // normal: N(0,1); data: tokens of the first batch that has the class
+  std::string start = "normal";    // normal: N(0,1); data: tokens of the class's first images
   bool operator==(const QuantizerSpec&) const = default;
 };
 
