@@ -86,10 +86,13 @@ struct EventRow {
   HIVQ_FIELDS(at, text)
 };
 
-/// Big-endian, so that keys sort as numbers do.
+/// Numbers in keys are big-endian, so that keys sort as numbers do.
+inline void append(std::string& key, uint64_t number) {
+  for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift & 0xff));
+}
 inline std::string key_of(uint64_t number) {
-  std::string key(8, '\0');
-  for (int i = 7; i >= 0; --i, number >>= 8) key[i] = static_cast<char>(number & 0xff);
+  std::string key;
+  append(key, number);
   return key;
 }
 inline uint64_t number_at(std::string_view key, size_t at) {
@@ -97,16 +100,27 @@ inline uint64_t number_at(std::string_view key, size_t at) {
   for (size_t i = 0; i < 8; ++i) number = number << 8 | static_cast<unsigned char>(key[at + i]);
   return number;
 }
-inline std::string key_of(const TrialId& trial) { return key_of(trial.job) + key_of(trial.index); }
+inline std::string key_of(const TrialId& trial) {
+  std::string key;
+  append(key, trial.job);
+  append(key, trial.index);
+  return key;
+}
 inline std::string gang_key(const std::string& id) { return "gang/" + id; }
 inline std::string launch_key(const std::string& id) { return "launch/" + id; }
 /// Points of one metric of one trial lie side by side in the order of their steps. A later attempt that runs a step
 /// again replaces its points: a curve never has a step twice, and no step that was acknowledged disappears.
 inline std::string metric_key(const TrialId& trial, std::string_view name, int64_t step) {
-  return key_of(trial) + std::string(name) + '\0' + key_of(static_cast<uint64_t>(step));
+  std::string key = key_of(trial);
+  key.append(name).push_back('\0');
+  append(key, static_cast<uint64_t>(step));
+  return key;
 }
 inline std::string log_key(const Lease& lease, uint64_t number) {
-  return key_of(lease.trial) + key_of(lease.epoch) + key_of(number);
+  std::string key = key_of(lease.trial);
+  append(key, lease.epoch);
+  append(key, number);
+  return key;
 }
 
 }  // namespace hivq
