@@ -1,6 +1,7 @@
 #include "coordinator/store.h"
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/write_batch.h>
@@ -33,6 +34,14 @@ Error explain(const rocksdb::Status& status, const std::string& folder) {
   if (status.IsCorruption()) return error("the data in {} is damaged: {}", folder, text);
   return error("the store in {} failed: {}", folder, text);
 }
+
+/// RocksDB's own log file does not stand a full disk: the line after the one that failed aborts the process. What it has to
+/// say to us comes as a status.
+class NoLog final : public rocksdb::Logger {
+ public:
+  using rocksdb::Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
 
 rocksdb::ColumnFamilyOptions options_of(Family family) {
   rocksdb::ColumnFamilyOptions options;
@@ -76,7 +85,7 @@ Result<Store> Store::open(const std::string& folder) {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
-  options.keep_log_file_num = 3;
+  options.info_log = std::make_shared<NoLog>();
   options.max_background_jobs = 2;
   options.paranoid_checks = true;
   // Every commit is synced, so only the last one, not acknowledged, may be torn; damage before it is an error, not a
