@@ -9,14 +9,14 @@ SHELL := /bin/bash -o pipefail
 
 HIVQ_WERROR ?= OFF
 
-# Each recipe asks setup.sh for the device, so that it is chosen once and what it needs is there.
+# Each recipe asks setup.sh for the device, so that it is chosen once and what it needs is there. TARGETS: all by default.
 define configure_and_build
 device=$$(cmake/setup.sh) || exit 1; \
 preset=$$([ $$device = cuda ] && echo cuda || echo release); \
 echo "build: $$preset into build/$$preset (the first time takes some minutes)"; \
 cmake --preset $$preset -DHIVQ_WERROR=$(HIVQ_WERROR) > build.log 2>&1 || { tail -n 20 build.log; \
   echo "build: CMake could not configure; all of its output is in build.log"; exit 1; }; \
-cmake --build --preset $$preset || { echo "build: failed; the first error stands above"; exit 1; }
+cmake --build --preset $$preset $(if $(TARGETS),--target $(TARGETS)) || { echo "build: failed; the first error stands above"; exit 1; }
 endef
 
 setup:
@@ -25,11 +25,12 @@ setup:
 build:
 	@$(configure_and_build)
 
+run: TARGETS := hivq hivq-coordinator hivq-worker
 run:
 	@$(configure_and_build); build/$$preset/bin/hivq run jobs/specs/quick.yaml
 
 test:
-	@$(configure_and_build); ctest --preset $$preset --output-on-failure
+	@$(configure_and_build); ctest --preset $$preset
 
 bench:
 	@$(configure_and_build); for program in build/$$preset/bin/bench_*; do echo "== $$program"; $$program || exit 1; done
