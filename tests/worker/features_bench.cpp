@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "tests/worker/bench_reference.h"
 #include "worker/backbone/efficientnet_lite.h"
 #include "worker/data/feature_file.h"
 #include "worker/data/image_set.h"
@@ -15,21 +16,6 @@
 
 namespace hivq {
 namespace {
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// Floating-point operations per second of at::mm at its best of ten.
-double gemm_rate() {
-  const int64_t n = 1024;
-  const at::Tensor a = at::randn({n, n}), b = at::randn({n, n});
-  double best = 1e9;
-  for (int i = 0; i < 10; ++i) best = std::min(best, seconds_of([&] { benchmark::DoNotOptimize(at::mm(a, b)); }));
-  return 2.0 * n * n * n / best;
-}
 
 EfficientNetLite network() {
   const std::string path = HIVQ_DEPS_DIR "/weights/efficientnet-lite0.safetensors";
