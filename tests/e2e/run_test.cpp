@@ -18,6 +18,18 @@ std::string data_endpoint(const std::string& data) {
   return std::regex_search(text, match, std::regex("tcp://[0-9.:]+")) ? match.str() : "";
 }
 
+/// Waits until the first trial of the run's job has stored a checkpoint.
+bool stores_a_checkpoint(const std::string& data) {
+  if (!wait_until([&] { return !data_endpoint(data).empty(); })) return false;
+  Client client = Client::connect(data_endpoint(data)).value();
+  return wait_until(
+      [&] {
+        auto job = client.ask<JobDetail>(ShowJob{1});
+        return job && !job->trials.empty() && job->trials[0].checkpoint_step > 0;
+      },
+      120);
+}
+
 TEST(Run, TrainsASweepShowsATableAndLeavesTheResultsToQuery) {
   Workspace space;
   std::string spec = space.write("tiny.yaml", tiny_job(2, 4)), data = space.path("data");
@@ -46,15 +58,7 @@ TEST(Run, CarriesOnWhenItsCoordinatorIsKilled) {
   std::string data = space.path("data");
   ProcessId run =
       space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 60)), "--data", data}, "run.log");
-  ASSERT_TRUE(wait_until([&] { return !data_endpoint(data).empty(); })) << read_text(space.path("run.log"));
-  Client client = Client::connect(data_endpoint(data)).value();
-  ASSERT_TRUE(wait_until(
-      [&] {
-        auto job = client.ask<JobDetail>(ShowJob{1});
-        return job && !job->trials.empty() && job->trials[0].checkpoint_step > 0;
-      },
-      120))
-      << read_text(space.path("run.log"));
+  ASSERT_TRUE(stores_a_checkpoint(data)) << read_text(space.path("run.log"));
   std::smatch pid;
   std::string address = read_text(data + "/coordinator.json");
   ASSERT_TRUE(std::regex_search(address, pid, std::regex("\"pid\":([0-9]+)")));
@@ -69,17 +73,7 @@ TEST(Run, AnInterruptedRunIsKeptAndResumed) {
   std::string data = space.path("data");
   ProcessId run =
       space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 60)), "--data", data}, "run.log");
-  ASSERT_TRUE(wait_until([&] { return !data_endpoint(data).empty(); }));
-  {
-    Client client = Client::connect(data_endpoint(data)).value();
-    ASSERT_TRUE(wait_until(
-        [&] {
-          auto job = client.ask<JobDetail>(ShowJob{1});
-          return job && !job->trials.empty() && job->trials[0].checkpoint_step > 0;
-        },
-        120))
-        << read_text(space.path("run.log"));
-  }
+  ASSERT_TRUE(stores_a_checkpoint(data)) << read_text(space.path("run.log"));
   kill(run.pid, SIGINT);
   std::optional<Exit> exit;
   ASSERT_TRUE(wait_until([&] { return (exit = try_wait(run)).has_value(); }, 60));
