@@ -16,28 +16,39 @@
 namespace hivq {
 
 struct DataSpec {
-  std::string name = "fashion-mnist";  // the loader
-  std::string path;                    // folder of the data set; empty: where the system package puts it
-  std::vector<int64_t> normal_classes = {0, 1, 2, 3, 4};  // the others are anomalous
-  int64_t train_per_class = 0;                            // images of each normal class used for training; 0: all
-  int64_t test_per_class = 0;                             // images of each class used for testing; 0: all
-  int64_t image_size = 224;                               // pixels; a multiple of 16
+  // The loader. Many-class sets, where whole classes are anomalous: fashion-mnist, cifar10. Sets with defects within
+  // each class: mvtec (folders in MVTec-AD's layout, one's own too), visa, json-lines (UniAD's lists).
+  std::string name = "fashion-mnist";
+  std::string path;  // folder of the data set; empty: where the system package puts it
+  std::vector<int64_t> normal_classes = {0, 1, 2, 3, 4};  // of a many-class set; the others are anomalous
+  std::vector<std::string> classes;       // of a set with defects: those to train and test; empty: all, by name
+  std::string train_list = "train.json";  // json-lines: the lists, relative to the folder
+  std::string test_list = "test.json";
+  int64_t train_per_class = 0;   // images of each normal class used for training; 0: all
+  int64_t test_per_class = 0;    // images of each class used for testing; 0: all
+  int64_t image_size = 224;      // pixels; a multiple of 16
+  std::string damaged = "fail";  // an image that cannot be decoded: fail (the trial) | skip (it, with a warning)
   bool operator==(const DataSpec&) const = default;
 };
 
 struct BackboneSpec {
-  std::string name = "efficientnet-lite0";
-  std::string weights;                         // safetensors file; empty: the weights that set-up converted
+  std::string name = "efficientnet-lite0";     // efficientnet-b0 … b7, efficientnet-lite0 … lite2
+  std::string weights;                         // .safetensors or .pth; empty: <name>.* in the weights' folder
   std::vector<int64_t> stages = {1, 2, 3, 5};  // stages whose last block's output is tapped, 1-based
+  std::vector<int64_t> blocks;                 // blocks that are tapped instead, 0-based; empty: by stage
   bool operator==(const BackboneSpec&) const = default;
 };
 
 struct QuantizerSpec {
   bool hierarchical = true;        // false: one level, the top codebook only
+  int64_t levels = 0;              // of a hierarchical one, from the top; 0: layers + 1, one for every encoder layer
   int64_t prototypes = 512;        // K
   double decay = 0.99;             // EMA decay gamma
   bool codebook_switching = true;  // one codebook per class
-  std::string start = "normal";    // normal: N(0,1); data: tokens of the class's first images
+  // normal: N(0,1); data: tokens of the class's first images; k-means++: tokens that lie far from each other
+  std::string start = "normal";
+  // A prototype whose moving average of tokens has sunk below this moves to a token of the batch; 0: never.
+  double revive_below = 0;
   bool operator==(const QuantizerSpec&) const = default;
 };
 
@@ -47,6 +58,8 @@ struct ModelSpec {
   int64_t heads = 8;
   int64_t feed_forward = 1024;
   double dropout = 0.1;
+  int64_t neighbour_mask = 0;  // odd: no token attends to the square of so many tokens around it; 0: to all (UniAD: 7)
+  double jitter = 0;           // scale of the noise on the features while training; 0: none (UniAD: 20)
   bool expert_switching = true;  // one output head per class
   // What chooses codebook and head at test time: label | predicted. YAML key `switch`.
   std::string switch_by = "predicted";
@@ -79,6 +92,8 @@ struct TrainSpec {
 struct EvalSpec {
   std::string score = "max";  // max | mean | std of the anomaly map
   double pot = 0.0;           // weight of the POT score added to the map; 80 in the authors' code
+  // Levels whose POT scores are added, 0 the top; empty: the finest only, as in the authors' code.
+  std::vector<int64_t> pot_levels;
   bool operator==(const EvalSpec&) const = default;
 };
 
@@ -99,7 +114,7 @@ struct TrialSpec {
   bool operator==(const TrialSpec&) const = default;
 };
 
-using ParamValue = std::variant<bool, int64_t, double, std::string>;
+using ParamValue = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
 /// One setting of a sweep's parameters, by dotted key (`train.lr`), in the order of the keys.
 using Params = std::map<std::string, ParamValue>;
 
@@ -116,6 +131,7 @@ struct SearchRange {
 struct Variant {
   std::string name;
   Params params;
+  std::optional<double> published;  // the sweep's metric of this row in the literature, shown beside the results
   bool operator==(const Variant&) const = default;
 };
 
@@ -133,6 +149,8 @@ struct SweepSpec {
 /// A job: one YAML file. Without a sweep it has one trial.
 struct JobSpec {
   std::string name;
+  // Defaults of what the file does not set: hvq-trans, the paper's objective; hvq-trans-official, the authors' code's.
+  std::string preset = "hvq-trans";
   int64_t max_attempts = 5;  // leases of a trial before it fails
   TrialSpec trial;           // the values that the sweep does not change
   std::optional<SweepSpec> sweep;

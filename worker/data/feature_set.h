@@ -1,7 +1,8 @@
 #pragma once
 
 // The features of a data set: what training and evaluation read. The backbone is frozen and nothing is augmented, so an
-// image's features never change; they are computed once and mapped from a file that every rank and gang of the host shares.
+// image's features never change; they are computed once and mapped from a file that every rank and gang of the host
+// shares.
 
 #include <ATen/core/Tensor.h>
 
@@ -12,17 +13,24 @@
 
 #include "common/result.h"
 #include "jobs/spec.h"
+#include "worker/data/image_set.h"
 
 namespace hivq {
 
 struct FeatureSet {
-  at::Tensor train;                  // [n, C, G, G] float32, h0 of each training image (MODEL.md, "Tensors")
-  std::vector<int64_t> train_class;  // [n] index into trained_classes
-  at::Tensor test;                   // [m, C, G, G] float32
-  std::vector<int64_t> test_class;   // [m] index into class_names
-  std::vector<bool> test_anomalous;  // [m]
+  at::Tensor train;                      // [n, C, G, G] float32, h0 of each training image (MODEL.md, "Tensors")
+  std::vector<int64_t> train_class;      // [n] index into trained_classes
+  at::Tensor test;                       // [m, C, G, G] float32
+  std::vector<int64_t> test_class;       // [m] index into class_names
+  std::vector<bool> test_anomalous;      // [m]
   std::vector<std::string> class_names;  // of every class of the data set
   std::vector<int64_t> trained_classes;  // indices into class_names; the model's classes, in this order
+  Protocol protocol = Protocol::many_class;
+  std::vector<std::string> test_name;  // [m] for people
+  /// Test image i as uint8 [H, W, 3], and its ground truth as uint8 [S, S], 1 where it is defective, S =
+  /// data.image_size (nearest neighbour). Null where there are no images, or no masks.
+  std::function<Result<at::Tensor>(int64_t i)> test_image, test_mask;
+  std::function<Result<at::Tensor>(int64_t i)> train_image;
 };
 
 /// Where the backbone's weights and the cached features lie.
@@ -34,9 +42,9 @@ struct FeaturePlaces {
 /// Progress of the extraction, called on the rank that computes: images done, images in all.
 using FeatureProgress = std::function<void(int64_t done, int64_t total)>;
 
-/// Loads the features from the cache, or computes them and fills the cache. Safe to call from several processes at once:
-/// one of them computes, or they share the work; the others wait and then map the finished file.
-/// Errors name the file and the remedy: data set missing, weights missing or damaged, cache folder not writable.
+/// Loads the features from the cache, or computes them and fills the cache. Safe to call from several processes at
+/// once: one of them computes, or they share the work; the others wait and then map the finished file. Errors name the
+/// file and the remedy: data set missing, weights missing or damaged, cache folder not writable.
 Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backbone, const FeaturePlaces& places,
                                  const FeatureProgress& progress);
 

@@ -17,9 +17,17 @@ namespace hivq {
 struct ImageRecord {
   int64_t class_index = 0;  // into class_names
   bool anomalous = false;
+  std::string name;  // for people: the file, relative to the data set's folder, or `train image 17`
+};
+
+/// What is normal and what is not, and so what a metric is taken over.
+enum class Protocol {
+  many_class,  // classes that are not trained are the anomalous ones: metrics over all test images together
+  defects,     // every class has normal and defective images: metrics per class, and their mean
 };
 
 struct ImageSet {
+  Protocol protocol = Protocol::many_class;
   std::vector<std::string> class_names;
   std::vector<int64_t> trained_classes;  // indices into class_names, each once
   std::vector<ImageRecord> train;        // normal images only
@@ -28,6 +36,10 @@ struct ImageSet {
   std::string identity;
   /// Image `index` as uint8 [H, W, 3], RGB. The training images come first, then the test images.
   std::function<Result<at::Tensor>(int64_t index)> decode;
+  /// The ground truth of TEST image `index` (counted among the test images) as uint8 [H, W], 1 where it is defective,
+  /// of the image's size; all 0 for a normal image. Null where the set has no masks. Errors: a mask that is missing,
+  /// damaged or of another size than its image.
+  std::function<Result<at::Tensor>(int64_t index)> mask;
 
   int64_t size() const { return static_cast<int64_t>(train.size() + test.size()); }
 };
