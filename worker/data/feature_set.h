@@ -31,6 +31,7 @@ struct FeatureSet {
   /// data.image_size (nearest neighbour). Null where there are no images, or no masks.
   std::function<Result<at::Tensor>(int64_t i)> test_image, test_mask;
   std::function<Result<at::Tensor>(int64_t i)> train_image;
+  std::vector<std::string> warnings;  // of images that are left out: which, and why
 };
 
 /// Where the backbone's weights and the cached features lie.
@@ -44,7 +45,8 @@ using FeatureProgress = std::function<void(int64_t done, int64_t total)>;
 
 /// Loads the features from the cache, or computes them and fills the cache. Safe to call from several processes at
 /// once: one of them computes, or they share the work; the others wait and then map the finished file. Errors name the
-/// file and the remedy: data set missing, weights missing or damaged, cache folder not writable.
+/// file and the remedy: data set missing, weights missing or damaged, cache folder not writable; with data.damaged
+/// `fail` also the first image that cannot be used.
 Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backbone, const FeaturePlaces& places,
                                  const FeatureProgress& progress);
 

@@ -5,14 +5,15 @@
 #include <memory>
 #include <optional>
 
+#include "common/sha256.h"
 #include "worker/backbone/efficientnet_lite.h"
 #include "worker/data/feature_set.h"
 #include "worker/data/file.h"
 #include "worker/data/image_set.h"
 #include "worker/data/preprocess.h"
 #include "worker/data/safetensors.h"
-#include "common/sha256.h"
 #include "worker/data/shared_features.h"
+#include "worker/data/usable_images.h"
 
 namespace hivq {
 namespace {
@@ -44,16 +45,21 @@ std::string key_of(const ImageSet& images, const DataSpec& data, const BackboneS
                                 data.image_size, backbone.name, sha256_hex(weights.bytes), fmt::join(stages, ",")));
 }
 
-/// Decodes images [first, first + count) and computes their features.
+/// Decodes images [first, first + count) and computes their features. A damaged image is an Error where `fail`, and
+/// else a row marked as damaged.
 Result<at::Tensor> features_of(const EfficientNetLite& network, const ImageSet& images, int64_t image_size,
-                               int64_t first, int64_t count) {
+                               int64_t first, int64_t count, bool fail) {
   std::vector<at::Tensor> batch;
-  for (int64_t i = first; i < first + count; ++i) {
-    const Result<at::Tensor> image = images.decode(i);
-    if (!image) return image.error();
-    batch.push_back(preprocess(*image, image_size));
+  std::vector<int64_t> damaged;
+  for (int64_t i = 0; i < count; ++i) {
+    const Result<at::Tensor> image = images.decode(first + i);
+    if (!image && fail) return damaged_error(image.error().message);
+    if (!image) damaged.push_back(i);
+    batch.push_back(image ? preprocess(*image, image_size) : at::zeros({3, image_size, image_size}));
   }
-  return extract_features(network, at::stack(batch));
+  const at::Tensor features = extract_features(network, at::stack(batch));
+  mark_damaged(features, damaged);
+  return features;
 }
 
 /// Rows [first, first + count) as a tensor that keeps the mapping alive.
@@ -72,27 +78,14 @@ Status check_image_size(int64_t size) {
   return error("data.image_size is {}; it must be a multiple of {}, at least {}", size, kFeatureStride, kFeatureStride);
 }
 
-FeatureSet describe(const ImageSet& images) {
-  FeatureSet set;
-  set.class_names = images.class_names;
-  set.trained_classes = images.trained_classes;
-  for (const ImageRecord& record : images.train) {
-    set.train_class.push_back(std::ranges::find(set.trained_classes, record.class_index) - set.trained_classes.begin());
-  }
-  for (const ImageRecord& record : images.test) {
-    set.test_class.push_back(record.class_index);
-    set.test_anomalous.push_back(record.anomalous);
-  }
-  return set;
-}
-
 }  // namespace
 
 Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backbone, const FeaturePlaces& places,
                                  const FeatureProgress& progress) {
   if (Status size = check_image_size(data.image_size); !size) return size.error();
-  const Result<ImageSet> images = load_images(data);
-  if (!images) return images.error();
+  Result<ImageSet> loaded = load_images(data);
+  if (!loaded) return loaded.error();
+  const auto images = std::make_shared<const ImageSet>(std::move(*loaded));
   const Result<Weights> weights = read_weights(backbone, places.weights_dir);
   if (!weights) return weights.error();
   const Result<SafeTensors> tensors = read_safetensors(weights->bytes, weights->path);
@@ -106,7 +99,8 @@ Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backb
                              network->channels * grid * grid};
   const auto compute = [&](int64_t first, std::span<float> rows) -> Status {
     const int64_t count = static_cast<int64_t>(rows.size()) / layout.row_floats;
-    const Result<at::Tensor> features = features_of(*network, *images, data.image_size, first, count);
+    const Result<at::Tensor> features =
+        features_of(*network, *images, data.image_size, first, count, data.damaged == "fail");
     if (!features) return features.error();
     std::copy_n(features->const_data_ptr<float>(), rows.size(), rows.data());
     return {};
@@ -114,10 +108,14 @@ Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backb
   const auto mapped = shared_features(places.cache_dir, layout, compute, progress);
   if (!mapped) return mapped.error();
 
-  FeatureSet set = describe(*images);
   const auto trained = static_cast<int64_t>(images->train.size());
-  set.train = view(*mapped, 0, trained, row_shape);
-  set.test = view(*mapped, trained, layout.rows - trained, row_shape);
+  const at::Tensor train = view(*mapped, 0, trained, row_shape);
+  const at::Tensor test = view(*mapped, trained, layout.rows - trained, row_shape);
+  Result<UsableImages> usable = find_usable(*images, train, test, data.damaged == "fail");
+  if (!usable) return usable.error();
+  FeatureSet set = describe(images, *usable, data.image_size);
+  set.train = rows_of(train, usable->train);
+  set.test = rows_of(test, usable->test);
   return set;
 }
 

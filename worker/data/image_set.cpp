@@ -53,10 +53,12 @@ Result<ManyClassSplit> split_many_class(const DataSpec& data, const std::vector<
   split.trained_classes = std::move(*normal);
   split.train_source = first_of_each(train_labels, is_normal, data.train_per_class);
   split.test_source = first_of_each(test_labels, std::vector<bool>(class_names.size(), true), data.test_per_class);
-  for (const int64_t i : split.train_source) split.train.push_back({train_labels[static_cast<size_t>(i)], false});
+  for (const int64_t i : split.train_source) {
+    split.train.push_back({train_labels[static_cast<size_t>(i)], false, fmt::format("training image {}", i)});
+  }
   for (const int64_t i : split.test_source) {
     const uint8_t label = test_labels[static_cast<size_t>(i)];
-    split.test.push_back({label, !is_normal[label]});
+    split.test.push_back({label, !is_normal[label], fmt::format("test image {}", i)});
   }
   return split;
 }

@@ -17,7 +17,7 @@ namespace hivq {
 struct ImageRecord {
   int64_t class_index = 0;  // into class_names
   bool anomalous = false;
-  std::string name;  // for people: the file, relative to the data set's folder, or `train image 17`
+  std::string name;  // for people: the file, relative to the data set's folder, or `training image 17`
 };
 
 /// What is normal and what is not, and so what a metric is taken over.
