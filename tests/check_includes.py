@@ -28,6 +28,9 @@ LIBRARIES = {
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],
     r"openssl/": ["common/"],
+    r"spng\.h": ["worker/data/image/png.cpp"],
+    r"(jpeglib|jerror)\.h": ["worker/data/image/jpeg.cpp"],
+    r"tiff": ["worker/data/image/tiff.cpp"],
     r"CLI/": ["jobs/", "coordinator/main.cpp", "worker/main.cpp"],
 }
 
