@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -69,7 +70,7 @@ struct ModelSpec {
 
 struct LossSpec {
   double commitment = 0.5;      // beta
-  double pot = 0.0;             // alpha per level; 0: no POT loss in training
+  double pot = 0.01;            // alpha per level; 0: no POT loss in training
   double classification = 1.0;  // weight of the classifier's cross-entropy
   bool operator==(const LossSpec&) const = default;
 };
@@ -91,7 +92,7 @@ struct TrainSpec {
 
 struct EvalSpec {
   std::string score = "max";  // max | mean | std of the anomaly map
-  double pot = 0.0;           // weight of the POT score added to the map; 80 in the authors' code
+  double pot = 80;            // weight of the POT score added to the map, as in the authors' code; 0: none
   // Levels whose POT scores are added, 0 the top; empty: the finest only, as in the authors' code.
   std::vector<int64_t> pot_levels;
   bool operator==(const EvalSpec&) const = default;
@@ -131,7 +132,7 @@ struct SearchRange {
 struct Variant {
   std::string name;
   Params params;
-  std::optional<double> published;  // the sweep's metric of this row in the literature, shown beside the results
+  std::optional<double> published = {};  // the sweep's metric of this row in the literature: 0.711, not 71.1
   bool operator==(const Variant&) const = default;
 };
 
@@ -157,6 +158,9 @@ struct JobSpec {
   bool operator==(const JobSpec&) const = default;
 };
 
+/// What a trial has where nothing is said, by the preset's name.
+TrialSpec defaults_of(std::string_view preset);
+
 /// `--set key=value`: replaces or adds one value before validation; errors name it instead of a line of the file.
 struct Override {
   std::string key;    // dotted: train.lr
@@ -178,7 +182,7 @@ Result<TrialSpec> parse_trial(const std::string& text, const std::string& file);
 /// Sets the parameters in the trial, checked as in the file. Errors name the key, the remedy and the nearest valid key.
 Result<TrialSpec> with_params(const TrialSpec& trial, const Params& params);
 
-/// A parameter's value as a user reads it, numbers as short as they can be read back: `1e-4`, `true`, `hierarchical`.
+/// A parameter's value as a user reads it, numbers as short as they can be read back: `1e-4`, `true`, `[0,1,2]`.
 std::string to_string(const ParamValue& value);
 std::string to_string(const Params& params);  // "train.lr=1e-4 train.seed=1"
 

@@ -24,27 +24,46 @@ std::vector<Field> make_fields() {
   return {
       {"name", TextField{[](JobSpec& j) { return &j.name; }, false},
        "name of the job; the file's name where it is left out"},
+      {"preset", WordField{[](JobSpec& j) { return &j.preset; }, {"hvq-trans", "hvq-trans-official"}},
+       "defaults of loss, model.switch and eval.pot: the paper's, or the authors' code's"},
       {"max_attempts", WholeField{[](JobSpec& j) { return &j.max_attempts; }, 1, 1000},
        "gangs that may try a trial before it fails"},
 
-      {"data.name", WordField{[](JobSpec& j) { return &j.trial.data.name; }, {"fashion-mnist"}}, "the data set"},
+      {"data.name",
+       WordField{[](JobSpec& j) { return &j.trial.data.name; },
+                 {"fashion-mnist", "cifar10", "mvtec", "visa", "json-lines"}},
+       "the data set; mvtec: any folders in MVTec-AD's layout"},
       {"data.path", TextField{[](JobSpec& j) { return &j.trial.data.path; }, true},
        "folder of the data set; empty: where the system's package puts it"},
       {"data.normal_classes", ListField{[](JobSpec& j) { return &j.trial.data.normal_classes; }, 0, 9999, true},
-       "classes to train on; the others are anomalous"},
+       "of a set whose classes are normal or anomalous as a whole: those to train on"},
+      {"data.classes", TextListField{[](JobSpec& j) { return &j.trial.data.classes; }},
+       "of a set with defects in each class: those to train and test, by name; empty: all"},
+      {"data.train_list", TextField{[](JobSpec& j) { return &j.trial.data.train_list; }, false},
+       "of json-lines: the training images, a file in the folder"},
+      {"data.test_list", TextField{[](JobSpec& j) { return &j.trial.data.test_list; }, false},
+       "of json-lines: the test images"},
       {"data.train_per_class", WholeField{[](JobSpec& j) { return &j.trial.data.train_per_class; }, 0, billion},
        "training images of each normal class; 0: all"},
       {"data.test_per_class", WholeField{[](JobSpec& j) { return &j.trial.data.test_per_class; }, 0, billion},
        "test images of each class; 0: all"},
       {"data.image_size", WholeField{[](JobSpec& j) { return &j.trial.data.image_size; }, 32, 4096},
        "pixels that images are resized to; a multiple of 16"},
+      {"data.damaged", WordField{[](JobSpec& j) { return &j.trial.data.damaged; }, {"fail", "skip"}},
+       "an image that cannot be read fails the trial, or is left out with a warning"},
 
-      {"backbone.name", WordField{[](JobSpec& j) { return &j.trial.backbone.name; }, {"efficientnet-lite0"}},
+      {"backbone.name",
+       WordField{[](JobSpec& j) { return &j.trial.backbone.name; },
+                 {"efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
+                  "efficientnet-b5", "efficientnet-b6", "efficientnet-b7", "efficientnet-lite0", "efficientnet-lite1",
+                  "efficientnet-lite2"}},
        "the frozen network whose features are reconstructed"},
       {"backbone.weights", TextField{[](JobSpec& j) { return &j.trial.backbone.weights; }, true},
-       "safetensors file; empty: the weights that set-up converted"},
+       "file of weights, .safetensors or .pth; empty: the backbone's name in the folder that set-up fills"},
       {"backbone.stages", ListField{[](JobSpec& j) { return &j.trial.backbone.stages; }, 1, 7, false},
-       "stages whose output is tapped"},
+       "stages whose output is tapped, counted from 1; used where backbone.blocks is empty"},
+      {"backbone.blocks", ListField{[](JobSpec& j) { return &j.trial.backbone.blocks; }, 0, 63, true},
+       "blocks whose output is tapped instead of stages, counted from 0"},
 
       {"model.width", WholeField{[](JobSpec& j) { return &j.trial.model.width; }, 2, 16384},
        "D; even, and a multiple of model.heads"},
@@ -55,12 +74,18 @@ std::vector<Field> make_fields() {
        "width of the feed-forward layers"},
       {"model.dropout", RealField{[](JobSpec& j) { return &j.trial.model.dropout; }, from(0), below(1)},
        "dropout rate"},
+      {"model.neighbour_mask", WholeField{[](JobSpec& j) { return &j.trial.model.neighbour_mask; }, 0, 511},
+       "side of the square of tokens around each that it may not attend to; odd; 0: it attends to all"},
+      {"model.jitter", RealField{[](JobSpec& j) { return &j.trial.model.jitter; }, from(0), at_most(million)},
+       "scale of the noise on the features in training; 0: none"},
       {"model.expert_switching", FlagField{[](JobSpec& j) { return &j.trial.model.expert_switching; }},
        "one output head per class"},
       {"model.switch", WordField{[](JobSpec& j) { return &j.trial.model.switch_by; }, {"label", "predicted"}},
        "what chooses codebook and head at test time"},
       {"model.quantizer.hierarchical", FlagField{[](JobSpec& j) { return &j.trial.model.quantizer.hierarchical; }},
        "a codebook at every layer; false: the top one only"},
+      {"model.quantizer.levels", WholeField{[](JobSpec& j) { return &j.trial.model.quantizer.levels; }, 0, 65},
+       "codebooks of the hierarchy, from the top; 0: model.layers + 1"},
       {"model.quantizer.prototypes",
        WholeField{[](JobSpec& j) { return &j.trial.model.quantizer.prototypes; }, 1, 65536}, "K, of each codebook"},
       {"model.quantizer.decay", RealField{[](JobSpec& j) { return &j.trial.model.quantizer.decay; }, from(0), below(1)},
@@ -68,8 +93,11 @@ std::vector<Field> make_fields() {
       {"model.quantizer.codebook_switching",
        FlagField{[](JobSpec& j) { return &j.trial.model.quantizer.codebook_switching; }}, "one codebook per class"},
       {"model.quantizer.start",
-       WordField{[](JobSpec& j) { return &j.trial.model.quantizer.start; }, {"normal", "data"}},
-       "prototypes at the start: N(0,1), or tokens of the first batch"},
+       WordField{[](JobSpec& j) { return &j.trial.model.quantizer.start; }, {"normal", "data", "k-means++"}},
+       "prototypes at the start: N(0,1), the first tokens of each class, or tokens far from each other"},
+      {"model.quantizer.revive_below",
+       RealField{[](JobSpec& j) { return &j.trial.model.quantizer.revive_below; }, from(0), at_most(million)},
+       "average tokens a step below which a prototype moves to a token of the batch; 0: never"},
 
       {"loss.commitment", RealField{[](JobSpec& j) { return &j.trial.loss.commitment; }, from(0), at_most(million)},
        "weight beta of the commitment loss"},
@@ -105,6 +133,8 @@ std::vector<Field> make_fields() {
        "of the anomaly map: the image's score"},
       {"eval.pot", RealField{[](JobSpec& j) { return &j.trial.eval.pot; }, from(0), at_most(million)},
        "weight of the transport score in the anomaly map"},
+      {"eval.pot_levels", ListField{[](JobSpec& j) { return &j.trial.eval.pot_levels; }, 0, 64, true},
+       "levels whose transport scores are added, 0 the top; empty: the finest"},
 
       {"gang.ranks", WholeField{[](JobSpec& j) { return &j.trial.gang.ranks; }, 0, 65536},
        "ranks of the gang that runs a trial; 0: any"},
@@ -171,6 +201,16 @@ std::optional<std::string> objection_to_text(const std::string& text, bool may_b
   return std::nullopt;
 }
 
+std::optional<std::string> objection_to_list(const ListField& field, std::vector<int64_t> list) {
+  if (list.empty() && !field.may_be_empty) return "it must hold at least one number";
+  for (int64_t item : list) {
+    if (auto why = objection(field, item)) return fmt::format("it holds {}; {}", item, *why);
+  }
+  std::sort(list.begin(), list.end());
+  if (std::adjacent_find(list.begin(), list.end()) == list.end()) return std::nullopt;
+  return "it must hold each number once";
+}
+
 // Levenshtein distance, where two neighbours that changed places count as one change.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
@@ -220,6 +260,7 @@ std::string wanted_type(const Field& field) {
           [](const WordField& f) { return one_of(f.words); },
           [](const TextField&) -> std::string { return "it must be text"; },
           [](const ListField&) -> std::string { return "it must be a list of whole numbers, such as [1, 2]"; },
+          [](const TextListField&) -> std::string { return "it must be a list of texts, such as [bottle, cable]"; },
       },
       field.kind);
 }
@@ -250,7 +291,13 @@ std::optional<std::string> objection(const Field& field, const ParamValue& value
           [&](const TextField& f) -> Objection {
             return text ? objection_to_text(*text, f.may_be_empty) : wanted_type(field);
           },
-          [&](const ListField&) -> Objection { return wanted_type(field); },
+          [&](const ListField& f) -> Objection {
+            const auto* list = std::get_if<std::vector<int64_t>>(&value);
+            return list ? objection_to_list(f, *list) : wanted_type(field);
+          },
+          [&](const TextListField&) -> Objection {
+            return text ? objection_to_text(*text, false) : wanted_type(field);
+          },
       },
       field.kind);
 }
@@ -270,7 +317,8 @@ void store(JobSpec& job, const Field& field, const ParamValue& value) {
                  },
                  [&](const WordField& f) { *f.at(job) = std::get<std::string>(value); },
                  [&](const TextField& f) { *f.at(job) = std::get<std::string>(value); },
-                 [&](const ListField&) { panic("store() of a list"); },
+                 [&](const ListField& f) { *f.at(job) = std::get<std::vector<int64_t>>(value); },
+                 [&](const TextListField&) { panic("store() of a list of texts"); },
              },
              field.kind);
 }
@@ -284,7 +332,8 @@ ParamValue load(const JobSpec& job, const Field& field) {
                         [&](const RealField& f) { return ParamValue(*f.at(readable)); },
                         [&](const WordField& f) { return ParamValue(*f.at(readable)); },
                         [&](const TextField& f) { return ParamValue(*f.at(readable)); },
-                        [&](const ListField&) -> ParamValue { panic("load() of a list"); },
+                        [&](const ListField& f) { return ParamValue(*f.at(readable)); },
+                        [&](const TextListField&) -> ParamValue { panic("load() of a list of texts"); },
                     },
                     field.kind);
 }
@@ -307,7 +356,7 @@ std::optional<std::string> nearest_key(std::string_view key, std::span<const std
 
 std::string unknown_parameter(std::string_view key) {
   const Field* field = find_field(key);
-  if (field && field->of_trial()) return "a list cannot be a parameter of a sweep";
+  if (field && field->of_trial()) return "a list of texts cannot be a parameter of a sweep";
   std::vector<std::string> parameters;
   for (const Field& each : all_fields()) {
     if (each.is_parameter()) parameters.emplace_back(each.key);

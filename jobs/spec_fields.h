@@ -43,21 +43,24 @@ struct TextField {
   std::string* (*at)(JobSpec&);
   bool may_be_empty;
 };
-struct ListField {  // of whole numbers, each once; no parameter of a sweep
+struct ListField {  // of whole numbers, each once
   std::vector<int64_t>* (*at)(JobSpec&);
   int64_t low, high;
   bool may_be_empty;
 };
+struct TextListField {  // of texts, each once; may be empty; no parameter of a sweep
+  std::vector<std::string>* (*at)(JobSpec&);
+};
 
 struct Field {
   std::string_view key;  // dotted
-  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField> kind;
+  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField, TextListField> kind;
   std::string_view help;
 
   /// Belongs to a trial, not to the job around it.
   bool of_trial() const { return key.find('.') != key.npos && !key.starts_with("sweep."); }
   /// May be a sweep's parameter.
-  bool is_parameter() const { return of_trial() && !std::holds_alternative<ListField>(kind); }
+  bool is_parameter() const { return of_trial() && !std::holds_alternative<TextListField>(kind); }
 };
 
 /// All fields in the order in which they are written; the fields of a section stand together.
@@ -65,13 +68,14 @@ std::span<const Field> all_fields();
 /// Nothing when no field has this key.
 const Field* find_field(std::string_view key);
 
-/// Why the field may not have this value: `it must be at least 1`. Nothing when it may.
+/// Why the field may not have this value: `it must be at least 1`. Nothing when it may. Of a text list: one item.
 std::optional<std::string> objection(const Field& field, const ParamValue& value);
+/// The same for one number of a list.
 std::optional<std::string> objection(const ListField& field, int64_t item);
 /// What the field wants, where a value is of another type: `it must be a whole number`.
 std::string wanted_type(const Field& field);
 
-/// Sets a value without an objection, and reads it back. Not for lists.
+/// Sets a value without an objection, and reads it back. Not for lists of texts.
 void store(JobSpec& job, const Field& field, const ParamValue& value);
 ParamValue load(const JobSpec& job, const Field& field);
 

@@ -101,6 +101,15 @@ std::string stem_of(const std::string& file) {
 
 }  // namespace
 
+TrialSpec defaults_of(std::string_view preset) {
+  TrialSpec trial;  // the paper's objective, Eq. 1
+  if (preset == "hvq-trans-official") {
+    trial.loss = {.commitment = 0.25, .pot = 0, .classification = 0};
+    trial.model.switch_by = "label";
+  }
+  return trial;
+}
+
 Result<JobSpec> parse_job(const std::string& text, const std::string& file, const std::vector<Override>& overrides) {
   auto root = parse_yaml(text, file, true);
   if (!root) return root.error();

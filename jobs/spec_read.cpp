@@ -54,6 +54,7 @@ void SpecReader::read(const YamlNode& root) {
                                     shown(root)));
     return;
   }
+  read_preset(root);
   read_section("", root);
   if (job_.sweep && !wrong_.contains("sweep")) check_sweep(root);
   check_rules(root);
@@ -124,39 +125,81 @@ void SpecReader::unknown_key(const std::string& where, const std::string& sectio
   mistake(where, fmt::format("{} is an unknown key; {}", shown(section + word), remedy));
 }
 
+void SpecReader::read_preset(const YamlNode& root) {
+  const Field& field = *find_field("preset");
+  for (size_t i = 0; i < root.items.size(); ++i) {
+    if (wants_ != Wants::job || root.keys[i].text != field.key || root.items[i].kind != YamlNode::Kind::scalar)
+      continue;
+    // A wrong one is refused when its turn comes.
+    if (!objection(field, root.items[i].text)) job_.trial = defaults_of(root.items[i].text);
+  }
+}
+
 void SpecReader::read_field(const Field& field, const YamlNode& value) {
   std::string name(field.key);
   places_[name] = value.where;
-  if (const auto* list = std::get_if<ListField>(&field.kind)) return read_list(field, *list, value);
-  if (auto read = read_value(field, name, value)) store(job_, field, *read);
+  if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
+    *texts->at(job_) = read_texts(field, name, value);
+  } else if (auto read = read_value(field, name, value)) {
+    store(job_, field, *read);
+  }
 }
 
-void SpecReader::read_list(const Field& field, const ListField& list, const YamlNode& value) {
-  if (value.kind != YamlNode::Kind::list) {
-    return mistake(value.where, fmt::format("{} is {}; {}", field.key, shown(value), wanted_type(field)));
-  }
-  if (value.items.empty() && !list.may_be_empty) {
-    return mistake(value.where, fmt::format("{} is an empty list; it must hold at least one number", field.key));
-  }
-  std::set<int64_t> seen;
-  std::vector<int64_t> numbers;
-  for (const YamlNode& item : value.items) {
-    int64_t number = 0;
-    bool is_scalar = item.kind == YamlNode::Kind::scalar && !item.quoted;
-    if (!is_scalar || parse_number(item.text, number) != Parsed::yes) {
-      mistake(item.where, fmt::format("{} holds {}; it must hold whole numbers", field.key, shown(item)));
-    } else if (auto why = objection(list, number)) {
-      mistake(item.where, fmt::format("{} holds {}; {}", field.key, number, *why));
-    } else if (!seen.insert(number).second) {
-      mistake(item.where, fmt::format("{} holds {} twice; keep one", field.key, number));
+template <typename Item, typename Read>
+std::vector<Item> SpecReader::read_items(const std::string& name, const YamlNode& list, Read read) {
+  std::set<Item> seen;
+  std::vector<Item> items;
+  for (const YamlNode& node : list.items) {
+    std::optional<Item> item = read(node);
+    if (!item) continue;
+    if (seen.insert(*item).second) {
+      items.push_back(std::move(*item));
     } else {
-      numbers.push_back(number);
+      mistake(node.where, fmt::format("{} holds {} twice; keep one", name, shown(node)));
     }
   }
-  *list.at(job_) = std::move(numbers);
+  return items;
+}
+
+std::vector<std::string> SpecReader::read_texts(const Field& field, const std::string& name, const YamlNode& list) {
+  if (list.kind != YamlNode::Kind::list) {
+    mistake(list.where, fmt::format("{} is {}; {}", name, shown(list), wanted_type(field)));
+    return {};
+  }
+  return read_items<std::string>(name, list, [&](const YamlNode& item) -> std::optional<std::string> {
+    const bool is_text = item.kind == YamlNode::Kind::scalar;
+    auto why = is_text ? objection(field, item.text) : std::optional<std::string>("it must hold texts");
+    if (!why) return item.text;
+    mistake(item.where, fmt::format("{} holds {}; {}", name, shown(item), *why));
+    return std::nullopt;
+  });
+}
+
+std::optional<ParamValue> SpecReader::read_numbers(const Field& field, const std::string& name, const YamlNode& list) {
+  const auto& kind = std::get<ListField>(field.kind);
+  const size_t before = mistakes_.size();
+  if (list.kind != YamlNode::Kind::list) {
+    mistake(list.where, fmt::format("{} is {}; {}", name, shown(list), wanted_type(field)));
+  } else if (list.items.empty() && !kind.may_be_empty) {
+    mistake(list.where, fmt::format("{} is an empty list; it must hold at least one number", name));
+  }
+  auto numbers = read_items<int64_t>(name, list, [&](const YamlNode& item) -> std::optional<int64_t> {
+    int64_t number = 0;
+    if (item.kind != YamlNode::Kind::scalar || item.quoted || parse_number(item.text, number) != Parsed::yes) {
+      mistake(item.where, fmt::format("{} holds {}; it must hold whole numbers", name, shown(item)));
+    } else if (auto why = objection(kind, number)) {
+      mistake(item.where, fmt::format("{} holds {}; {}", name, number, *why));
+    } else {
+      return number;
+    }
+    return std::nullopt;
+  });
+  if (mistakes_.size() != before) return std::nullopt;
+  return numbers;
 }
 
 std::optional<ParamValue> SpecReader::read_value(const Field& field, const std::string& name, const YamlNode& value) {
+  if (std::holds_alternative<ListField>(field.kind)) return read_numbers(field, name, value);
   auto refuse = [&](const std::string& why) -> std::optional<ParamValue> {
     mistake(value.where, fmt::format("{} is {}; {}", name, shown(value), why));
     return std::nullopt;

@@ -37,7 +37,13 @@ class SpecReader {
   void read_section(const std::string& prefix, const YamlNode& section);
   void read_entry(const YamlNode& key, const std::string& name, const YamlNode& value);
   void read_field(const Field& field, const YamlNode& value);
-  void read_list(const Field& field, const ListField& list, const YamlNode& value);
+  /// The preset's values, before the file's own: wherever in the file it stands.
+  void read_preset(const YamlNode& root);
+  std::vector<std::string> read_texts(const Field& field, const std::string& name, const YamlNode& list);
+  std::optional<ParamValue> read_numbers(const Field& field, const std::string& name, const YamlNode& list);
+  /// The items that read() gives, each once.
+  template <typename Item, typename Read>
+  std::vector<Item> read_items(const std::string& name, const YamlNode& list, Read read);
   /// The value, typed and checked; `name` is what an error calls it.
   std::optional<ParamValue> read_value(const Field& field, const std::string& name, const YamlNode& value);
   bool is_section(const std::string& name) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "jobs/searcher.h"
 #include "jobs/spec_read.h"
@@ -33,6 +34,7 @@ std::string range_remedy(const Field& field) {
   }
   if (is_whole(field)) return "give a list such as [1, 2] or {integer: [low, high]}";
   if (std::holds_alternative<FlagField>(field.kind)) return "give a list: [true, false]";
+  if (std::holds_alternative<ListField>(field.kind)) return "give a list of lists: [[0, 1], [2, 3]]";
   return "give a list of words";
 }
 
@@ -67,12 +69,18 @@ void SpecReader::read_variant(const YamlNode& entry) {
                                shown(entry)));
   }
   static const Field name_field{"name", TextField{nullptr, false}, ""};
+  constexpr double most = std::numeric_limits<double>::max();
+  static const Field published_field{"published", RealField{nullptr, {-most, true}, {most, true}}, ""};
   Variant variant;
   bool named = false;
   each_entry("a variant", entry, [&](const YamlNode& key, const YamlNode& value) {
     if (key.text == "name") {
       named = true;
       if (auto name = read_value(name_field, "a variant's name", value)) variant.name = std::get<std::string>(*name);
+    } else if (key.text == "published") {
+      if (auto figure = read_value(published_field, "a variant's published figure", value)) {
+        variant.published = std::get<double>(*figure);
+      }
     } else if (const Field* field = parameter_field(key, value)) {
       read_noting(key.text, [&] {
         if (auto read = read_value(*field, key.text, value)) variant.params[key.text] = *read;
@@ -137,7 +145,8 @@ std::optional<SearchRange> SpecReader::read_choices(const Field& field, const st
   for (const YamlNode& item : list.items) {
     auto value = read_value(field, name, item);
     if (value && !seen.emplace(*value, true).second) {
-      mistake(item.where, fmt::format("{} holds {} twice; keep one", name, shown(item)));
+      mistake(item.where,
+              fmt::format("{} holds {} twice; keep one", name, item.text.empty() ? to_string(*value) : shown(item)));
       value.reset();
     }
     good = good && value;

@@ -30,11 +30,14 @@ Broken image_size_fits_tokens(const TrialSpec& trial) {
   return fmt::format("data.image_size is {}; it must be a multiple of 16, such as {}", size, (size + 15) / 16 * 16);
 }
 
+// Sets whose classes are normal or anomalous as a whole; the others have defects within each class.
+bool is_many_class(const DataSpec& data) { return data.name == "fashion-mnist" || data.name == "cifar10"; }
+
 // The many-class protocol needs normal and anomalous classes.
 Broken classes_exist(const TrialSpec& trial) {
-  constexpr int64_t classes = 10;  // of Fashion-MNIST
+  constexpr int64_t classes = 10;  // of Fashion-MNIST and of CIFAR-10
   const auto& normal = trial.data.normal_classes;
-  if (trial.data.name != "fashion-mnist") return std::nullopt;
+  if (!is_many_class(trial.data)) return std::nullopt;
   if (normal.empty()) return "data.normal_classes is empty; name the classes to train on, such as [0, 1, 2, 3, 4]";
   for (int64_t each : normal) {
     if (each >= classes) {
@@ -44,6 +47,70 @@ Broken classes_exist(const TrialSpec& trial) {
   }
   if (normal.size() < classes) return std::nullopt;
   return "data.normal_classes holds all classes; leave at least one out, whose images are the anomalous ones";
+}
+
+Broken classes_suit_the_set(const TrialSpec& trial) {
+  const DataSpec& data = trial.data;
+  if (is_many_class(data) && !data.classes.empty()) {
+    return fmt::format(
+        "data.classes is set, but the classes of {} are normal or anomalous as a whole; leave it out "
+        "and name the normal ones in data.normal_classes",
+        data.name);
+  }
+  if (!is_many_class(data) && data.normal_classes != DataSpec{}.normal_classes) {
+    return fmt::format(
+        "data.normal_classes is set, but every class of {} has normal and defective images; leave it "
+        "out and name the wanted ones in data.classes",
+        data.name);
+  }
+  return std::nullopt;
+}
+
+Broken data_is_somewhere(const TrialSpec& trial) {
+  const DataSpec& data = trial.data;
+  if (!data.path.empty() || data.name == "fashion-mnist") return std::nullopt;
+  return fmt::format(
+      "data.path is empty, and no package puts {} on this machine; get the set and name its folder: "
+      "--set data.path=DIR",
+      data.name);
+}
+
+Broken levels_exist(const TrialSpec& trial) {
+  const QuantizerSpec& quantizer = trial.model.quantizer;
+  const int64_t most = trial.model.layers + 1;
+  if (quantizer.levels == 0) return std::nullopt;
+  if (!quantizer.hierarchical) {
+    return fmt::format(
+        "model.quantizer.levels is {}, but model.quantizer.hierarchical is false, which has one level; "
+        "leave it at 0",
+        quantizer.levels);
+  }
+  if (quantizer.levels >= 2 && quantizer.levels <= most) return std::nullopt;
+  return fmt::format("model.quantizer.levels is {}; it must be 2 to {} (model.layers + 1), or 0 for all of them",
+                     quantizer.levels, most);
+}
+
+Broken pot_levels_exist(const TrialSpec& trial) {
+  const QuantizerSpec& quantizer = trial.model.quantizer;
+  const int64_t all = quantizer.levels == 0 ? trial.model.layers + 1 : quantizer.levels;
+  const int64_t levels = quantizer.hierarchical ? all : 1;
+  for (int64_t level : trial.eval.pot_levels) {
+    if (level < levels) continue;
+    return fmt::format("eval.pot_levels holds {}; the quantizer has the levels 0 to {}", level, levels - 1);
+  }
+  return std::nullopt;
+}
+
+Broken mask_leaves_tokens(const TrialSpec& trial) {
+  const int64_t mask = trial.model.neighbour_mask, grid = trial.data.image_size / 16;
+  // The token in the middle is the nearest to all others: those at the far edge are grid / 2 away.
+  const int64_t most = 2 * (grid / 2) - 1;
+  if (mask == 0 || (mask % 2 == 1 && mask <= most)) return std::nullopt;
+  if (mask % 2 == 0) return fmt::format("model.neighbour_mask is {}; it must be odd, or 0 for none", mask);
+  return fmt::format(
+      "model.neighbour_mask is {}; with {} x {} tokens (data.image_size / 16) it must be at most {}, so "
+      "that every token has one to attend to",
+      mask, grid, grid, most);
 }
 
 Broken ranks_have_images(const TrialSpec& trial) {
@@ -102,6 +169,11 @@ std::span<const Rule> all_rules() {
       {{"model.width", "model.heads"}, heads_divide_width},
       {{"data.image_size"}, image_size_fits_tokens},
       {{"data.normal_classes", "data.name"}, classes_exist},
+      {{"data.classes", "data.normal_classes", "data.name"}, classes_suit_the_set},
+      {{"data.path", "data.name"}, data_is_somewhere},
+      {{"model.quantizer.levels", "model.quantizer.hierarchical", "model.layers"}, levels_exist},
+      {{"eval.pot_levels", "model.quantizer.levels", "model.quantizer.hierarchical", "model.layers"}, pot_levels_exist},
+      {{"model.neighbour_mask", "data.image_size"}, mask_leaves_tokens},
       {{"train.batch_size", "gang.ranks"}, ranks_have_images},
   };
   return rules;

@@ -60,12 +60,17 @@ std::string text_as_yaml(std::string_view text) { return plain(text) ? std::stri
 
 std::string yaml_text(const ParamValue& value) {
   const auto* text = std::get_if<std::string>(&value);
-  return text ? text_as_yaml(*text) : to_string(value);
+  if (text) return text_as_yaml(*text);
+  if (const auto* list = std::get_if<std::vector<int64_t>>(&value)) return fmt::format("[{}]", fmt::join(*list, ", "));
+  return to_string(value);
 }
 
 std::string yaml_text(const JobSpec& job, const Field& field) {
-  if (const auto* list = std::get_if<ListField>(&field.kind)) {
-    return fmt::format("[{}]", fmt::join(*list->at(const_cast<JobSpec&>(job)), ", "));
+  if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
+    std::string items;
+    for (const std::string& item : *texts->at(const_cast<JobSpec&>(job)))
+      items += (items.empty() ? "" : ", ") + text_as_yaml(item);
+    return "[" + items + "]";
   }
   return yaml_text(load(job, field));
 }
@@ -117,6 +122,7 @@ std::string sweep_lists(const SweepSpec& sweep) {
   if (!sweep.variants.empty()) out += "  variants:\n";
   for (const Variant& variant : sweep.variants) {
     out += fmt::format("    - name: {}\n", text_as_yaml(variant.name));
+    if (variant.published) out += fmt::format("      published: {}\n", number_text(*variant.published));
     for (const auto& [key, value] : variant.params) out += fmt::format("      {}: {}\n", key, yaml_text(value));
   }
   if (!sweep.parameters.empty()) out += "  parameters:\n";
@@ -150,6 +156,7 @@ std::string to_string(const ParamValue& value) {
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
   if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
   if (const auto* real = std::get_if<double>(&value)) return number_text(*real);
+  if (const auto* list = std::get_if<std::vector<int64_t>>(&value)) return fmt::format("[{}]", fmt::join(*list, ","));
   return std::get<std::string>(value);
 }
 

@@ -117,7 +117,8 @@ TEST(SpecParse, NumbersThatNoMachineHoldsAreRefused) {
 TEST(SpecParse, AnUnknownWordIsNamedWithTheWordsThatThereAre) {
   EXPECT_EQ(mistakes_in("eval:\n  score: median\n"),
             "jobs/quick.yaml:2: eval.score is median; it must be max, mean or std");
-  EXPECT_EQ(mistakes_in("data:\n  name: mnist\n"), "jobs/quick.yaml:2: data.name is mnist; it must be fashion-mnist");
+  EXPECT_EQ(mistakes_in("data:\n  name: mnist\n"),
+            "jobs/quick.yaml:2: data.name is mnist; it must be fashion-mnist, cifar10, mvtec, visa or json-lines");
 }
 
 TEST(SpecParse, AnUnknownKeyIsNamedWithTheNearestOne) {
@@ -141,10 +142,10 @@ TEST(SpecParse, ARightKeyInTheWrongSectionIsNamedWithItsPlace) {
 TEST(SpecParse, AKeyNearToNoneIsNamedWithTheKeysThatThereAre) {
   EXPECT_EQ(mistakes_in("gang:\n  colour: blue\n"),
             "jobs/quick.yaml:2: gang.colour is an unknown key; there are gang.ranks");
-  EXPECT_EQ(
-      mistakes_in("xyzzy: 1\n"),
-      "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, max_attempts, data, backbone, model, loss, train, "
-      "eval, gang, sweep");
+  EXPECT_EQ(mistakes_in("xyzzy: 1\n"),
+            "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, preset, max_attempts, data, backbone, model, "
+            "loss, train, "
+            "eval, gang, sweep");
 }
 
 TEST(SpecParse, AKeyThatIsGivenTwiceIsRefused) {
@@ -176,6 +177,140 @@ TEST(SpecParse, ListsHoldEachNumberOnceAndInRange) {
             "jobs/quick.yaml:2: backbone.stages holds x; it must hold whole numbers");
   EXPECT_EQ(mistakes_in("backbone:\n  stages: []\n"),
             "jobs/quick.yaml:2: backbone.stages is an empty list; it must hold at least one number");
+}
+
+TEST(SpecParse, ListsOfTextsHoldEachOnce) {
+  EXPECT_EQ(parsed("data: {name: mvtec, path: d, classes: [bottle, '2', 'null']}").trial.data.classes,
+            (std::vector<std::string>{"bottle", "2", "null"}));
+  EXPECT_EQ(mistakes_in("data:\n  name: mvtec\n  path: d\n  classes: [a, a, [b], '', \"x\\ty\"]\n"),
+            "jobs/quick.yaml:4: data.classes holds a twice; keep one\n"
+            "jobs/quick.yaml:4: data.classes holds a list; it must hold texts\n"
+            "jobs/quick.yaml:4: data.classes holds \"\"; it must not be empty\n"
+            "jobs/quick.yaml:4: data.classes holds \"x y\"; it must be one line without control characters");
+  EXPECT_EQ(mistakes_in("data:\n  classes: bottle\n"),
+            "jobs/quick.yaml:2: data.classes is bottle; it must be a list of texts, such as [bottle, cable]");
+}
+
+TEST(SpecParse, TheNewSetsAndBackbonesAreKnownByTheirNames) {
+  for (const char* name : {"cifar10", "mvtec", "visa", "json-lines"}) {
+    EXPECT_EQ(mistakes_in(fmt::format("data: {{name: {}, path: d}}", name)), "no mistake");
+  }
+  for (const char* name : {"b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2"}) {
+    EXPECT_EQ(mistakes_in(fmt::format("backbone: {{name: efficientnet-{}}}", name)), "no mistake");
+  }
+  EXPECT_EQ(parsed("backbone: {blocks: [1, 5, 9, 21]}").trial.backbone.blocks, (std::vector<int64_t>{1, 5, 9, 21}));
+  EXPECT_EQ(mistakes_in("backbone: {name: efficientnet-b8}"),
+            "jobs/quick.yaml:1: backbone.name is efficientnet-b8; it must be efficientnet-b0, efficientnet-b1, "
+            "efficientnet-b2, efficientnet-b3, efficientnet-b4, efficientnet-b5, efficientnet-b6, efficientnet-b7, "
+            "efficientnet-lite0, efficientnet-lite1 or efficientnet-lite2");
+}
+
+TEST(SpecParse, ASetThatNoPackageBringsNeedsItsFolder) {
+  EXPECT_EQ(mistakes_in("data:\n  name: visa\n"),
+            "jobs/quick.yaml:2: data.path is empty, and no package puts visa on this machine; get the set and name its "
+            "folder: --set data.path=DIR");
+}
+
+TEST(SpecParse, ClassesAreNamedTheWayThatSuitsTheSet) {
+  EXPECT_EQ(mistakes_in("data:\n  name: cifar10\n  path: d\n  normal_classes: [5, 10]\n"),
+            "jobs/quick.yaml:4: data.normal_classes holds 10; cifar10 has the classes 0 to 9");
+  EXPECT_EQ(mistakes_in("data:\n  name: cifar10\n  path: d\n  classes: [cat]\n"),
+            "jobs/quick.yaml:4: data.classes is set, but the classes of cifar10 are normal or anomalous as a whole; "
+            "leave it out and name the normal ones in data.normal_classes");
+  EXPECT_EQ(mistakes_in("data:\n  name: mvtec\n  path: d\n  normal_classes: [1]\n"),
+            "jobs/quick.yaml:4: data.normal_classes is set, but every class of mvtec has normal and defective images; "
+            "leave it out and name the wanted ones in data.classes");
+}
+
+TEST(SpecParse, LevelsAreThoseThatTheEncoderHas) {
+  auto with = [](const std::string& quantizer) {
+    return mistakes_in(fmt::format("model:\n  layers: 3\n  quantizer: {{{}}}\n", quantizer));
+  };
+  for (const char* good : {"levels: 0", "levels: 2", "levels: 4", "hierarchical: false"}) {
+    EXPECT_EQ(with(good), "no mistake") << good;
+  }
+  for (const char* bad : {"1", "5"}) {
+    EXPECT_EQ(with(std::string("levels: ") + bad),
+              fmt::format("jobs/quick.yaml:3: model.quantizer.levels is {}; it must be 2 to 4 (model.layers + 1), or 0 "
+                          "for all of them",
+                          bad));
+  }
+  EXPECT_EQ(with("hierarchical: false, levels: 2"),
+            "jobs/quick.yaml:3: model.quantizer.levels is 2, but model.quantizer.hierarchical is false, which has one "
+            "level; leave it at 0");
+}
+
+TEST(SpecParse, TransportIsScoredAtLevelsThatThereAre) {
+  EXPECT_EQ(mistakes_in("eval: {pot_levels: [0, 4]}"), "no mistake");
+  EXPECT_EQ(mistakes_in("eval: {pot_levels: [5]}"),
+            "jobs/quick.yaml:1: eval.pot_levels holds 5; the quantizer has the levels 0 to 4");
+  EXPECT_EQ(mistakes_in("eval: {pot_levels: [3]}\nmodel: {quantizer: {levels: 3}}"),
+            "jobs/quick.yaml:1: eval.pot_levels holds 3; the quantizer has the levels 0 to 2");
+  EXPECT_EQ(mistakes_in("eval: {pot_levels: [1]}\nmodel: {quantizer: {hierarchical: false}}"),
+            "jobs/quick.yaml:1: eval.pot_levels holds 1; the quantizer has the levels 0 to 0");
+}
+
+// Whether some token of the grid would have none to attend to.
+bool leaves_a_token_alone(int64_t grid, int64_t mask) {
+  const int64_t reach = mask / 2;
+  for (int64_t row = 0; row < grid; ++row) {
+    for (int64_t column = 0; column < grid; ++column) {
+      const bool all_rows = row <= reach && grid - 1 - row <= reach;
+      const bool all_columns = column <= reach && grid - 1 - column <= reach;
+      if (all_rows && all_columns) return true;
+    }
+  }
+  return false;
+}
+
+TEST(SpecParse, ANeighbourMaskIsOddAndLeavesEveryTokenOneToAttendTo) {
+  for (int64_t grid = 2; grid <= 15; ++grid) {
+    for (int64_t mask = 1; mask <= 33; mask += 2) {
+      const std::string text = fmt::format("data: {{image_size: {}}}\nmodel: {{neighbour_mask: {}}}", 16 * grid, mask);
+      EXPECT_EQ(mistakes_in(text) == "no mistake", !leaves_a_token_alone(grid, mask)) << text;
+    }
+  }
+  EXPECT_EQ(mistakes_in("model: {neighbour_mask: 6}"),
+            "jobs/quick.yaml:1: model.neighbour_mask is 6; it must be odd, or 0 for none");
+  EXPECT_EQ(mistakes_in("model: {neighbour_mask: 15}"),
+            "jobs/quick.yaml:1: model.neighbour_mask is 15; with 14 x 14 tokens (data.image_size / 16) it must be at "
+            "most 13, so that every token has one to attend to");
+}
+
+TEST(SpecPreset, WithoutOneAJobHasThePapersObjective) {
+  JobSpec job = parsed("max_attempts: 5");
+  EXPECT_EQ(job.preset, "hvq-trans");
+  EXPECT_EQ(job.trial.loss, (LossSpec{0.5, 0.01, 1}));
+  EXPECT_EQ(job.trial.model.switch_by, "predicted");
+  EXPECT_EQ(job.trial.eval.pot, 80);
+}
+
+TEST(SpecPreset, TheOfficialOneHasTheArithmeticOfTheAuthorsCode) {
+  JobSpec job = parsed("preset: hvq-trans-official");
+  EXPECT_EQ(job.trial.loss, (LossSpec{0.25, 0, 0}));
+  EXPECT_EQ(job.trial.model.switch_by, "label");
+  EXPECT_EQ(job.trial.eval.pot, 80);
+  EXPECT_EQ(job.trial, defaults_of("hvq-trans-official"));
+}
+
+TEST(SpecPreset, WhatTheFileOrTheCommandLineSetsWinsWhereverThePresetStands) {
+  const std::string text = "loss: {pot: 0.5}\nmodel: {switch: predicted}\npreset: hvq-trans-official\n";
+  auto job = parse_job(text, "j.yaml", {{"loss.commitment", "0.5"}});
+  ASSERT_TRUE(job) << job.error().message;
+  EXPECT_EQ(job->trial.loss, (LossSpec{0.5, 0.5, 0}));
+  EXPECT_EQ(job->trial.model.switch_by, "predicted");
+  auto from_the_command_line = parse_job("loss: {pot: 0.5}", "j.yaml", {{"preset", "hvq-trans-official"}});
+  ASSERT_TRUE(from_the_command_line) << from_the_command_line.error().message;
+  EXPECT_EQ(from_the_command_line->trial.loss, (LossSpec{0.25, 0.5, 0}));
+}
+
+TEST(SpecPreset, AnUnknownOneAndOneThatIsSweptAreRefused) {
+  EXPECT_EQ(mistakes_in("preset: uniad\n"),
+            "jobs/quick.yaml:1: preset is uniad; it must be hvq-trans or hvq-trans-official");
+  EXPECT_EQ(mistakes_in("preset: [hvq-trans]\n"),
+            "jobs/quick.yaml:1: preset is a list; it must be hvq-trans or hvq-trans-official");
+  EXPECT_EQ(mistakes_in("sweep: {parameters: {preset: [hvq-trans]}}"),
+            "jobs/quick.yaml:1: preset is no parameter; parameters are written in full, such as train.lr");
 }
 
 TEST(SpecParse, FieldsThatDoNotFitTogetherAreRefused) {
@@ -223,12 +358,16 @@ TEST(SpecParse, ATrialIsNoJob) {
 }
 
 TEST(SpecParams, ParametersAreSetInTheTrial) {
-  auto trial = with_params({}, {{"train.lr", 0.5}, {"model.switch", std::string("label")}, {"train.seed", int64_t{7}}});
+  auto trial = with_params({}, {{"train.lr", 0.5},
+                                {"model.switch", std::string("label")},
+                                {"train.seed", int64_t{7}},
+                                {"data.normal_classes", std::vector<int64_t>{8, 2}}});
   ASSERT_TRUE(trial) << trial.error().message;
   TrialSpec expected;
   expected.train.lr = 0.5;
   expected.model.switch_by = "label";
   expected.train.seed = 7;
+  expected.data.normal_classes = {8, 2};
   EXPECT_EQ(*trial, expected);
 }
 
@@ -241,7 +380,10 @@ TEST(SpecParams, AWholeNumberIsANumber) {
 TEST(SpecParams, WrongParametersAreAllNamed) {
   auto trial = with_params({}, {{"train.lr", -1.0},
                                 {"train.lrr", 1.0},
+                                {"data.classes", std::string("bottle")},
                                 {"data.normal_classes", int64_t{1}},
+                                {"backbone.stages", std::vector<int64_t>{2, 9}},
+                                {"backbone.blocks", std::vector<int64_t>{3, 3}},
                                 {"train.epochs", 2.5},
                                 {"model.dropout", std::numeric_limits<double>::quiet_NaN()},
                                 {"eval.score", std::string("median")},
@@ -249,7 +391,10 @@ TEST(SpecParams, WrongParametersAreAllNamed) {
                                 {"max_attempts", int64_t{2}}});
   ASSERT_FALSE(trial);
   EXPECT_EQ(trial.error().message,
-            "data.normal_classes is no parameter; a list cannot be a parameter of a sweep\n"
+            "backbone.blocks is [3,3]; it must hold each number once\n"
+            "backbone.stages is [2,9]; it holds 9; it must be at most 7\n"
+            "data.classes is no parameter; a list of texts cannot be a parameter of a sweep\n"
+            "data.normal_classes is 1; it must be a list of whole numbers, such as [1, 2]\n"
             "eval.score is median; it must be max, mean or std\n"
             "max_attempts is no parameter; parameters are written in full, such as train.lr\n"
             "model.dropout is nan; it must be a finite number\n"
@@ -275,6 +420,8 @@ TEST(SpecText, NumbersAreAsShortAsTheyCanBeReadBack) {
   EXPECT_EQ(to_string(ParamValue(1e100)), "1e100");
   EXPECT_EQ(to_string(ParamValue(true)), "true");
   EXPECT_EQ(to_string(ParamValue(int64_t{-3})), "-3");
+  EXPECT_EQ(to_string(ParamValue(std::vector<int64_t>{0, 1, 2})), "[0,1,2]");
+  EXPECT_EQ(to_string(ParamValue(std::vector<int64_t>{})), "[]");
   EXPECT_EQ(to_string(Params{{"train.seed", int64_t{1}}, {"train.lr", 1e-4}}), "train.lr=1e-4 train.seed=1");
 }
 

@@ -21,6 +21,7 @@ class RandomJobs {
   JobSpec job() {
     JobSpec job;
     job.name = text(1);
+    job.preset = one_of<std::string>({"hvq-trans", "hvq-trans-official"});
     job.max_attempts = whole(1, 1000);
     job.trial = trial();
     if (flag()) job.sweep = sweep();
@@ -65,25 +66,37 @@ class RandomJobs {
 
   TrialSpec trial() {
     TrialSpec t;
-    t.data.path = text(0);
-    t.data.normal_classes = some_of(0, 9);
+    t.data.name = one_of<std::string>({"fashion-mnist", "cifar10", "mvtec", "visa", "json-lines"});
+    const bool many_class = t.data.name == "fashion-mnist" || t.data.name == "cifar10";
+    t.data.path = text(t.data.name == "fashion-mnist" ? 0 : 1);
+    if (many_class) t.data.normal_classes = some_of(0, 9);
+    for (int64_t i = many_class ? 0 : whole(0, 4); i > 0; --i) t.data.classes.push_back(text(0) + std::to_string(i));
+    t.data.train_list = text(1);
+    t.data.test_list = text(1);
+    t.data.damaged = one_of<std::string>({"fail", "skip"});
     t.data.train_per_class = whole(0, 1000000000);
     t.data.test_per_class = whole(0, 1000000000);
     t.data.image_size = 16 * whole(2, 256);
+    t.backbone.name = one_of<std::string>({"efficientnet-b0", "efficientnet-b4", "efficientnet-lite2"});
     t.backbone.weights = text(0);
     t.backbone.stages = some_of(1, 7);
+    if (flag()) t.backbone.blocks = some_of(0, 63);
     t.model.heads = whole(1, 64);
     t.model.width = 2 * t.model.heads * whole(1, 128);
     t.model.layers = whole(1, 64);
     t.model.feed_forward = whole(1, 65536);
     t.model.dropout = real(0, 0.999);
+    if (flag()) t.model.neighbour_mask = 2 * whole(1, t.data.image_size / 16 / 2) - 1;
+    t.model.jitter = real(0, 1e6);
     t.model.expert_switching = flag();
     t.model.switch_by = one_of<std::string>({"label", "predicted"});
     t.model.quantizer.hierarchical = flag();
+    if (t.model.quantizer.hierarchical && flag()) t.model.quantizer.levels = whole(2, t.model.layers + 1);
     t.model.quantizer.prototypes = whole(1, 65536);
     t.model.quantizer.decay = real(0, 0.999);
     t.model.quantizer.codebook_switching = flag();
-    t.model.quantizer.start = one_of<std::string>({"normal", "data"});
+    t.model.quantizer.start = one_of<std::string>({"normal", "data", "k-means++"});
+    t.model.quantizer.revive_below = real(0, 1e6);
     t.loss.commitment = real(0, 1e6);
     t.loss.pot = real(0, 1e6);
     t.loss.classification = real(0, 1e6);
@@ -99,6 +112,7 @@ class RandomJobs {
     t.train.seed = random_() >> 1;
     t.eval.score = one_of<std::string>({"max", "mean", "std"});
     t.eval.pot = real(0, 1e6);
+    if (t.model.quantizer.hierarchical && flag()) t.eval.pot_levels = {1, 0};
     t.gang.ranks = whole(0, 100);
     return t;
   }
@@ -116,9 +130,12 @@ class RandomJobs {
     if (flag()) s.parameters["train.epochs"] = {Kind::integer, {}, double(whole(1, 99)), double(whole(100, 999999))};
     if (flag()) s.parameters["model.dropout"] = {Kind::choice, {real(0, 0.5), real(0.6, 0.9)}, 0, 0};
     if (flag()) s.parameters["eval.score"] = {Kind::choice, {std::string("std"), std::string("max")}, 0, 0};
+    if (flag()) s.parameters["backbone.blocks"] = {Kind::choice, {some_of(0, 9), some_of(10, 20)}, 0, 0};
     if (flag()) s.parameters["data.path"] = {Kind::choice, {text(0) + "1", text(0) + "2"}, 0, 0};
     for (int64_t i = whole(0, 3); i > 0; --i) {
-      Variant variant{text(1) + std::to_string(i), {}};
+      Variant variant{text(1) + std::to_string(i), {}, {}};
+      if (flag()) variant.published = real(0, 1);
+      if (flag()) variant.params["backbone.stages"] = some_of(1, 7);
       if (flag()) variant.params["train.clip"] = real(0, 1e6);
       if (flag()) variant.params["model.expert_switching"] = flag();
       if (flag()) variant.params["train.seed"] = whole(0, std::numeric_limits<int64_t>::max());
@@ -171,30 +188,39 @@ TEST(SpecRoundTrip, EveryDefaultIsWrittenOut) {
   name: fashion-mnist
   path: ""
   normal_classes: [0, 1, 2, 3, 4]
+  classes: []
+  train_list: train.json
+  test_list: test.json
   train_per_class: 0
   test_per_class: 0
   image_size: 224
+  damaged: fail
 backbone:
   name: efficientnet-lite0
   weights: ""
   stages: [1, 2, 3, 5]
+  blocks: []
 model:
   width: 256
   layers: 4
   heads: 8
   feed_forward: 1024
   dropout: 0.1
+  neighbour_mask: 0
+  jitter: 0
   expert_switching: true
   switch: predicted
   quantizer:
     hierarchical: true
+    levels: 0
     prototypes: 512
     decay: 0.99
     codebook_switching: true
     start: normal
+    revive_below: 0
 loss:
   commitment: 0.5
-  pot: 0
+  pot: 0.01
   classification: 1
 train:
   epochs: 1000
@@ -209,7 +235,8 @@ train:
   seed: 0
 eval:
   score: max
-  pot: 0
+  pot: 80
+  pot_levels: []
 gang:
   ranks: 0
 )");

@@ -55,7 +55,58 @@ sweep:
 TEST(SpecSweep, VariantsKeepTheirOrder) {
   auto job = parse_job("sweep:\n  variants:\n    - name: b\n      train.lr: 1\n    - name: a\n", "j.yaml");
   ASSERT_TRUE(job) << job.error().message;
-  EXPECT_EQ(job->sweep->variants, (std::vector<Variant>{{"b", {{"train.lr", 1.0}}}, {"a", {}}}));
+  EXPECT_EQ(job->sweep->variants, (std::vector<Variant>{{"b", {{"train.lr", 1.0}}, {}}, {"a", {}, {}}}));
+}
+
+TEST(SpecSweep, ListsOfNumbersAreChoicesAndSettingsOfVariants) {
+  auto job = parse_job(R"(
+sweep:
+  variants:
+    - name: fine
+      backbone.blocks: []
+      eval.pot_levels: [3, 4]
+  parameters:
+    data.normal_classes: [[0, 1], [8, 9]]
+)",
+                       "j.yaml");
+  ASSERT_TRUE(job) << job.error().message;
+  using List = std::vector<int64_t>;
+  EXPECT_EQ(job->sweep->variants[0].params, (Params{{"backbone.blocks", List{}}, {"eval.pot_levels", List{3, 4}}}));
+  EXPECT_EQ(job->sweep->parameters.at("data.normal_classes"),
+            (SearchRange{SearchRange::Kind::choice, {List{0, 1}, List{8, 9}}, 0, 0}));
+  auto again = parse_job(to_yaml(*job), "again.yaml");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, *job);
+}
+
+TEST(SpecSweep, ListsAreCheckedWhereverTheyStand) {
+  EXPECT_EQ(mistake_in_range("data.normal_classes: [0, 1]"),
+            "j.yaml:5: sweep.parameters.data.normal_classes is 0; it must be a list of whole numbers, such as [1, 2]\n"
+            "j.yaml:5: sweep.parameters.data.normal_classes is 1; it must be a list of whole numbers, such as [1, 2]");
+  EXPECT_EQ(mistake_in_range("data.normal_classes: [[0, 0], [1, x]]"),
+            "j.yaml:5: sweep.parameters.data.normal_classes holds 0 twice; keep one\n"
+            "j.yaml:5: sweep.parameters.data.normal_classes holds x; it must hold whole numbers");
+  EXPECT_EQ(mistake_in_range("data.normal_classes: [[0, 1], [0, 1]]"),
+            "j.yaml:5: sweep.parameters.data.normal_classes holds [0,1] twice; keep one");
+  EXPECT_EQ(mistake_in_range("data.normal_classes: [[0, 1], [2, 12]]"),
+            "j.yaml:5: data.normal_classes holds 12; fashion-mnist has the classes 0 to 9");
+  EXPECT_EQ(mistake_in_range("backbone.stages: {integer: [1, 2]}"),
+            "j.yaml:5: sweep.parameters.backbone.stages has the range integer, but backbone.stages must be a list of "
+            "whole numbers, such as [1, 2]; give a list of lists: [[0, 1], [2, 3]]");
+  EXPECT_EQ(mistakes_in("sweep:\n  variants:\n    - name: a\n      backbone.stages: []\n"),
+            "j.yaml:4: backbone.stages is an empty list; it must hold at least one number");
+}
+
+TEST(SpecSweep, AVariantMayTellThePublishedFigure) {
+  auto job = parse_job("sweep:\n  variants:\n    - {name: a, published: 0.711}\n    - name: b\n", "j.yaml");
+  ASSERT_TRUE(job) << job.error().message;
+  EXPECT_EQ(job->sweep->variants, (std::vector<Variant>{{"a", {}, 0.711}, {"b", {}, {}}}));
+  EXPECT_EQ(mistakes_in("sweep:\n  variants:\n    - name: a\n      published: much\n"),
+            "j.yaml:4: a variant's published figure is much; it must be a number");
+  EXPECT_EQ(mistakes_in("sweep:\n  variants:\n    - name: a\n      published: .nan\n"),
+            "j.yaml:4: a variant's published figure is .nan; it must be a finite number");
+  EXPECT_EQ(mistakes_in("sweep: {parameters: {published: [1]}}"),
+            "j.yaml:1: published is no parameter; parameters are written in full, such as train.lr");
 }
 
 TEST(SpecSweep, AnEmptySweepSectionIsNoSweep) {
@@ -98,8 +149,8 @@ TEST(SpecSweep, AGridThatIsTooLargeIsRefused) {
 
 TEST(SpecSweep, ParametersMustExist) {
   EXPECT_EQ(mistake_in_range("train.lrr: [1]"), "j.yaml:5: train.lrr is no parameter; did you mean train.lr?");
-  EXPECT_EQ(mistake_in_range("data.normal_classes: [[1]]"),
-            "j.yaml:5: data.normal_classes is no parameter; a list cannot be a parameter of a sweep");
+  EXPECT_EQ(mistake_in_range("data.classes: [[a]]"),
+            "j.yaml:5: data.classes is no parameter; a list of texts cannot be a parameter of a sweep");
   EXPECT_EQ(mistake_in_range("train: {lr: [1, 2]}"),
             "j.yaml:5: train is no parameter; write its keys in full, such as train.lr");
 }
