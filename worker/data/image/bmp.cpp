@@ -77,8 +77,8 @@ Result<Header> read_header(std::string_view bytes) {
 
   Header header;
   header.pixels_at = number(bytes, 10);
-  header.width = old ? number(bytes, 18, 2) : static_cast<int32_t>(number(bytes, 18));
-  const int64_t height = old ? number(bytes, 20, 2) : static_cast<int32_t>(number(bytes, 22));
+  header.width = old ? int64_t{number(bytes, 18, 2)} : static_cast<int32_t>(number(bytes, 18));
+  const int64_t height = old ? int64_t{number(bytes, 20, 2)} : static_cast<int32_t>(number(bytes, 22));
   header.height = std::abs(height);
   header.top_down = height < 0;
   header.bits = number(bytes, old ? 24 : 28, 2);

@@ -245,13 +245,13 @@ at::Tensor upright(at::Tensor pixels, const Header& header) {
   switch (header.orientation) {
     case ORIENTATION_TOPRIGHT:
     case ORIENTATION_RIGHTTOP:
-      return pixels.flip(1);
+      return pixels.flip(1).contiguous();
     case ORIENTATION_BOTRIGHT:
     case ORIENTATION_RIGHTBOT:
-      return pixels.flip({0, 1});
+      return pixels.flip({0, 1}).contiguous();
     case ORIENTATION_BOTLEFT:
     case ORIENTATION_LEFTBOT:
-      return pixels.flip(0);
+      return pixels.flip(0).contiguous();
     default:
       return pixels.contiguous();
   }
