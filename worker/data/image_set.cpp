@@ -3,10 +3,22 @@
 #include <algorithm>
 #include <numeric>
 
+#include "worker/data/cifar10.h"
+#include "worker/data/defect_sets.h"
 #include "worker/data/fashion_mnist.h"
 
 namespace hivq {
 namespace {
+
+struct Loader {
+  std::string_view name;
+  Result<ImageSet> (*load)(const DataSpec& data);
+};
+constexpr Loader kLoaders[] = {{"fashion-mnist", load_fashion_mnist},
+                               {"cifar10", load_cifar10},
+                               {"mvtec", load_mvtec},
+                               {"visa", load_visa},
+                               {"json-lines", load_json_lines}};
 
 Result<std::vector<int64_t>> checked_classes(const DataSpec& data, int64_t classes) {
   std::vector<int64_t> normal = data.normal_classes;
@@ -52,6 +64,12 @@ Result<ManyClassSplit> split_many_class(const DataSpec& data, const std::vector<
   ManyClassSplit split;
   split.trained_classes = std::move(*normal);
   split.train_source = first_of_each(train_labels, is_normal, data.train_per_class);
+  for (const int64_t c : split.trained_classes) {
+    if (std::ranges::find(train_labels, static_cast<uint8_t>(c)) == train_labels.end()) {
+      return error("class {} ({}) of {} has no training images; leave it out of data.normal_classes", c,
+                   class_names[static_cast<size_t>(c)], data.name);
+    }
+  }
   split.test_source = first_of_each(test_labels, std::vector<bool>(class_names.size(), true), data.test_per_class);
   for (const int64_t i : split.train_source) {
     split.train.push_back({train_labels[static_cast<size_t>(i)], false, fmt::format("training image {}", i)});
@@ -64,8 +82,12 @@ Result<ManyClassSplit> split_many_class(const DataSpec& data, const std::vector<
 }
 
 Result<ImageSet> load_images(const DataSpec& data) {
-  if (data.name == "fashion-mnist") return load_fashion_mnist(data);
-  return error("data.name is `{}`; the known data sets are: fashion-mnist", data.name);
+  for (const Loader& loader : kLoaders) {
+    if (data.name == loader.name) return loader.load(data);
+  }
+  std::vector<std::string_view> names;
+  for (const Loader& loader : kLoaders) names.push_back(loader.name);
+  return error("data.name is `{}`; the known data sets are: {}", data.name, fmt::join(names, ", "));
 }
 
 }  // namespace hivq
