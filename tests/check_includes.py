@@ -30,8 +30,10 @@ LIBRARIES = {
     r"openssl/": ["common/"],
     r"spng\.h": ["worker/data/image/png.cpp"],
     r"(jpeglib|jerror)\.h": ["worker/data/image/jpeg.cpp"],
+    r"archive": ["worker/data/tar.cpp"],
     r"tiff": ["worker/data/image/tiff.cpp"],
-    r"CLI/": ["jobs/", "coordinator/main.cpp", "worker/main.cpp"],
+    r"CLI/": ["jobs/", "coordinator/main.cpp", "worker/main.cpp", "worker/commands/"],
+    r"cairo/": ["worker/figures/canvas.cpp"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
