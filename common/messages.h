@@ -211,6 +211,12 @@ struct QueryLogs {
   uint64_t after = 0;  // so many lines are known already: for following
   HIVQ_FIELDS(trial, after)
 };
+/// The newest checkpoint of a trial; its chunks are then asked for with FetchChunk.
+struct FetchCheckpoint {
+  static constexpr const char* type = "fetch_checkpoint";
+  TrialId trial;
+  HIVQ_FIELDS(trial)
+};
 struct QueryGangs {
   static constexpr const char* type = "query_gangs";
   uint64_t unused = 0;
@@ -285,6 +291,12 @@ struct LogLines {
   std::vector<Millis> times;  // when each was stored
   HIVQ_FIELDS(lines, times)
 };
+struct TrialCheckpoint {
+  static constexpr const char* type = "trial_checkpoint";
+  Manifest manifest;
+  std::string spec;  // the trial's, resolved, YAML
+  HIVQ_FIELDS(manifest, spec)
+};
 struct GangView {
   std::string id, host, devices, launch, phase;
   uint64_t ranks = 0;
@@ -298,9 +310,10 @@ struct GangList {
   HIVQ_FIELDS(gangs)
 };
 
-using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Ack,
-                          Refused, Chunk, Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, QueryGangs,
-                          Failed, Submitted, Cancelled, JobList, JobDetail, MetricSeries, LogLines, GangList>;
+using Body =
+    std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Ack, Refused, Chunk,
+                 Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, Failed,
+                 Submitted, Cancelled, JobList, JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

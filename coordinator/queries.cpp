@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "common/sha256.h"
+#include "jobs/searcher.h"
+#include "jobs/spec.h"
 
 namespace hivq {
 
@@ -141,6 +143,34 @@ Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
   return answer;
 }
 
+/// What the trial was run with: its job's specification with the trial's parameters.
+Result<TrialSpec> spec_of(const TrialId& id, const Store& store) {
+  auto row = find<JobRow>(store, Family::jobs, key_of(id.job));
+  if (!row) return row.error();
+  if (!*row) return error("there is no job {}", id.job);
+  auto job = parse_job((*row)->yaml, (*row)->name + ".yaml");
+  if (!job) return job.error();
+  auto proposal = make_searcher(*job)->propose(static_cast<int64_t>(id.index));
+  if (!proposal) return error("the sweep has no such trial in this version");
+  return with_params(job->trial, proposal->params);
+}
+
+Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&) {
+  const TrialId& id = question.trial;
+  if (auto failed = missing(id, store)) return *failed;
+  auto manifest = find<Manifest>(store, Family::checkpoints, key_of(id));
+  if (!manifest) return Failed{manifest.error().message};
+  if (!*manifest) {
+    return Failed{
+        fmt::format("trial {} has no checkpoint: it writes one every train.checkpoint_every epochs, and at "
+                    "its end",
+                    to_string(id))};
+  }
+  auto spec = spec_of(id, store);
+  if (!spec) return Failed{fmt::format("trial {}: its specification: {}", to_string(id), spec.error().message)};
+  return TrialCheckpoint{std::move(**manifest), to_yaml(*spec)};
+}
+
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {
   GangList answer;
   for (const auto& [id, gang] : core.gangs()) {
@@ -170,7 +200,8 @@ Body answer_to(const Other&, const Store&, const Core&) {
 bool is_query(const Body& body) {
   return std::holds_alternative<ListJobs>(body) || std::holds_alternative<ShowJob>(body) ||
          std::holds_alternative<QueryMetrics>(body) || std::holds_alternative<QueryLogs>(body) ||
-         std::holds_alternative<QueryGangs>(body) || std::holds_alternative<FetchChunk>(body);
+         std::holds_alternative<FetchCheckpoint>(body) || std::holds_alternative<QueryGangs>(body) ||
+         std::holds_alternative<FetchChunk>(body);
 }
 
 Body answer(const Body& question, const Store& store, const Core& core) {

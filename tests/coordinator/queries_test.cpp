@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "common/sha256.h"
+#include "jobs/spec.h"
 
 namespace hivq {
 namespace {
@@ -144,6 +145,27 @@ TEST_F(Queries, AChunkIsVerifiedAsItIsRead) {
   auto chunk = ask<Chunk>(FetchChunk{sha256_hex("w")});
   EXPECT_NE(chunk.error.find("damaged"), std::string::npos);
   EXPECT_EQ(chunk.bytes, "");
+}
+
+TEST_F(Queries, ATrialsNewestCheckpointComesWithItsOwnSpecification) {
+  run_one_of_two_trials();
+  const std::string bytes = "newer";
+  report({ChunkItem{sha256_hex(bytes), bytes}, CheckpointItem{20, bytes.size(), {sha256_hex(bytes)}}, EndItem{}});
+  auto checkpoint = ask<TrialCheckpoint>(FetchCheckpoint{{1, 0}});
+  EXPECT_EQ(checkpoint.manifest.step, 20);
+  EXPECT_EQ(checkpoint.manifest.size, bytes.size());
+  ASSERT_EQ(checkpoint.manifest.chunks.size(), 1u);
+  EXPECT_EQ(ask<Chunk>(FetchChunk{checkpoint.manifest.chunks[0]}).bytes, bytes);
+  auto spec = parse_trial(checkpoint.spec, "spec");
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_EQ(spec->train.seed, 3u);
+}
+
+TEST_F(Queries, ATrialWithoutACheckpointIsASentence) {
+  run_one_of_two_trials();
+  EXPECT_EQ(failure(FetchCheckpoint{{1, 1}}),
+            "trial 1/1 has no checkpoint: it writes one every train.checkpoint_every epochs, and at its end");
+  EXPECT_NE(failure(FetchCheckpoint{{1, 2}}).find("there is no trial 1/2"), std::string::npos);
 }
 
 TEST_F(Queries, WhatIsNotThereIsASentence) {
