@@ -24,6 +24,7 @@ constexpr const char* grid = "#e4e6e9";
 constexpr const char* before_colour = "#b9c0c8";
 constexpr const char* after_colour = "#0072b2";
 constexpr const char* reference_colour = "#d55e00";
+constexpr const char* published_colour = "#e69f00";
 // Okabe & Ito without yellow, which is too faint on light paper.
 constexpr std::array<const char*, 7> colours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                 "#e69f00", "#56b4e9", "#3b3b3b"};
@@ -268,9 +269,15 @@ std::string to_svg(const BarChart& chart) {
   auto finite = [](const std::optional<double>& value) { return value && drawable(*value); };
   Range range;
   range.include(0);
-  bool has_before = false, has_after = false;
+  bool has_before = false, has_after = false, has_published = false;
   double labels = 40;
+  auto whisker = [&](const Bar& bar) {  // half its length; 0: none
+    return finite(bar.after) && finite(bar.deviation) ? std::abs(*bar.deviation) : 0.0;
+  };
   for (const auto& bar : chart.bars) {
+    if (finite(bar.published)) range.include(*bar.published);
+    if (whisker(bar) > 0) range.include(*bar.after - whisker(bar)), range.include(*bar.after + whisker(bar));
+    has_published |= finite(bar.published);
     if (finite(bar.before)) range.include(*bar.before);
     if (finite(bar.after)) range.include(*bar.after);
     has_before |= finite(bar.before);
@@ -301,6 +308,7 @@ std::string to_svg(const BarChart& chart) {
   };
   if (has_after) entry(chart.after, after_colour);
   if (has_before) entry(chart.before, before_colour);
+  if (has_published) entry("published", published_colour);
 
   if (chart.reference && drawable(*chart.reference)) {
     double at = x.at(*chart.reference);
@@ -311,14 +319,24 @@ std::string to_svg(const BarChart& chart) {
   for (const auto& bar : chart.bars) {
     drawing.text(x.start - 10, middle + 4.5, fitted(bar.label, size, labels + 2), size, ink, "end");
     bool both = finite(bar.before) && finite(bar.after);
-    auto draw = [&](double value, double y, const char* colour, const char* text_colour) {
+    auto draw = [&](double value, double y, const char* colour, const char* text_colour, double spread) {
       double from = std::min(x.at(0), x.at(value)), to = std::max(x.at(0), x.at(value));
       drawing.box(from, y, std::max(to - from, 0.5), thickness, colour, 2);
+      if (spread > 0) {
+        double left = x.at(value - spread), right = x.at(value + spread), centre = y + thickness / 2;
+        drawing.line(left, centre, right, centre, ink, 1.5);
+        for (double end : {left, right}) drawing.line(end, centre - 4, end, centre + 4, ink, 1.5);
+        to = std::max(to, right);
+      }
       drawing.haloed_text(to + 6, y + thickness - 2.5, value_label(value), 11.5, text_colour);
     };
     if (finite(bar.after))
-      draw(*bar.after, both ? middle - thickness - 0.5 : middle - thickness / 2, after_colour, ink);
-    if (finite(bar.before)) draw(*bar.before, both ? middle + 0.5 : middle - thickness / 2, before_colour, muted);
+      draw(*bar.after, both ? middle - thickness - 0.5 : middle - thickness / 2, after_colour, ink, whisker(bar));
+    if (finite(bar.before)) draw(*bar.before, both ? middle + 0.5 : middle - thickness / 2, before_colour, muted, 0);
+    if (finite(bar.published)) {
+      double at = x.at(*bar.published);
+      drawing.line(at, middle - thickness - 3, at, middle + thickness + 3, published_colour, 3);
+    }
     if (!finite(bar.before) && !finite(bar.after)) drawing.text(x.at(0) + 6, middle + 4.5, "no value", 11.5, muted);
     middle += row;
   }

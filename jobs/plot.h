@@ -15,6 +15,8 @@ namespace hivq {
 struct Bar {
   std::string label;
   std::optional<double> before, after;
+  std::optional<double> deviation = {};  // of `after`: a whisker to both sides
+  std::optional<double> published = {};  // a mark: what others report
 };
 
 struct BarChart {

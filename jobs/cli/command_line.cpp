@@ -6,6 +6,7 @@
 
 #include "common/version.h"
 #include "jobs/cli/commands.h"
+#include "jobs/cli/worker_command.h"
 
 namespace hivq::cli {
 
@@ -28,8 +29,9 @@ constexpr const char* examples =
 struct CommandLine {
   Common common;
   RunArguments run;
-  std::string job, trial, name, out, sort = "rank";
-  bool watch = false, follow = false, reverse = false;
+  std::string job, trial, name, out;
+  ResultsArguments results;
+  bool watch = false, follow = false;
   std::function<Result<int>()> chosen;
 };
 
@@ -128,13 +130,16 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   add_json(sub, line);
 
   sub = add(app, line, "results", "A job's trials, the best first",
-            "hivq results 1 --sort loss\n  hivq results 1 --csv > results.csv",
-            [&] { return results(line.common, line.job, line.sort, line.reverse); });
-  add_job(sub, line);
-  sub->add_option("--sort", line.sort, "Sort by rank, trial, variant, state, duration, loss, a parameter or a metric")
+            "hivq results 1 --sort loss\n  hivq results 1 --csv > results.csv\n  hivq results 1 --by-setting",
+            [&] { return results(line.common, line.results); });
+  sub->add_option("job", line.results.job, "Number of the job")->required();
+  sub->add_option("--sort", line.results.sort,
+                  "Sort by rank, trial, variant, state, duration, loss, a parameter or a metric")
       ->type_name("NAME")
       ->capture_default_str();
-  sub->add_flag("--reverse", line.reverse, "The other way round");
+  sub->add_flag("--reverse", line.results.reverse, "The other way round");
+  sub->add_flag("--by-setting", line.results.by_setting,
+                "Only the means over seeds and splits of the classes, beside published figures");
   add_where(sub, line);
   add_json(sub, line);
   add_csv(sub, line);
@@ -167,6 +172,18 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   add_json(sub, line);
 }
 
+/// For `hivq --help`: their arguments are hivq-worker's and are not parsed here.
+void list_worker_commands(CLI::App& app) {
+  for (const auto& command : worker_commands())
+    app.add_subcommand(std::string(command.name), std::string(command.what));
+}
+
+int finish(const Result<int>& code) {
+  if (code) return *code;
+  std::fputs(fmt::format("hivq: {}\n", code.error().message).c_str(), stderr);
+  return exit_code::failed;
+}
+
 /// The program as it can be typed again.
 std::string program_name(const char* called) {
   std::string name = called == nullptr ? "" : called;
@@ -188,6 +205,9 @@ int wrong_usage(const CLI::App& app, const std::string& problem, const std::stri
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv) {
+  if (const auto* command = argc > 1 ? find_worker_command(argv[1]) : nullptr) {
+    return finish(run_worker_command(*command, {argv + 2, argv + argc}));
+  }
   CommandLine line;
   if (argc > 0) line.common.program = program_name(argv[0]);
   CLI::App app{about, "hivq"};
@@ -197,6 +217,7 @@ int run_command_line(int argc, const char* const* argv) {
   app.require_subcommand(1);
   add_working_commands(app, line);
   add_reading_commands(app, line);
+  list_worker_commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {
@@ -204,12 +225,7 @@ int run_command_line(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& problem) {
     return wrong_usage(app, problem.what(), argc > 1 ? argv[1] : "");
   }
-  auto code = line.chosen();
-  if (!code) {
-    std::fputs(fmt::format("hivq: {}\n", code.error().message).c_str(), stderr);
-    return exit_code::failed;
-  }
-  return *code;
+  return finish(line.chosen());
 }
 
 }  // namespace hivq::cli

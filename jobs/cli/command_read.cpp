@@ -10,7 +10,9 @@
 #include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/cli/json.h"
+#include "jobs/cli/settings.h"
 #include "jobs/cli/terminal.h"
+#include "jobs/cli/trial_metrics.h"
 
 namespace hivq::cli {
 
@@ -73,16 +75,8 @@ std::string trial_text(const TrialView& trial, const Terminal& terminal) {
   if (trial.checkpoint_step >= 0) add("checkpoint", fmt::format("step {}", trial.checkpoint_step));
   std::string text = render(facts, terminal.style());
 
-  Table values{{{"metric", Align::left, true}, {"untrained", Align::right}, {"last", Align::right}}, {}};
-  std::map<std::string, int> names;
-  for (const auto* group : {&trial.initial, &trial.final}) {
-    for (const auto& [name, value] : *group) names[name];
-  }
-  auto shown = [](std::optional<double> value) { return value ? number_text(*value) : "–"; };
-  for (const auto& [name, unused] : names) {
-    values.rows.push_back({name, shown(value_of(trial.initial, name)), shown(value_of(trial.final, name))});
-  }
-  if (!values.rows.empty()) text += fmt::format("\n{}", render(values, terminal.style()));
+  const std::string metrics = metrics_text(trial.initial, trial.final, terminal.style());
+  if (!metrics.empty()) text += "\n" + metrics;
   return text;
 }
 
@@ -190,20 +184,29 @@ Result<int> show(const Common& common, const std::string& job_or_trial) {
   return printed(job_header(*detail, terminal.colour) + "\n" + render(results_table(view), terminal.style()));
 }
 
-Result<int> results(const Common& common, const std::string& job_text, const std::string& sort_by, bool reverse) {
-  auto job = parse_job_id(job_text);
+Result<int> results(const Common& common, const ResultsArguments& arguments) {
+  auto job = parse_job_id(arguments.job);
   if (!job) return wrong_input(job.error());
   auto session = Session::for_reading(common.where);
   if (!session) return session.error();
   auto view = ask_results(*session, *job);
   if (!view) return view.error();
-  if (auto sorted = sort(*view, sort_by, reverse); !sorted) return wrong_input(sorted.error());
+  if (auto sorted = sort(*view, arguments.sort, arguments.reverse); !sorted) return wrong_input(sorted.error());
+  const BySetting grouped = by_setting(*view);
   if (common.json) return printed(text_of(to_json(*view)));
-  if (common.csv) return printed(results_csv(*view));
-  bool shown_already = sort_by == view->job.metric;
+  if (common.csv) return printed(arguments.by_setting ? settings_csv(grouped) : results_csv(*view));
+  const TableStyle style = terminal_of(1).style();
+  const std::string summary = settings_text(grouped, style);
+  if (arguments.by_setting) {
+    return printed(!summary.empty() ? summary
+                                    : "no setting has several trials or a published figure; `hivq results` shows the "
+                                      "trials\n");
+  }
+  bool shown_already = arguments.sort == view->job.metric;
   bool is_metric = std::any_of(view->rows.begin(), view->rows.end(),
-                               [&](const ResultRow& row) { return row.trial.final.contains(sort_by); });
-  return printed(render(results_table(*view, is_metric && !shown_already ? sort_by : ""), terminal_of(1).style()));
+                               [&](const ResultRow& row) { return row.trial.final.contains(arguments.sort); });
+  std::string text = render(results_table(*view, is_metric && !shown_already ? arguments.sort : ""), style);
+  return printed(summary.empty() ? text : text + "\n" + summary);
 }
 
 Result<int> metrics(const Common& common, const std::string& trial_text_given, const std::string& name) {

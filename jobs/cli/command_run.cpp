@@ -8,6 +8,7 @@
 #include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/cli/json.h"
+#include "jobs/cli/settings.h"
 #include "jobs/cli/terminal.h"
 #include "jobs/cli/watch.h"
 
@@ -147,6 +148,9 @@ Result<int> report_end(const Common& common, Session& session, const JobDetail& 
                        duration_text(detail.job.ended - detail.job.submitted));
     text += render(results_table(results), terminal_of(1).style());
     text += '\n';
+    if (std::string summary = settings_text(by_setting(results), terminal_of(1).style()); !summary.empty()) {
+      text += summary + '\n';
+    }
     append_reasons(text, results);
     if (figures) {
       text += "figures:\n";

@@ -48,7 +48,12 @@ Result<int> cancel(const Common& common, const std::string& job);
 
 Result<int> list(const Common& common);
 Result<int> show(const Common& common, const std::string& job_or_trial);
-Result<int> results(const Common& common, const std::string& job, const std::string& sort_by, bool reverse);
+struct ResultsArguments {
+  std::string job, sort = "rank";
+  bool reverse = false;
+  bool by_setting = false;  // only the summary
+};
+Result<int> results(const Common& common, const ResultsArguments& arguments);
 Result<int> metrics(const Common& common, const std::string& trial, const std::string& name);
 Result<int> logs(const Common& common, const std::string& trial, bool follow);
 Result<int> plot(const Common& common, const std::string& job, std::string out);

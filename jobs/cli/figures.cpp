@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "jobs/cli/format.h"
+#include "jobs/cli/settings.h"
 
 namespace hivq::cli {
 
@@ -53,6 +54,24 @@ bool has_points(const LineChart& chart) {
                      [](const Curve& curve) { return !curve.points.empty(); });
 }
 
+void add_settings(BarChart& chart, const BySetting& grouped) {
+  auto add = [&](const Setting& setting) {
+    if (chart.bars.size() >= most_plotted) return;
+    Bar bar{setting.label, {}, {}, {}, setting.published};
+    if (setting.before) bar.before = setting.before->mean;
+    if (setting.after) bar.after = setting.after->mean, bar.deviation = setting.after->deviation;
+    chart.bars.push_back(std::move(bar));
+  };
+  for (const Setting& setting : grouped.settings) add(setting);
+  if (grouped.mean) add(*grouped.mean);
+  if (!grouped.averaged.empty()) {
+    chart.subtitle += fmt::format(" · mean ± sample deviation over {}", fmt::join(grouped.averaged, " and "));
+  }
+  if (grouped.settings.size() > most_plotted) {
+    chart.subtitle += fmt::format(" · the first {} of {} settings", most_plotted, grouped.settings.size());
+  }
+}
+
 }  // namespace
 
 BarChart metric_bars(const Results& results) {
@@ -64,6 +83,11 @@ BarChart metric_bars(const Results& results) {
   if (metric.starts_with("auroc")) {
     chart.reference = 0.5;
     chart.reference_name = "chance";
+  }
+  const BySetting grouped = by_setting(results);
+  if (grouped.worthwhile()) {
+    add_settings(chart, grouped);
+    return chart;
   }
   for (const auto* row : best_rows(results)) {
     chart.bars.push_back({trial_label(row->trial, results), row->before, row->after});

@@ -13,7 +13,8 @@ namespace hivq::cli {
 
 inline constexpr size_t most_plotted = 20;  // trials in one figure: the best
 
-/// Untrained and trained metric of the best trials, the best on top.
+/// Untrained and trained metric of the best trials, the best on top; or, where several trials repeat a setting or it
+/// has a published figure, the settings' means with their deviation, in the order of the variants.
 BarChart metric_bars(const Results& results);
 
 /// A metric's curve for each of the best trials; `series` by the trial's index.

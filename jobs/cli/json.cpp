@@ -1,5 +1,7 @@
 #include "jobs/cli/json.h"
 
+#include <tuple>
+
 namespace hivq::cli {
 
 using nlohmann::ordered_json;
@@ -58,6 +60,38 @@ ordered_json to_json(const Results& results) {
     one["duration"] = row.duration;
     json["results"].push_back(std::move(one));
   }
+  json["groups"] = to_json(by_setting(results));
+  return json;
+}
+
+ordered_json to_json(const BySetting& settings) {
+  ordered_json json = ordered_json::array();
+  if (!settings.worthwhile()) return json;
+  auto add = [&](const Setting& setting) {
+    const auto& [before, after] = std::tie(setting.before, setting.after);
+    ordered_json one = {{"setting", setting.label},
+                        {"variant", setting.variant},
+                        {"params", setting.params},
+                        {"trials", setting.trials},
+                        {"n", after ? after->count : 0},
+                        {"untrained", before ? ordered_json(before->mean) : ordered_json()},
+                        {"trained", after ? ordered_json(after->mean) : ordered_json()},
+                        {"deviation", after ? optional(after->deviation) : ordered_json()},
+                        {"published", optional(setting.published)},
+                        {"difference", ordered_json()}};
+    if (const auto& step = setting.from_above) {
+      auto agrees = step->agrees();
+      one["difference"] = {{"mean", step->mean},
+                           {"standard_error", optional(step->standard_error)},
+                           {"pairs", step->pairs},
+                           {"published", optional(step->published)},
+                           {"same_order", agrees ? ordered_json(*agrees) : ordered_json()},
+                           {"beyond_noise", step->clear}};
+    }
+    json.push_back(std::move(one));
+  };
+  for (const Setting& setting : settings.settings) add(setting);
+  if (settings.mean) add(*settings.mean);
   return json;
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/messages.h"
 #include "jobs/cli/results.h"
+#include "jobs/cli/settings.h"
 
 namespace hivq::cli {
 
@@ -14,6 +15,7 @@ nlohmann::ordered_json to_json(const JobView& job);
 nlohmann::ordered_json to_json(const TrialView& trial);
 nlohmann::ordered_json to_json(const JobDetail& detail);
 nlohmann::ordered_json to_json(const Results& results);
+nlohmann::ordered_json to_json(const BySetting& settings);
 nlohmann::ordered_json to_json(const MetricSeries& series);
 nlohmann::ordered_json to_json(const LogLines& lines);
 nlohmann::ordered_json to_json(const GangView& gang);

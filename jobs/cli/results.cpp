@@ -109,6 +109,11 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
   results.job = detail.job;
   results.params = differing_params(detail.trials);
   auto job = parse_job(detail.yaml, "job " + std::to_string(detail.job.id));
+  if (job && job->sweep) {
+    for (const Variant& variant : job->sweep->variants) {
+      if (variant.published) results.published[variant.name] = *variant.published;
+    }
+  }
   for (const auto& trial : detail.trials) {
     ResultRow row;
     row.trial = trial;
@@ -161,7 +166,9 @@ Status sort(Results& results, const std::string& name, bool reverse) {
   } else {
     std::string known = "rank, trial, variant, state, duration, loss";
     for (const auto& param_key : results.params) known += fmt::format(", {}", param_key);
-    for (const auto& metric : metrics) known += fmt::format(", {}", metric);
+    for (const auto& metric : metrics) {  // those of single classes are many
+      if (metric.find('/') == std::string::npos) known += fmt::format(", {}", metric);
+    }
     return error("cannot sort by '{}'; there are {}", name, known);
   }
   const bool falling = rising == reverse;

@@ -34,7 +34,8 @@ struct Results {
   /// Those of `params` that the name of the variant does not tell already.
   std::vector<std::string> told_params;
   bool has_variants = false;
-  std::vector<ResultRow> rows;  // the best first, or as sort() put them
+  std::map<std::string, double> published;  // the metric in the literature, by variant
+  std::vector<ResultRow> rows;              // the best first, or as sort() put them
 };
 
 /// `losses` by the trial's index.

@@ -86,6 +86,20 @@ TEST(BarChart, LengthsAreProportionalToTheValuesFromZero) {
   EXPECT_NEAR(b / a, 2, 0.01);
 }
 
+TEST(BarChart, DrawsAWhiskerToBothSidesOfAMeanAndAMarkAtWhatIsPublished) {
+  const std::vector<Bar> plain = {{"a", {}, 0.5}, {"b", {}, 0.7}};
+  std::vector<Bar> marked = {{"a", {}, 0.5, 0.1, 0.8}, {"b", {}, 0.7}};
+  auto svg = [](const std::vector<Bar>& bars) { return to_svg(BarChart{"t", "", "auroc", "u", "t", {}, "", bars}); };
+  EXPECT_EQ(xml_problem(svg(marked)), "");
+  EXPECT_EQ(svg(plain).find(">published<"), std::string::npos);
+  EXPECT_NE(svg(marked).find(">published<"), std::string::npos);
+  ASSERT_EQ(count(svg(marked), "<line"), count(svg(plain), "<line") + 4) << "the whisker, its ends, the mark";
+  auto left = numbers(svg(marked), "x1"), right = numbers(svg(marked), "x2");
+  const size_t first = left.size() - 4;  // the axis' lines come before
+  const double tenth = (right[first] - left[first]) / 2;
+  EXPECT_NEAR(left[first + 3] - right[first], 2 * tenth, 0.03) << "from 0.6 to 0.8";
+}
+
 TEST(BarChart, EscapesWhatTheUserNamed) {
   std::string svg =
       to_svg(BarChart{"<script>&\"'", "a < b", "x\x01y", "u", "t", {}, "", {{"<&>", 1.0, 2.0}, {"\xff", 1.0, 2.0}}});
@@ -102,7 +116,11 @@ TEST(BarChart, SurvivesNothingNegativeAndNonFiniteValues) {
                                                         {{"a", -2.0, -1.0}},
                                                         {{"a", 0.0, 0.0}},
                                                         {{"a", 1e308, -1e308}},
-                                                        {{"a", 1e-300, {}}}}) {
+                                                        {{"a", 1e-300, {}}},
+                                                        {{"a", 0.5, 0.6, nan, inf}},
+                                                        {{"a", 0.5, {}, 0.1, 0.2}},
+                                                        {{"a", 0.5, 0.6, 1e300, -1e300}},
+                                                        {{"a", 0.5, 0.6, -0.1, -5.0}}}) {
     std::string svg = to_svg(BarChart{"t", "s", "x", "u", "t", 0.5, "chance", bars});
     EXPECT_EQ(xml_problem(svg), "");
     EXPECT_EQ(svg.find("nan"), std::string::npos);
