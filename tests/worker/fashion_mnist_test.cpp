@@ -138,7 +138,8 @@ TEST(FashionMnist, UnknownDataSetsAreListed) {
   data.name = "fashion_mnist";
   const auto set = load_images(data);
   ASSERT_FALSE(set);
-  EXPECT_EQ(set.error().message, "data.name is `fashion_mnist`; the known data sets are: fashion-mnist");
+  EXPECT_EQ(set.error().message,
+            "data.name is `fashion_mnist`; the known data sets are: fashion-mnist, cifar10, mvtec, visa, json-lines");
 }
 
 }  // namespace

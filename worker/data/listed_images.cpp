@@ -53,8 +53,9 @@ std::vector<ListedImage> choose_images(const std::vector<ListedImage>& images, c
     if (!is_wanted(data, image.class_name)) continue;
     const int64_t of_class = count[image.class_name], i = seen[image.class_name]++;
     const int64_t wanted = per_class == 0 ? of_class : std::min(per_class, of_class);
-    // Of the images 0 … i, (i + 1)·wanted/of_class are taken, rounded up.
-    if ((i * wanted + of_class - 1) / of_class < ((i + 1) * wanted + of_class - 1) / of_class) chosen.push_back(image);
+    // Image i is taken where it holds the middle of one of `wanted` equal parts of the list.
+    const auto middles_before = [&](int64_t j) { return (2 * wanted * j + of_class - 1) / (2 * of_class); };
+    if (middles_before(i) < middles_before(i + 1)) chosen.push_back(image);
   }
   return chosen;
 }

@@ -31,7 +31,11 @@ std::vector<int64_t> all_but(size_t count, const std::vector<int64_t>& excluded)
 
 std::string reason_of(const ImageSet& images, const ImageRecord& record, int64_t index) {
   const Result<at::Tensor> image = images.decode(index);
-  return image ? fmt::format("the features of {} are not finite numbers", record.name) : image.error().message;
+  if (!image) return image.error().message;
+  return fmt::format(
+      "the features of {} in the cache are not finite numbers, or it could not be read when they were "
+      "computed",
+      record.name);
 }
 
 /// A class of which every training image was left out has nothing to learn from.

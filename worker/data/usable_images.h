@@ -28,7 +28,7 @@ struct UsableImages {
 };
 
 /// The images whose rows are not marked. Errors: the first marked image where `fail`; a class all of whose training
-/// images are damaged; a marked image that is whole by now.
+/// images are marked.
 Result<UsableImages> find_usable(const ImageSet& images, const at::Tensor& train, const at::Tensor& test, bool fail);
 
 /// The rows at the positions; the tensor itself, not a copy, where these are all.
