@@ -294,8 +294,7 @@ struct LogLines {
 struct TrialCheckpoint {
   static constexpr const char* type = "trial_checkpoint";
   Manifest manifest;
-  std::string spec;  // the trial's, resolved, YAML
-  HIVQ_FIELDS(manifest, spec)
+  HIVQ_FIELDS(manifest)
 };
 struct GangView {
   std::string id, host, devices, launch, phase;

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include "common/sha256.h"
-#include "jobs/searcher.h"
-#include "jobs/spec.h"
 
 namespace hivq {
 
@@ -143,18 +141,6 @@ Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
   return answer;
 }
 
-/// What the trial was run with: its job's specification with the trial's parameters.
-Result<TrialSpec> spec_of(const TrialId& id, const Store& store) {
-  auto row = find<JobRow>(store, Family::jobs, key_of(id.job));
-  if (!row) return row.error();
-  if (!*row) return error("there is no job {}", id.job);
-  auto job = parse_job((*row)->yaml, (*row)->name + ".yaml");
-  if (!job) return job.error();
-  auto proposal = make_searcher(*job)->propose(static_cast<int64_t>(id.index));
-  if (!proposal) return error("the sweep has no such trial in this version");
-  return with_params(job->trial, proposal->params);
-}
-
 Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&) {
   const TrialId& id = question.trial;
   if (auto failed = missing(id, store)) return *failed;
@@ -166,9 +152,7 @@ Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&)
                     "its end",
                     to_string(id))};
   }
-  auto spec = spec_of(id, store);
-  if (!spec) return Failed{fmt::format("trial {}: its specification: {}", to_string(id), spec.error().message)};
-  return TrialCheckpoint{std::move(**manifest), to_yaml(*spec)};
+  return TrialCheckpoint{std::move(**manifest)};
 }
 
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {

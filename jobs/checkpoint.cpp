@@ -41,24 +41,19 @@ Status write_chunks(Client& client, const Manifest& manifest, const std::string&
 
 }  // namespace
 
-Result<CheckpointFiles> fetch_checkpoint(Client& client, const TrialId& trial, const std::string& folder) {
-  const std::string stem = fmt::format("{}/trial-{}-{}", folder, trial.job, trial.index);
-  const CheckpointFiles paths{0, stem + ".safetensors", stem + ".yaml"};
+Result<int64_t> fetch_checkpoint(Client& client, const TrialId& trial, const std::string& path) {
   int64_t last_step = -1;
   for (int tries = 1;; ++tries) {
     auto found = client.ask<TrialCheckpoint>(FetchCheckpoint{trial});
     if (!found) return found.error();
     const int64_t step = found->manifest.step;
-    if (auto written = write_chunks(client, found->manifest, paths.checkpoint); !written) {
-      const bool replaced = last_step != step && tries < most_tries;  // perhaps: then the next look finds another
-      last_step = step;
-      if (replaced) continue;
+    auto written = write_chunks(client, found->manifest, path);
+    if (written) return step;
+    // A chunk may be missing because the trial has a newer checkpoint by now; the same one twice is lost.
+    if (step == last_step || tries == most_tries) {
       return error("the checkpoint of trial {} (step {}): {}", to_string(trial), step, written.error().message);
     }
-    std::ofstream spec(paths.spec, std::ios::binary | std::ios::trunc);
-    spec << found->spec;
-    if (!spec.flush()) return not_written(paths.spec);
-    return CheckpointFiles{step, paths.checkpoint, paths.spec};
+    last_step = step;
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// A trial's newest checkpoint, from the coordinator's store to files on this machine.
+// A trial's newest checkpoint, from the coordinator's store to a file on this machine.
 
 #include <string>
 
@@ -10,15 +10,9 @@
 
 namespace hivq {
 
-struct CheckpointFiles {
-  int64_t step = 0;
-  std::string checkpoint;  // safetensors
-  std::string spec;        // the trial's resolved specification, YAML
-};
-
-/// Writes both files into the folder, every chunk checked against its SHA-256. A trial that runs may replace its
-/// checkpoint meanwhile: the newer one is fetched then. Errors: there is no such trial, it has no checkpoint, a chunk
-/// is damaged, the folder cannot be written.
-Result<CheckpointFiles> fetch_checkpoint(Client& client, const TrialId& trial, const std::string& folder);
+/// Writes it to `path`, every chunk checked against its SHA-256; gives its step. A checkpoint holds its own
+/// specification (worker/model/model_file.h). A trial that runs may replace it meanwhile: the newer one is fetched
+/// then. Errors: there is no such trial, it has no checkpoint, a chunk is damaged, the file cannot be written.
+Result<int64_t> fetch_checkpoint(Client& client, const TrialId& trial, const std::string& path);
 
 }  // namespace hivq

@@ -29,19 +29,19 @@ constexpr auto stop_grace = std::chrono::seconds(5);
 constexpr WorkerCommand commands[] = {
     {"predict", "predict", Takes::trial_option, "Score images with a trained model; writes map, score and overlay",
      "hivq predict (--trial TRIAL | --model MODEL.safetensors) [--class NAME] [--out DIR] IMAGE…\n"
-     "--trial 1/3: that trial's newest checkpoint is the model."},
+     "--trial 1/3: that trial's newest checkpoint is --model."},
     {"evaluate", "evaluate", Takes::arguments, "Evaluate a stored model on a specification's data",
      "hivq evaluate --model MODEL.safetensors SPEC.yaml"},
     {"figures", "figures", Takes::trial, "Draw a trial's figures: errors by class, and images with their maps",
-     "hivq figures TRIAL [--out DIR]\nThe trial's newest checkpoint and its specification are --checkpoint and "
-     "--spec."},
+     "hivq figures TRIAL [--out DIR]\nThe trial's newest checkpoint is --model."},
     {"export", "export", Takes::trial, "Write a trial's model for serving",
      "hivq export TRIAL --out MODEL.safetensors [--format safetensors|torchscript]\n"
-     "The trial's newest checkpoint and its specification are --checkpoint and --spec."},
+     "The trial's newest checkpoint is --model."},
     {"import", "import", Takes::arguments, "Read a checkpoint of the authors' code",
      "hivq import AUTHORS.pth --out MODEL.safetensors [--preset hvq-trans-official] [--classes a,b,c]"},
     {"make-textures", "textures", Takes::folder, "Make a small set with defects from photos of textures",
-     "hivq make-textures [DIR]\nDIR, the folder that is made, is .hivq/textures where it is left out; it is --out."},
+     "hivq make-textures [DIR]\nDIR, the folder that is made, is .hivq/textures where it is left out; it is --out.\n"
+     "--photos is the folder that set-up fills, " HIVQ_DEPS_DIR "/photos, where it is left out."},
 };
 
 /// A folder that goes with this object.
@@ -70,6 +70,11 @@ class TemporaryFolder {
 
 bool asks_for_help(const Arguments& arguments) {
   return std::any_of(arguments.begin(), arguments.end(), [](const auto& a) { return a == "--help" || a == "-h"; });
+}
+
+bool has_option(const Arguments& arguments, const std::string& name) {
+  return std::any_of(arguments.begin(), arguments.end(),
+                     [&](const auto& a) { return a == name || a.starts_with(name + "="); });
 }
 
 /// Takes `--name VALUE` or `--name=VALUE` out of the arguments; nothing where it is not among them.
@@ -101,10 +106,13 @@ Result<Where> take_where(Arguments& arguments) {
   return where;
 }
 
-Result<CheckpointFiles> fetch(const Where& where, const TrialId& trial, const std::string& folder) {
+/// Fetches the checkpoint; the session, and a coordinator that it started, end with it.
+Status fetch(const Where& where, const TrialId& trial, const std::string& path) {
   auto session = Session::for_reading(where);
   if (!session) return session.error();
-  return fetch_checkpoint(session->client(), trial, folder);
+  auto step = fetch_checkpoint(session->client(), trial, path);
+  if (!step) return step.error();
+  return {};
 }
 
 /// hivq-worker with our input and output; Ctrl-C ends it.
@@ -130,12 +138,6 @@ Result<int> run_worker(const WorkerCommand& command, Arguments arguments) {
   }
 }
 
-/// What the worker gets for a trial: the files that were fetched.
-Arguments files_as_arguments(const WorkerCommand& command, const CheckpointFiles& files) {
-  if (command.takes == Takes::trial_option) return {"--model", files.checkpoint};
-  return {"--checkpoint", files.checkpoint, "--spec", files.spec};
-}
-
 Result<int> run_on_trial(const WorkerCommand& command, const std::string& named, Arguments arguments) {
   auto trial = parse_trial(named);
   if (!trial) return wrong_input(trial.error());
@@ -144,13 +146,12 @@ Result<int> run_on_trial(const WorkerCommand& command, const std::string& named,
   note_interrupts();
   auto folder = TemporaryFolder::make();
   if (!folder) return folder.error();
-  auto files = fetch(*where, *trial, folder->path());
-  if (!files) {
+  const std::string checkpoint = fmt::format("{}/trial-{}-{}.safetensors", folder->path(), trial->job, trial->index);
+  if (auto fetched = fetch(*where, *trial, checkpoint); !fetched) {
     if (interrupted() != 0) return exit_code::interrupt_base + interrupted();
-    return files.error();
+    return fetched.error();
   }
-  Arguments given = files_as_arguments(command, *files);
-  arguments.insert(arguments.begin(), given.begin(), given.end());
+  arguments.insert(arguments.begin(), {"--model", checkpoint});
   return run_worker(command, std::move(arguments));
 }
 
@@ -182,6 +183,9 @@ Result<int> run_worker_command(const WorkerCommand& command, Arguments arguments
       const std::string folder = named ? arguments[0] : ".hivq/textures";
       if (named) arguments.erase(arguments.begin());
       arguments.insert(arguments.begin(), {"--out", folder});
+      if (!has_option(arguments, "--photos")) {
+        arguments.insert(arguments.begin(), {"--photos", HIVQ_DEPS_DIR "/photos"});
+      }
       break;
     }
     case Takes::trial: {

@@ -22,7 +22,7 @@ constexpr const char* script = R"sh(#!/bin/sh
 for argument in "$@"; do
   echo "[$argument]"
   case "$argument" in
-    *.safetensors | *.yaml) if [ -f "$argument" ]; then echo "holds $(cat "$argument")"; fi ;;
+    *.safetensors) if [ -f "$argument" ]; then echo "holds $(cat "$argument")"; fi ;;
   esac
 done
 exit 7
@@ -94,7 +94,7 @@ void holds_one_checkpoint(Router& router, const std::string& peer, const Message
     if (wanted->trial != TrialId{4, 1}) {
       return reply(router, peer, question.id, Failed{"trial 4/0 has no checkpoint: …"});
     }
-    reply(router, peer, question.id, TrialCheckpoint{{9, bytes.size(), {sha256_hex(bytes)}}, "data: {}"});
+    reply(router, peer, question.id, TrialCheckpoint{{9, bytes.size(), {sha256_hex(bytes)}}});
   } else if (auto* chunk = std::get_if<FetchChunk>(&question.body)) {
     reply(router, peer, question.id, Chunk{chunk->hash, bytes, ""});
   }
@@ -109,20 +109,20 @@ TEST_F(WorkerCommands, HandOnTheirArgumentsAndTheExitCode) {
 }
 
 TEST_F(WorkerCommands, MakeTexturesInTheFolderThatIsNamedOrUnderDataOfTheEmbeddedDefault) {
-  EXPECT_EQ(run({"make-textures"}).output, "[textures]\n[--out]\n[.hivq/textures]\n");
-  EXPECT_EQ(run({"make-textures", "here", "--seed", "3"}).output, "[textures]\n[--out]\n[here]\n[--seed]\n[3]\n");
-  EXPECT_EQ(run({"make-textures", "--seed", "3"}).output, "[textures]\n[--out]\n[.hivq/textures]\n[--seed]\n[3]\n");
+  const std::string photos = "[textures]\n[--photos]\n[" HIVQ_DEPS_DIR "/photos]\n[--out]\n";
+  EXPECT_EQ(run({"make-textures"}).output, photos + "[.hivq/textures]\n");
+  EXPECT_EQ(run({"make-textures", "here", "--seed", "3"}).output, photos + "[here]\n[--seed]\n[3]\n");
+  EXPECT_EQ(run({"make-textures", "--seed", "3"}).output, photos + "[.hivq/textures]\n[--seed]\n[3]\n");
+  EXPECT_EQ(run({"make-textures", "here", "--photos=mine"}).output, "[textures]\n[--out]\n[here]\n[--photos=mine]\n");
 }
 
-TEST_F(WorkerCommands, OnATrialGetItsCheckpointAndSpecificationAsFilesThatGoAfterwards) {
+TEST_F(WorkerCommands, OnATrialGetItsCheckpointAsAFileThatGoesAfterwards) {
   FakeCoordinator coordinator(holds_one_checkpoint);
   for (const char* command : {"export", "figures"}) {
     auto ended = run({command, "4/1", "--out", "o", "--coordinator", coordinator.endpoint()});
     EXPECT_EQ(ended.code, 7);
     EXPECT_EQ(in_folder(ended.output),
-              fmt::format("[{}]\n[--checkpoint]\n[T/trial-4-1.safetensors]\nholds weights\n[--spec]\n"
-                          "[T/trial-4-1.yaml]\nholds data: {{}}\n[--out]\n[o]\n",
-                          command));
+              fmt::format("[{}]\n[--model]\n[T/trial-4-1.safetensors]\nholds weights\n[--out]\n[o]\n", command));
     EXPECT_TRUE(nothing_is_left());
   }
 }
