@@ -229,6 +229,27 @@ TEST_F(GangTest, LoadsOtherFeaturesForOtherData) {
   EXPECT_EQ(loads_, 3);
 }
 
+TEST_F(GangTest, EveryTrialsLogNamesTheImagesThatWereLeftOut) {
+  work_.load_features = [](const DataSpec&, const BackboneSpec&, const FeatureProgress&) -> Result<FeatureSet> {
+    FeatureSet set = few_features();
+    for (int i = 0; i < 23; ++i) set.warnings.push_back(fmt::format("left out: {}.png is empty", i));
+    return set;
+  };
+  serve({spec(1), spec(1)});
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  for (const uint64_t trial : {0, 1}) {
+    std::vector<std::string> warnings;
+    for (const Item& item : coordinator_->streams.at({1, trial}).items) {
+      const auto* log = std::get_if<LogItem>(&item);
+      if (log && log->text.starts_with("warning: ")) warnings.push_back(log->text);
+    }
+    ASSERT_EQ(warnings.size(), 21u);
+    EXPECT_EQ(warnings.front(), "warning: left out: 0.png is empty");
+    EXPECT_EQ(warnings.back(), "warning: 3 more were left out");
+  }
+}
+
 TEST_F(GangTest, AnErrorOnOneRankFailsTheTrialWithItsSentenceAndTheGangLivesOn) {
   work_.load_features = [this](const DataSpec&, const BackboneSpec&, const FeatureProgress&) -> Result<FeatureSet> {
     ++loads_;

@@ -102,6 +102,7 @@ class Gang {
       features_of_.clear();  // some rank has none
       return fail(order, reporter, ready->error().message);
     }
+    report_warnings(reporter);
     const int64_t steps = steps_of(*spec, features_);
     reporter.progress(std::max<int64_t>(0, assignment.checkpoint_step), steps, "training");
     const Result<TrialOutcome> outcome =
@@ -137,6 +138,14 @@ class Gang {
     reporter.log(fmt::format("features of {} training and {} test images ready after {:.1f} s", features_.train.size(0),
                              features_.test.size(0), std::chrono::duration<double>(clock::now() - begin).count()));
     return {};
+  }
+
+  /// Of the images that were left out, in the log of each trial that trains without them.
+  void report_warnings(const Reporter& reporter) const {
+    constexpr size_t kMost = 20;
+    const std::vector<std::string>& warnings = features_.warnings;
+    for (size_t i = 0; i < std::min(kMost, warnings.size()); ++i) reporter.log("warning: " + warnings[i]);
+    if (warnings.size() > kMost) reporter.log(fmt::format("warning: {} more were left out", warnings.size() - kMost));
   }
 
   /// On a GPU operations are still under way when run_trial returns: what it found counts only if none of them failed.
