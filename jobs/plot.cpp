@@ -289,7 +289,8 @@ std::string to_svg(const BarChart& chart) {
   if (range.low == range.high) range.high = 1;
   labels = std::min(labels, 300.0);
 
-  const double top = margin + (chart.subtitle.empty() ? 62 : 84);
+  const double lift = has_published ? 12 : 0;  // a long legend stands above the reference's name
+  const double top = margin + (chart.subtitle.empty() ? 62 : 84) + lift;
   const double bottom = top + row * static_cast<double>(std::max<size_t>(1, chart.bars.size()));
   Drawing drawing(bottom + 62, chart.title, chart.subtitle);
   Scale x{range.low, range.high, margin + labels + 14, page_width - margin - 52};
@@ -302,8 +303,8 @@ std::string to_svg(const BarChart& chart) {
 
   double legend = x.start;
   auto entry = [&](const std::string& name, const char* colour) {
-    drawing.box(legend, top - 28, 12, 12, colour, 2);
-    drawing.text(legend + 18, top - 18, name, 12, ink);
+    drawing.box(legend, top - 28 - lift, 12, 12, colour, 2);
+    drawing.text(legend + 18, top - 18 - lift, name, 12, ink);
     legend += 18 + text_width(name, 12) + 24;
   };
   if (has_after) entry(chart.after, after_colour);

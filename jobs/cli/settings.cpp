@@ -160,20 +160,19 @@ Table settings_table(const BySetting& results, bool published, bool compared) {
   return table;
 }
 
-/// `the published order of neighbouring rows holds 3 of 4 times (2 of them clearly), …`
+/// `published order: kept by 3 of 4 neighbours (2 beyond noise), reversed by 1 (0 beyond noise)`.
 std::string order_text(const BySetting& results) {
-  size_t holds = 0, clearly = 0, fails = 0, clearly_not = 0;
+  size_t kept = 0, clearly_kept = 0, reversed = 0, clearly_reversed = 0;
   for (const Setting& setting : results.settings) {
     auto agrees = setting.from_above ? setting.from_above->agrees() : std::nullopt;
     if (!agrees) continue;
-    (*agrees ? holds : fails) += 1;
-    if (setting.from_above->clear) (*agrees ? clearly : clearly_not) += 1;
+    (*agrees ? kept : reversed) += 1;
+    if (setting.from_above->clear) (*agrees ? clearly_kept : clearly_reversed) += 1;
   }
-  if (holds + fails == 0) return "";
+  if (kept + reversed == 0) return "";
   return fmt::format(
-      "the published order of neighbouring rows: {} of {} hold, {} of these beyond noise; {} do not, {} of "
-      "these beyond noise (95 %, Student's t)\n",
-      holds, holds + fails, clearly, fails, clearly_not);
+      "published order: kept by {} of {} neighbours ({} beyond noise), reversed by {} ({} beyond noise)\n", kept,
+      kept + reversed, clearly_kept, reversed, clearly_reversed);
 }
 
 }  // namespace
@@ -257,13 +256,11 @@ std::string settings_text(const BySetting& results, const TableStyle& style) {
   const bool compared = any([](const Setting& setting) { return setting.from_above.has_value(); });
   const bool published = any([](const Setting& setting) { return setting.published.has_value(); });
   const bool paired = any([](const Setting& s) { return s.from_above && s.from_above->pairs > 1; });
+  const std::string over = fmt::format("{}", fmt::join(results.averaged, " and "));
   std::string text = "by setting";
-  if (!results.averaged.empty()) {
-    const std::string over = fmt::format("{}", fmt::join(results.averaged, " and "));
-    text += fmt::format(": mean ± sample deviation over {}", over);
-    if (paired) text += fmt::format("; Δ: mean ± standard error over trials of equal {}", over);
-  }
+  if (!over.empty()) text += ": mean ± sample deviation over " + over;
   text += '\n' + render(settings_table(results, published, compared), style);
+  if (paired) text += fmt::format("Δ: mean ± standard error over trials of equal {}; noise: 95 %, Student's t\n", over);
   return text + (published ? order_text(results) : "");
 }
 
