@@ -62,8 +62,8 @@ TEST_F(RankInvariance, ReplicasHoldTheSameBits) {
 
 TEST_F(RankInvariance, Evaluation) {
   const Training training = trained(*alone);
-  const auto shared = evaluate(training.model, spec, features, *gang).value();
-  const auto whole = evaluate(training.model, spec, features, *alone).value();
+  const auto shared = evaluate(training.model, spec, features, *gang).value().metrics;
+  const auto whole = evaluate(training.model, spec, features, *alone).value().metrics;
   ASSERT_EQ(shared.size(), whole.size());
   for (const auto& [name, value] : whole) EXPECT_NEAR(shared.at(name), value, 1e-9) << name;
 }

@@ -28,9 +28,13 @@ MapScoring make_map_scoring(int64_t grid, const at::TensorOptions& options) {
 
 at::Tensor upsampled(const MapScoring& scoring, const at::Tensor& map) { return on_both_axes(scoring.upsample, map); }
 
+ImageScores image_scores(const MapScoring& scoring, const at::Tensor& map, const at::Tensor& upsampled_map) {
+  const at::Tensor pixels = upsampled_map.flatten(1);
+  return {on_both_axes(scoring.pool, map).amax({1, 2}), pixels.mean(1), pixels.std(1, /*unbiased=*/false)};
+}
+
 ImageScores image_scores(const MapScoring& scoring, const at::Tensor& map) {
-  const at::Tensor large = upsampled(scoring, map).flatten(1);
-  return {on_both_axes(scoring.pool, map).amax({1, 2}), large.mean(1), large.std(1, /*unbiased=*/false)};
+  return image_scores(scoring, map, upsampled(scoring, map));
 }
 
 }  // namespace hivq

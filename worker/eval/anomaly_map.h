@@ -26,6 +26,8 @@ struct ImageScores {
   at::Tensor mean;  // [b] of the upsampled map
   at::Tensor std;   // [b] of the upsampled map, population
 };
+/// Of a map [b, G, G] and of it upsampled.
+ImageScores image_scores(const MapScoring& scoring, const at::Tensor& map, const at::Tensor& upsampled_map);
 ImageScores image_scores(const MapScoring& scoring, const at::Tensor& map);
 
 }  // namespace hivq

@@ -74,7 +74,9 @@ class Trial {
     if (Status possible = check_trial(spec_, features_); !possible) return failed(possible.error().message);
     make();
     if (bytes->empty()) {
-      if (Status started = start(); !started) return started.error();
+      const auto ended = start();
+      if (!ended) return ended.error();
+      if (*ended) return outcome_;
     } else if (Status restored = restore_checkpoint(training_, *bytes, images()); !restored) {
       return failed(restored.error().message);
     }
@@ -84,7 +86,7 @@ class Trial {
       if (*ended) return outcome_;
     }
     if (evaluated_step_ != training_.step) {  // a checkpoint of the end, or no epoch at all
-      if (Status evaluated = evaluate_now(); !evaluated) return evaluated.error();
+      if (const auto ended = evaluate_now(); !ended) return ended.error();
     }
     return outcome_;
   }
@@ -105,11 +107,12 @@ class Trial {
     training_ = make_training(spec_, input, features_.train.options());
   }
 
-  Status start() {
+  /// True where the trial ended within.
+  Result<bool> start() {
     if (leads() && spec_.model.quantizer.start == "data") {
       start_codebooks_from_data(training_.model, features_, spec_.train.seed);
     }
-    if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent;
+    if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent.error();
     return evaluate_now();
   }
 
@@ -117,13 +120,18 @@ class Trial {
     if (leads() && hooks_.metrics) hooks_.metrics(training_.step, metrics);
   }
 
-  Status evaluate_now() {
-    const auto metrics = evaluate(training_.model, spec_, features_, collective_);
-    if (!metrics) return metrics.error();
-    outcome_.final_ = *metrics;
+  /// True where that failed the trial.
+  Result<bool> evaluate_now() {
+    const auto evaluated = evaluate(training_.model, spec_, features_, collective_);
+    if (!evaluated) return evaluated.error();
+    if (!evaluated->failure.empty()) {
+      failed(evaluated->failure);
+      return true;
+    }
+    outcome_.final_ = evaluated->metrics;
     evaluated_step_ = training_.step;
-    report(*metrics);
-    return {};
+    report(evaluated->metrics);
+    return false;
   }
 
   double learning_rate() const {
@@ -203,7 +211,7 @@ class Trial {
     const bool last = training_.epoch == spec_.train.epochs;
     const auto due = [&](int64_t every) { return last || (every > 0 && training_.epoch % every == 0); };
     if (due(spec_.train.eval_every)) {
-      if (Status evaluated = evaluate_now(); !evaluated) return evaluated.error();
+      if (const auto ended = evaluate_now(); !ended || *ended) return ended;
     }
     if (due(spec_.train.checkpoint_every) && leads() && hooks_.checkpoint) {
       hooks_.checkpoint(training_.step, save_checkpoint(training_, images()));
