@@ -102,6 +102,12 @@ TEST_F(Cifar10, SaysWhatIsMissingOrDamaged) {
   EXPECT_TRUE(message().starts_with(folder + " has no test images; it must hold ")) << message();
 }
 
+TEST_F(Cifar10, AnArchiveThatIsNotThereIsNamed) {
+  const auto files = read_tar("/nowhere/a.tar.gz", [](std::string_view) { return true; });
+  ASSERT_FALSE(files);
+  EXPECT_EQ(files.error().message, "cannot read /nowhere/a.tar.gz: No such file or directory");
+}
+
 TEST_F(Cifar10, AClassWithoutTrainingImagesIsAnError) {
   unpack(kBinary, "");
   for (int i = 2; i <= 5; ++i) fs::remove(fmt::format("{}/data_batch_{}.bin", folder, i));

@@ -45,6 +45,11 @@ Result<Files> read_folder(const std::string& folder, bool binary) {
   return files;
 }
 
+bool is_there(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
 struct Source {
   std::string place;  // a folder or an archive
   bool binary = false;
@@ -59,12 +64,12 @@ Result<Source> find_batches(const std::string& folder) {
   };
   for (const bool binary : {true, false}) {
     for (const std::string& place : {folder, folder + (binary ? "/cifar-10-batches-bin" : "/cifar-10-batches-py")}) {
-      if (fs::exists(fs::path(place) / (binary ? "test_batch.bin" : "test_batch"))) {
+      if (is_there(place + (binary ? "/test_batch.bin" : "/test_batch"))) {
         return opened(place, binary, read_folder(place, binary));
       }
     }
     const std::string archive = folder + (binary ? "/cifar-10-binary.tar.gz" : "/cifar-10-python.tar.gz");
-    if (fs::exists(archive)) return opened(archive, binary, read_tar(archive, is_batch));
+    if (is_there(archive)) return opened(archive, binary, read_tar(archive, is_batch));
   }
   return error("data.path is {}, which does not hold {}", folder, kLayout);
 }

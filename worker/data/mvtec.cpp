@@ -27,7 +27,8 @@ Result<std::vector<std::string>> names_in(const fs::path& folder, bool folders) 
   std::error_code failure;
   if (!fs::is_directory(folder, failure)) return names;
   for (fs::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
-    const bool is_folder = it->is_directory(failure);
+    std::error_code ignored;
+    const bool is_folder = it->is_directory(ignored);
     if (folders ? is_folder : !is_folder && is_named_as_image(it->path())) {
       names.push_back(it->path().filename().string());
     }

@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <fcntl.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -43,12 +44,13 @@ Result<std::string> read_entry(const Archive& tar, const std::string& path, cons
 
 Result<std::map<std::string, std::string>> read_tar(const std::string& path,
                                                     const std::function<bool(std::string_view name)>& wanted) {
-  if (!std::filesystem::exists(path)) return file_error("read", path, ENOENT);
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));  // outlives the archive
+  if (!file) return file_error("read", path, errno);
   const Archive tar(archive_read_new());
   check(tar != nullptr, "archive_read_new: out of memory");
   archive_read_support_filter_gzip(tar.get());
   archive_read_support_format_tar(tar.get());
-  if (archive_read_open_filename(tar.get(), path.c_str(), 1 << 17) != ARCHIVE_OK) return damaged(tar, path);
+  if (archive_read_open_fd(tar.get(), file.get(), 1 << 17) != ARCHIVE_OK) return damaged(tar, path);
 
   std::map<std::string, std::string> files;
   for (;;) {

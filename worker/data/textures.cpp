@@ -27,7 +27,8 @@ Status check_options(const TextureOptions& options) {
   const int64_t fewest = std::min({options.train, options.test_good, options.test_per_defect});
   if (fewest < 1) return error("there must be at least 1 image of each kind, not {}", fewest);
   std::error_code failure;
-  if (fs::exists(options.out, failure) && !(fs::is_directory(options.out) && fs::is_empty(options.out))) {
+  if (fs::exists(options.out, failure) &&
+      !(fs::is_directory(options.out, failure) && fs::is_empty(options.out, failure))) {
     return error("{} is there and not empty; remove it or choose another folder", options.out);
   }
   return {};
@@ -48,7 +49,8 @@ Result<std::vector<Photo>> read_photos(const std::string& folder, int64_t crop) 
   std::vector<fs::path> files;
   std::error_code failure;
   for (fs::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
-    if (it->is_regular_file() && !it->path().filename().string().starts_with('.')) files.push_back(it->path());
+    std::error_code ignored;
+    if (it->is_regular_file(ignored) && !it->path().filename().string().starts_with('.')) files.push_back(it->path());
   }
   if (failure) return error("cannot read the photos in {}: {}", folder, failure.message());
   if (files.empty()) return error("{} holds no photos; cmake/setup.sh puts some into .deps/photos", folder);
