@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <mpi.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +11,8 @@
 
 #include "common/ids.h"
 #include "common/version.h"
+#include "worker/commands/commands.h"
+#include "worker/commands/places.h"
 #include "worker/gang/device.h"
 #include "worker/gang/gang.h"
 #include "worker/gang/leader.h"
@@ -36,16 +37,6 @@ std::string host_name() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
   return name;
-}
-
-/// A child of mpirun or of a container may have no HOME.
-std::string default_cache() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache) return std::string(cache) + "/hivq/features";
-  if (const char* home = std::getenv("HOME"); home && *home) return std::string(home) + "/.cache/hivq/features";
-  if (const passwd* user = getpwuid(getuid()); user && user->pw_dir && *user->pw_dir) {
-    return std::string(user->pw_dir) + "/.cache/hivq/features";
-  }
-  return "/tmp/hivq-" + std::to_string(getuid()) + "/features";
 }
 
 /// The rank's failure is the gang's: tells people, tells the coordinator, and takes the other ranks along.
@@ -152,18 +143,19 @@ int run_rank(const Options& options, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using hivq::DeviceChoice;
+  std::string others;
+  for (const hivq::Subcommand& each : hivq::subcommands()) {
+    if (argc > 1 && std::string(argv[1]) == each.name) return hivq::run_subcommand(each, argc - 1, argv + 1);
+    others += fmt::format("\n  hivq-worker {:10} {}", each.name, each.what);
+  }
   hivq::Options options;
-  options.places = {HIVQ_DEPS_DIR "/weights", hivq::default_cache()};
+  options.places = hivq::default_places();
 
   CLI::App app{"One rank of a gang of hivq: trains the trials that a coordinator gives it."};
   app.set_version_flag("--version", std::string("hivq-worker ") + hivq::version);
   app.add_option("--coordinator", options.coordinator, "Address of the coordinator, tcp://host:port")->required();
   app.add_option("--launch", options.launch, "Name of the launch, where a coordinator started the gang");
-  app.add_option("--cache", options.places.cache_dir, "Folder of the feature cache; made where absent")
-      ->capture_default_str();
-  app.add_option("--weights", options.places.weights_dir, "Folder of the backbones' weights")
-      ->envname("HIVQ_WEIGHTS")
-      ->capture_default_str();
+  hivq::add_places(app, options.places);
   app.add_option("--device", options.device, "What to train on; by default GPUs where every rank has one")
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceChoice>{
           {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}));
@@ -174,7 +166,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.footer(
       "Example:\n  hivq-coordinator --data D --listen tcp://127.0.0.1:4487 &\n"
-      "  mpirun -np 2 hivq-worker --coordinator tcp://127.0.0.1:4487");
+      "  mpirun -np 2 hivq-worker --coordinator tcp://127.0.0.1:4487\n\nAlone, without a coordinator (--help after "
+      "each):" +
+      others);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& wrong) {

@@ -34,17 +34,17 @@ TEST_F(Checkpoint, ResumedInTheMiddleOfAnEpochIsBitIdentical) {
   Training straight = fresh(), first = fresh(), resumed = fresh();
   const std::vector<double> losses = train(straight, 4);
   const std::vector<double> early = train(first, 2);
-  ASSERT_TRUE(restore_checkpoint(resumed, save_checkpoint(first, 30), 30));
+  ASSERT_TRUE(restore_checkpoint(resumed, save_checkpoint(first, spec, features), 30));
   EXPECT_EQ(resumed.batch, 2);
   const std::vector<double> late = train(resumed, 2);
   EXPECT_EQ(losses, (std::vector<double>{early[0], early[1], late[0], late[1]}));
-  EXPECT_EQ(save_checkpoint(resumed, 30), save_checkpoint(straight, 30));
+  EXPECT_EQ(save_checkpoint(resumed, spec, features), save_checkpoint(straight, spec, features));
 }
 
 TEST_F(Checkpoint, HoldsWhatItRestores) {
   Training training = fresh(), restored = fresh();
   train(training, 3);
-  const std::string bytes = save_checkpoint(training, 30);
+  const std::string bytes = save_checkpoint(training, spec, features);
   ASSERT_TRUE(restore_checkpoint(restored, bytes, 30));
   EXPECT_TRUE(at::equal(restored.model.values, training.model.values));
   EXPECT_TRUE(at::equal(restored.model.encoder[1].linear1.weight, training.model.encoder[1].linear1.weight));
@@ -61,7 +61,7 @@ TEST_F(Checkpoint, HoldsWhatItRestores) {
 
 TEST_F(Checkpoint, SaysWhatDoesNotMatch) {
   Training training = fresh();
-  const std::string bytes = save_checkpoint(training, 30);
+  const std::string bytes = save_checkpoint(training, spec, features);
   EXPECT_EQ(message(bytes), "no error");
   EXPECT_EQ(message(bytes, 31),
             "the trial's checkpoint comes from 30 training images, but the data has 31; it belongs to another trial: "
@@ -83,7 +83,7 @@ TEST_F(Checkpoint, SaysWhatDoesNotMatch) {
 
 TEST_F(Checkpoint, EveryDamageIsAnError) {
   Training training = fresh();
-  const std::string bytes = save_checkpoint(training, 30);
+  const std::string bytes = save_checkpoint(training, spec, features);
   EXPECT_NE(message("").find("too few"), std::string::npos) << message("");
   EXPECT_NE(message("not a checkpoint at all"), "no error");
   for (size_t length = 0; length < bytes.size(); length += bytes.size() / 50) {

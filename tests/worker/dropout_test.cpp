@@ -1,17 +1,23 @@
 #include "worker/model/dropout.h"
 
+#include "jobs/philox.h"
 #include "tests/worker/model_fixture.h"
 
 namespace hivq {
 namespace {
 
-TEST(Philox, GivesThePublishedVectors) {  // Random123's kat_vectors, philox4x32 10
-  using Block = std::array<uint32_t, 4>;
-  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
-            (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
-            (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+/// The definition in dropout.cpp, element by element, from one block of Philox at a time.
+TEST(Dropout, MaskIsPhilox) {
+  const Dropout dropout{0.25, 0x299f31d0a4093822, 77, 3, 5};
+  const at::Tensor mask = dropout_mask(dropout, at::ones({2, 600}));
+  for (int64_t image = 0; image < 2; ++image) {
+    for (int64_t j = 0; j < 600; ++j) {
+      const auto block = static_cast<uint32_t>(j / 256 * 32 + j % 32);
+      const PhiloxCounter words = philox({block, static_cast<uint32_t>(3 + image), 77, 5}, {0xa4093822, 0x299f31d0});
+      const uint32_t half = words[static_cast<size_t>(j / 32 % 4)] >> (j / 128 % 2 * 16) & 0xffff;
+      EXPECT_EQ(mask[image][j].item<float>() == 0, half < 16384) << image << ' ' << j;
+    }
+  }
 }
 
 TEST(Dropout, KernelGivesTheMaskOfTheTensorOperations) {

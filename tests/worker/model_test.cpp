@@ -99,6 +99,20 @@ TEST(Model, CountsItsLevelsByItsLayers) {
   }
 }
 
+TEST(Model, HasAsManyLevelsAsItIsTold) {
+  ModelSpec spec = small_trial().model;
+  spec.layers = 4;
+  for (const int64_t levels : {2, 3, 5}) {
+    spec.quantizer.levels = levels;
+    const Model model = make_model(spec, {6, 3, 2}, 0, at::kFloat);
+    EXPECT_EQ(model.levels(), levels);
+    Dropout none;
+    const Forward out = forward(model, at::randn({2, 9, 6}), at::tensor({1, 0}, at::kLong), none);
+    EXPECT_EQ(static_cast<int64_t>(out.levels.size()), levels);
+    EXPECT_TRUE(out.reconstruction.isfinite().all().item<bool>());
+  }
+}
+
 TEST(Model, SwitchesChooseByClass) {
   TrialSpec spec = small_trial();
   Dropout none;
@@ -120,12 +134,18 @@ TEST(Model, SwitchesChooseByClass) {
 TEST(Model, SaysWhichWidthItCannotSplit) {
   ModelSpec spec;
   spec.width = 100;
-  EXPECT_EQ(check_model(spec).error().message,
+  const InputShape input{6, 3, 2};
+  EXPECT_EQ(check_model(spec, input).error().message,
             "model.width is 100; it must be even and a multiple of model.heads, which is 8");
   spec.width = 7, spec.heads = 7;
-  EXPECT_FALSE(check_model(spec));
+  EXPECT_FALSE(check_model(spec, input));
   spec.width = 14;
-  EXPECT_TRUE(check_model(spec));
+  EXPECT_TRUE(check_model(spec, input));
+  spec.neighbour_mask = 3;
+  EXPECT_EQ(
+      check_model(spec, input).error().message,
+      "model.neighbour_mask is 3, which leaves the middle of 3 × 3 tokens nothing to attend to; it must be below 2");
+  EXPECT_TRUE(check_model(spec, {6, 4, 2}));
 }
 
 }  // namespace

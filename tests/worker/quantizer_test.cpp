@@ -1,6 +1,7 @@
 #include "worker/model/quantizer.h"
 
 #include "tests/worker/model_fixture.h"
+#include "worker/model/forward.h"
 #include "worker/train/codebook_start.h"
 
 namespace hivq {
@@ -117,14 +118,35 @@ TEST(CodebookStart, TakesTokensOfTheClassAndUsesThemAll) {
   EXPECT_TRUE(at::equal(again.codebooks[2].embed, model.codebooks[2].embed));
 }
 
-TEST(CodebookStart, WorksWithFewerTokensThanPrototypesAndWithOneCodebook) {
-  const FeatureSet features = made_up_features(2, 1, 2, at::kFloat);
+TEST(CodebookStart, WorksWithOneCodebook) {
+  const FeatureSet features = made_up_features(20, 1, 2, at::kFloat);
   TrialSpec spec = small_trial();
   spec.model.quantizer.prototypes = 50, spec.model.quantizer.codebook_switching = false;
   Model model = make_model(spec.model, {6, 3, 2}, 5, at::kFloat);
   start_codebooks_from_data(model, features, 5);
-  EXPECT_TRUE(model.codebooks[2].embed.isfinite().all().item<bool>());
   EXPECT_EQ(std::get<0>(at::unique_dim(model.codebooks[2].embed[0], 0)).size(0), 50);
+}
+
+/// Tokens in 16 tight heaps: k-means++ finds (almost) all of them, a uniform draw does not.
+TEST(CodebookStart, KMeansPlusPlusDrawsTokensThatLieFarFromEachOther) {
+  const FeatureSet features = made_up_features(60, 1, 3, at::kDouble);
+  TrialSpec spec = small_trial();
+  spec.model.quantizer.prototypes = 16;
+  const auto spread = [&](const std::string& start) {  // mean distance of the class's tokens to their prototypes
+    spec.model.quantizer.start = start;
+    Model model = make_model(spec.model, {6, 3, 3}, 5, at::kDouble);
+    start_codebooks_from_data(model, features, 5);
+    std::vector<int64_t> images;
+    for (int64_t i = 0; i < 60; ++i) {
+      if (features.train_class[static_cast<size_t>(i)] == 0) images.push_back(i);
+    }
+    Dropout none;
+    const at::Tensor chosen = at::tensor(images, at::kLong);
+    const Forward out = forward(model, tokens_of(features.train, chosen), at::zeros_like(chosen), none);
+    EXPECT_EQ(std::get<0>(at::unique_dim(model.codebooks[0].embed[0], 0)).size(0), 16);
+    return (out.levels[0].tokens - out.levels[0].nearest).square().sum(2).max().item<double>();
+  };
+  EXPECT_LT(spread("k-means++"), spread("data"));
 }
 
 }  // namespace

@@ -49,6 +49,15 @@ TEST_F(RankInvariance, LossesGradientsParametersAndCodebooks) {
   }
 }
 
+TEST_F(RankInvariance, JitterAndRevivedPrototypes) {
+  spec.model.jitter = 5, spec.model.quantizer.revive_below = 0.5;  // most start dead: n is 0
+  const Training training = trained(*gang), expected = trained(*alone);
+  EXPECT_CLOSE(training.model.values, expected.model.values, 1e-8);
+  for (size_t level = 0; level < 3; ++level) {
+    EXPECT_CLOSE(training.model.codebooks[level].embed, expected.model.codebooks[level].embed, 1e-8);
+  }
+}
+
 TEST_F(RankInvariance, ReplicasHoldTheSameBits) {
   Training training = trained(*gang);
   std::vector<at::Tensor> state = {training.model.values, training.optimizer.exp_avg, training.optimizer.exp_avg_sq};

@@ -104,15 +104,14 @@ TEST_F(RunTrial, ALossThatIsNotFiniteFailsTheTrialWithASentence) {
 TEST_F(RunTrial, SaysWhatCannotBeTrained) {
   spec.train.batch_size = 0;
   EXPECT_EQ(failure(), "train.batch_size is 0; it must be at least 1");
-  spec.train.batch_size = 7, spec.eval.score = "median";
-  EXPECT_EQ(failure(), "eval.score is `median`; it must be max, mean or std");
-  spec.eval.score = "max", spec.model.quantizer.start = "zero";
-  EXPECT_EQ(failure(), "model.quantizer.start is `zero`; it must be normal or data");
-  spec.model.quantizer.start = "data", spec.model.switch_by = "dice";
-  EXPECT_EQ(failure(), "model.switch is `dice`; it must be label or predicted");
-  spec.model.switch_by = "label", spec.model.heads = 3;
+  spec.train.batch_size = 7, spec.model.heads = 3;
   EXPECT_NE(failure().find("model.width is 8"), std::string::npos);
-  spec.model.heads = 2, features.train = features.train.narrow(0, 0, 0), features.train_class.clear();
+  spec.model.heads = 2, spec.model.quantizer.start = "data", spec.model.quantizer.prototypes = 1000;
+  EXPECT_NE(failure().find("model.quantizer.prototypes is 1000, but the "), std::string::npos);
+  EXPECT_NE(failure().find(" training images of class `class0` have "), std::string::npos);
+  spec.model.quantizer.start = "normal", features.trained_classes.push_back(0);
+  EXPECT_EQ(failure(), "class `class0` has no training images; add some, or leave the class out");
+  features.trained_classes.pop_back(), features.train = features.train.narrow(0, 0, 0), features.train_class.clear();
   EXPECT_NE(failure().find("no training images"), std::string::npos);
 }
 

@@ -11,4 +11,7 @@ namespace hivq {
 /// float32 [3, image_size, image_size].
 at::Tensor preprocess(const at::Tensor& image, int64_t image_size);
 
+/// The normalisation alone: [B, 3, H, W], 0 … 1.
+at::Tensor normalised(const at::Tensor& images);
+
 }  // namespace hivq

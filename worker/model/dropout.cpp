@@ -151,12 +151,6 @@ struct MaskFunction : torch::autograd::Function<MaskFunction> {
 
 }  // namespace
 
-std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  uint32_t words[4][kLanes];
-  philox_blocks({counter[1], counter[2], counter[3], key[0], key[1]}, counter[0], words);
-  return {words[0][0], words[1][0], words[2][0], words[3][0]};
-}
-
 at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
   const int64_t images = like.size(0), count = images == 0 ? 0 : like.numel() / images;
   const int64_t chunks = (count + kChunk - 1) / kChunk;

@@ -6,7 +6,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <cstdint>
 
 namespace hivq {
@@ -23,9 +22,6 @@ struct Dropout {
   /// the mask again instead of keeping it.
   at::Tensor operator()(const at::Tensor& x);
 };
-
-/// One block of Philox 4x32-10.
-std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 /// The factor, 0 or 1/(1 − rate), of each element of `like` [b, ...]; the definition of the masks in tensor operations,
 /// for any device. `dropout` must have the site that the call would use.

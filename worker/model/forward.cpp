@@ -5,30 +5,11 @@
 #include "worker/model/grouped.h"
 
 namespace hivq {
-namespace {
-
-/// From coarse to fine; with a single level its output, twice, is every layer's memory.
-at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, const at::Tensor& position,
-                  Dropout& dropout) {
-  const at::Tensor wide_position = at::cat({position, position}, 1);
-  const bool single = levels.size() == 1;
-  const at::Tensor doubled = single ? at::cat({levels[0].output, levels[0].output}, 2) : at::Tensor();
-  at::Tensor x = single ? doubled : levels[1].output;
-  for (size_t i = 0; i < model.decoder.size(); ++i) {
-    x = decoder_layer(model.decoder[i], model.spec.heads, x, single ? doubled : levels[i + 1].output, wide_position,
-                      dropout);
-  }
-  return layer_norm(model.decoder_norm, x);
-}
-
-}  // namespace
-
 std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const at::Tensor& position, Dropout& dropout) {
   const Linear& projection = model.quantize_conv_t;
   std::vector<at::Tensor> enc = {at::linear(h0, projection.weight.flatten(1), projection.bias)};
-  for (const EncoderLayer& layer : model.encoder) {
-    enc.push_back(encoder_layer(layer, model.spec.heads, enc.back(), position, dropout));
-  }
+  Attending how{model.spec.heads, model.attention_mask, dropout};
+  for (const EncoderLayer& layer : model.encoder) enc.push_back(encoder_layer(layer, how, enc.back(), position));
   return enc;
 }
 
@@ -44,9 +25,27 @@ Forward forward(const Model& model, const at::Tensor& h0, const at::Tensor& clas
   for (const Codebook& codebook : model.codebooks) {
     out.levels.push_back(quantize(codebook, level_tokens(enc, out.levels), classes));
   }
-  const at::Tensor dec = decode(model, out.levels, position, dropout);
-  out.reconstruction = grouped_matmul(dec, model.output_proj.weight, classes, model.output_proj.bias);
+  out.reconstruction = reconstruct(model, decode(model, out.levels, position, dropout), classes);
   return out;
+}
+
+at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, const at::Tensor& position,
+                  Dropout& dropout) {
+  std::vector<at::Tensor> memory;  // from coarse to fine
+  if (levels.size() == 1) memory.push_back(at::cat({levels[0].output, levels[0].output}, 2));
+  for (size_t level = 1; level < levels.size(); ++level) memory.push_back(levels[level].output);
+
+  const at::Tensor wide_position = at::cat({position, position}, 1);
+  Attending how{model.spec.heads, model.attention_mask, dropout};
+  at::Tensor x = memory[0];
+  for (size_t i = 0; i < model.decoder.size(); ++i) {
+    x = decoder_layer(model.decoder[i], how, x, memory[std::min(i, memory.size() - 1)], wide_position);
+  }
+  return layer_norm(model.decoder_norm, x);
+}
+
+at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tensor& classes) {
+  return grouped_matmul(dec, model.output_proj.weight, classes, model.output_proj.bias);
 }
 
 at::Tensor classify(const Model& model, const at::Tensor& h0) {

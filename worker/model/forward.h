@@ -24,6 +24,14 @@ std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const a
 /// What the next level quantises, given the levels above it: enc[L] at the top, then concat(enc[L − level], q_L).
 at::Tensor level_tokens(const std::vector<at::Tensor>& enc, const std::vector<Quantized>& above);
 
+/// The decoder's output [b, N, 2D], from coarse to fine. A level's output is the memory of one layer, the finest that
+/// of all layers that are left; a single level's, twice, is every layer's.
+at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, const at::Tensor& position,
+                  Dropout& dropout);
+
+/// h̃0 [b, N, C]: the decoder's output through each image's head.
+at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tensor& classes);
+
 /// The classifier's logits [b, classes] of h0 [b, N, C].
 at::Tensor classify(const Model& model, const at::Tensor& h0);
 

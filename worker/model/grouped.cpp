@@ -11,7 +11,7 @@ at::Tensor grouped_matmul(const at::Tensor& x, const at::Tensor& matrices, const
     const at::Tensor out = bias.defined() ? at::addmm(bias[0], rows, shared, 1, factor)
                            : factor == 1  ? at::mm(rows, shared)
                                           : at::mm(rows, shared) * factor;
-    return out.view({x.size(0), x.size(1), -1});
+    return out.view({-1, x.size(1), matrices.size(1)});
   }
   const at::Tensor own = matrices.index_select(0, group).transpose(1, 2);
   if (bias.defined()) return at::baddbmm(bias.index_select(0, group).unsqueeze(1), x, own, 1, factor);

@@ -3,21 +3,26 @@
 #include <torch/torch.h>
 
 #include <cmath>
+#include <limits>
 
 namespace hivq {
 namespace {
 
 /// [b, N, D] → [b, heads, N, D/heads]
 at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
-  return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+  return x.view({-1, x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
-/// softmax(q kᵀ / √d) v with dropout on the weights; q, k, v [b, heads, N, d].
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Dropout& dropout) {
-  if (dropout.rate == 0) return at::scaled_dot_product_attention(q, k, v);
+/// softmax(q kᵀ / √d + mask) v with dropout on the weights; q, k, v [b, heads, N, d].
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Attending& how) {
+  if (how.dropout.rate == 0) {
+    return at::scaled_dot_product_attention(q, k, v,
+                                            how.mask.defined() ? std::optional<at::Tensor>(how.mask) : std::nullopt);
+  }
   const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-  const at::Tensor weights = at::softmax(at::matmul(q * scale, k.transpose(2, 3)), -1);
-  return at::matmul(dropout(weights), v);
+  at::Tensor logits = at::matmul(q * scale, k.transpose(2, 3));
+  if (how.mask.defined()) logits = logits + how.mask;
+  return at::matmul(how.dropout(at::softmax(logits, -1)), v);
 }
 
 at::Tensor feed_forward(const Linear& linear1, const Linear& linear2, const at::Tensor& x, Dropout& dropout) {
@@ -32,8 +37,17 @@ at::Tensor layer_norm(const LayerNorm& layer, const at::Tensor& x) {
   return at::layer_norm(x, {x.size(-1)}, layer.weight, layer.bias);
 }
 
-at::Tensor attention(const Attention& layer, int64_t heads, const at::Tensor& queries, const at::Tensor& keys,
-                     const at::Tensor& values, Dropout& dropout) {
+at::Tensor neighbour_mask(int64_t grid, int64_t size, const at::TensorOptions& options) {
+  const at::Tensor place = at::arange(grid, at::kLong);
+  const at::Tensor near = (place.unsqueeze(0) - place.unsqueeze(1)).abs().le(size / 2);  // [G, G] along one axis
+  const at::Tensor both = near.view({grid, 1, grid, 1}).logical_and(near.view({1, grid, 1, grid}));
+  at::Tensor mask = at::zeros({grid * grid, grid * grid});
+  mask.masked_fill_(both.reshape(mask.sizes()), -std::numeric_limits<double>::infinity());
+  return mask.to(options);
+}
+
+at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& queries, const at::Tensor& keys,
+                     const at::Tensor& values) {
   const int64_t width = queries.size(2);
   const auto project = [&](const at::Tensor& x, int64_t first, int64_t count) {
     return at::linear(x, layer.in_proj_weight.narrow(0, first * width, count * width),
@@ -47,23 +61,24 @@ at::Tensor attention(const Attention& layer, int64_t heads, const at::Tensor& qu
     q = project(queries, 0, 1), k = project(keys, 1, 1);
   }
   const at::Tensor v = project(values, 2, 1);
-  const at::Tensor out = attend(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads), dropout);
-  return linear(layer.out_proj, out.transpose(1, 2).reshape(queries.sizes()));
+  const at::Tensor out = attend(split_heads(q, how.heads), split_heads(k, how.heads), split_heads(v, how.heads), how);
+  return linear(layer.out_proj, out.transpose(1, 2).flatten(2));
 }
 
-at::Tensor encoder_layer(const EncoderLayer& layer, int64_t heads, at::Tensor x, const at::Tensor& position,
-                         Dropout& dropout) {
+at::Tensor encoder_layer(const EncoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& position) {
+  Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
-  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, heads, placed, placed, x, dropout)));
+  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, how, placed, placed, x)));
   return layer_norm(layer.norm2, x + dropout(feed_forward(layer.linear1, layer.linear2, x, dropout)));
 }
 
-at::Tensor decoder_layer(const DecoderLayer& layer, int64_t heads, at::Tensor x, const at::Tensor& memory,
-                         const at::Tensor& position, Dropout& dropout) {
+at::Tensor decoder_layer(const DecoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& memory,
+                         const at::Tensor& position) {
+  Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
-  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, heads, placed, placed, x, dropout)));
+  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, how, placed, placed, x)));
   x = layer_norm(layer.norm2,
-                 x + dropout(attention(layer.multihead_attn, heads, x + position, memory + position, memory, dropout)));
+                 x + dropout(attention(layer.multihead_attn, how, x + position, memory + position, memory)));
   return layer_norm(layer.norm3, x + dropout(feed_forward(layer.linear1, layer.linear2, x, dropout)));
 }
 

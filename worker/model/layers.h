@@ -39,17 +39,27 @@ struct DecoderLayer {
 at::Tensor linear(const Linear& layer, const at::Tensor& x);
 at::Tensor layer_norm(const LayerNorm& layer, const at::Tensor& x);
 
+/// How every layer attends.
+struct Attending {
+  int64_t heads = 1;
+  at::Tensor mask;  // [N, N] added to the logits, −∞ where a token must not attend; undefined: to all
+  Dropout& dropout;
+};
+
+/// UniAD's neighbour mask [G·G, G·G] for Attending: no token attends to the square of `size` (odd) tokens around it,
+/// itself among them, so that it cannot copy its own features to the output.
+at::Tensor neighbour_mask(int64_t grid, int64_t size, const at::TensorOptions& options);
+
 /// Each query [b, N, D] gathers from the values [b, M, D] by its likeness to the keys [b, M, D]; dropout falls on the
 /// attention weights. Queries and keys that are one tensor are projected together.
-at::Tensor attention(const Attention& layer, int64_t heads, const at::Tensor& queries, const at::Tensor& keys,
-                     const at::Tensor& values, Dropout& dropout);
+at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& queries, const at::Tensor& keys,
+                     const at::Tensor& values);
 
 /// x [b, N, D]; position [N, D], added to queries and keys.
-at::Tensor encoder_layer(const EncoderLayer& layer, int64_t heads, at::Tensor x, const at::Tensor& position,
-                         Dropout& dropout);
+at::Tensor encoder_layer(const EncoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& position);
 
 /// Self-attention over x [b, N, D], then attention to the memory [b, N, D].
-at::Tensor decoder_layer(const DecoderLayer& layer, int64_t heads, at::Tensor x, const at::Tensor& memory,
-                         const at::Tensor& position, Dropout& dropout);
+at::Tensor decoder_layer(const DecoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& memory,
+                         const at::Tensor& position);
 
 }  // namespace hivq

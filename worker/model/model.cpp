@@ -136,10 +136,16 @@ std::vector<NamedTensor> named_parts(const Model& model, const at::Tensor& flat)
 
 }  // namespace
 
-Status check_model(const ModelSpec& spec) {
+Status check_model(const ModelSpec& spec, const InputShape& input) {
   if (spec.width % 2 != 0 || spec.width % spec.heads != 0) {
     return error("model.width is {}; it must be even and a multiple of model.heads, which is {}", spec.width,
                  spec.heads);
+  }
+  if (spec.neighbour_mask > 0 && spec.neighbour_mask / 2 >= input.grid / 2) {
+    return error(
+        "model.neighbour_mask is {}, which leaves the middle of {} × {} tokens nothing to attend to; it must be "
+        "below {}",
+        spec.neighbour_mask, input.grid, input.grid, input.grid / 2 * 2);
   }
   return {};
 }
@@ -163,7 +169,10 @@ Model make_model(const ModelSpec& spec, const InputShape& input, uint64_t seed, 
   }
   place_gradients(model, at::zeros({count}, options));
 
-  const int64_t levels = spec.quantizer.hierarchical ? spec.layers + 1 : 1;
+  if (spec.neighbour_mask > 0) model.attention_mask = neighbour_mask(input.grid, spec.neighbour_mask, options);
+
+  const int64_t all = spec.layers + 1;
+  const int64_t levels = !spec.quantizer.hierarchical ? 1 : spec.quantizer.levels > 0 ? spec.quantizer.levels : all;
   const int64_t codebooks = spec.quantizer.codebook_switching ? input.classes : 1;
   for (int64_t level = 0; level < levels; ++level) {
     const int64_t width = level == 0 ? spec.width : 2 * spec.width;
@@ -171,6 +180,11 @@ Model make_model(const ModelSpec& spec, const InputShape& input, uint64_t seed, 
     model.codebooks.push_back(make_codebook(embed.to(options), 0));
   }
   return model;
+}
+
+void freeze(Model& model) {
+  for (const Declared& parameter : declare(model)) parameter.leaf->requires_grad_(false);
+  model.gradients = at::Tensor();
 }
 
 void place_gradients(Model& model, const at::Tensor& gradients) {

@@ -39,6 +39,7 @@ struct Model {
   Linear classifier1, classifier2;
 
   std::vector<Codebook> codebooks;  // by level: 0 is the top (coarsest), the last the finest
+  at::Tensor attention_mask;        // [N, N] of every attention (layers.h); undefined: none
 
   at::Tensor values;     // [P]
   at::Tensor gradients;  // [P] every parameter's .grad() is a view of it
@@ -47,12 +48,15 @@ struct Model {
   int64_t tokens() const { return input.grid * input.grid; }
 };
 
-/// Errors: a width that the heads or the position cannot split.
-Status check_model(const ModelSpec& spec);
+/// Errors: a width that the heads or the position cannot split; a neighbour mask that leaves a token nothing.
+Status check_model(const ModelSpec& spec, const InputShape& input);
 
 /// A model with parameters and codebooks drawn from `seed`, the same on every machine of one kind. `options` gives type
 /// and device.
 Model make_model(const ModelSpec& spec, const InputShape& input, uint64_t seed, const at::TensorOptions& options);
+
+/// For use without training: no parameter has a gradient any more.
+void freeze(Model& model);
 
 /// Lets the gradients lie in another tensor [P], such as the head of a buffer that is all-reduced.
 void place_gradients(Model& model, const at::Tensor& gradients);

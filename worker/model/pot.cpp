@@ -14,9 +14,9 @@ struct Transport {
 
 Transport transport(const Codebook& codebook, const at::Tensor& tokens, const at::Tensor& group) {
   constexpr double kTiny = 1e-12;  // a norm of 0 has no direction: its cosine is 0
-  const at::Tensor dot = grouped_matmul(tokens, codebook.embed, group);
+  const at::Tensor dot = grouped_matmul(tokens, codebook.embed.detach(), group);
   const at::Tensor token_norm = at::linalg_vector_norm(tokens, 2, {2}, /*keepdim=*/true).clamp_min(kTiny);
-  const at::Tensor inverse = codebook.squared_norm.sqrt().clamp_min(kTiny).reciprocal();
+  const at::Tensor inverse = codebook.squared_norm.detach().sqrt().clamp_min(kTiny).reciprocal();
   const at::Tensor own = (codebook.codebooks() == 1 ? inverse : inverse.index_select(0, group)).unsqueeze(1);
   return {1 - dot / token_norm * own, dot / static_cast<double>(codebook.prototypes())};
 }

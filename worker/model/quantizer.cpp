@@ -51,7 +51,7 @@ Quantized quantize(const Codebook& codebook, const at::Tensor& tokens, const at:
     const at::Tensor index = flat_index(level.code, codebook.codebooks() == 1 ? shared : group, codebook.prototypes());
     level.nearest = codebook.embed.view({-1, codebook.width()}).index_select(0, index).view_as(tokens);
   }
-  level.output = StraightThrough::apply(tokens, level.nearest);
+  level.output = tokens.requires_grad() ? StraightThrough::apply(tokens, level.nearest) : level.nearest;
   return level;
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "worker/data/safetensors.h"
+#include "worker/model/model_file.h"
 
 namespace hivq {
 namespace {
@@ -54,14 +55,20 @@ Result<at::Tensor> find_tensor(const SafeTensors& file, const std::string& name,
 
 }  // namespace
 
-std::string save_checkpoint(const Training& training, int64_t train_images) {
+std::string save_checkpoint(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
   std::vector<NamedTensor> state = named_state(training);
   state.push_back({"metrics.codebook_distance", distances(training)});
-  return write_safetensors(state, {{"format", kFormat},
-                                   {"step", std::to_string(training.step)},
-                                   {"epoch", std::to_string(training.epoch)},
-                                   {"batch", std::to_string(training.batch)},
-                                   {"train_images", std::to_string(train_images)}});
+  std::vector<std::string> classes;
+  for (const int64_t index : features.trained_classes) {
+    classes.push_back(features.class_names[static_cast<size_t>(index)]);
+  }
+  std::map<std::string, std::string> metadata = describe_model(spec, classes);
+  metadata["format"] = kFormat;
+  metadata["step"] = std::to_string(training.step);
+  metadata["epoch"] = std::to_string(training.epoch);
+  metadata["batch"] = std::to_string(training.batch);
+  metadata["train_images"] = std::to_string(features.train.size(0));
+  return write_safetensors(state, metadata);
 }
 
 Status restore_checkpoint(Training& training, std::string_view bytes, int64_t train_images) {

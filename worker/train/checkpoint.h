@@ -11,8 +11,9 @@
 namespace hivq {
 
 /// Parameters, codebooks (both under the names of MODEL.md), moments of the optimiser, the position in training and the
-/// epoch's metrics so far. `train_images` identifies the data to restore_checkpoint.
-std::string save_checkpoint(const Training& training, int64_t train_images);
+/// epoch's metrics so far; and what makes it a model that can be used (model_file.h). The number of training images
+/// identifies the data to restore_checkpoint.
+std::string save_checkpoint(const Training& training, const TrialSpec& spec, const FeatureSet& features);
 
 /// Puts the state into `training`, which must be made from the same trial; what follows is then bit-identical to a run
 /// that was never interrupted. On an Error `training` is partly changed. Any bytes are safe to pass.

@@ -3,6 +3,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "worker/model/forward.h"
 #include "worker/train/sampler.h"
 #include "worker/train/step.h"
@@ -11,7 +13,6 @@ namespace hivq {
 namespace {
 
 constexpr int64_t kTokensPerPrototype = 4;  // of which one is drawn
-constexpr double kNoise = 0.01;             // of a repeated token, in standard deviations of the tokens
 
 /// The first images of a class (any, for −1) in the order.
 at::Tensor first_images(const FeatureSet& features, const std::vector<int64_t>& order, int64_t class_index,
@@ -24,16 +25,29 @@ at::Tensor first_images(const FeatureSet& features, const std::vector<int64_t>& 
   return at::tensor(images, at::kLong).to(features.train.device());
 }
 
-/// `count` rows of tokens [T, d], distinct as far as they reach.
+/// `count` different rows of tokens [T, d].
 at::Tensor draw_tokens(const at::Tensor& tokens, int64_t count, at::Generator& generator) {
-  const int64_t have = tokens.size(0);
-  const at::Tensor order = at::randperm(have, generator, at::TensorOptions(at::kLong)).to(tokens.device());
-  const at::Tensor chosen = order.index_select(0, at::arange(count, order.options()).remainder(have));
-  const at::Tensor drawn = tokens.index_select(0, chosen);
-  if (count <= have) return drawn;
-  at::Tensor noise = at::randn({count, tokens.size(1)}, generator, at::TensorOptions(at::kFloat)).to(tokens.options());
-  noise.narrow(0, 0, have).zero_();
-  return drawn + noise * (kNoise * tokens.std(/*unbiased=*/false));
+  const at::Tensor order = at::randperm(tokens.size(0), generator, at::TensorOptions(at::kLong)).to(tokens.device());
+  return tokens.index_select(0, order.narrow(0, 0, count));
+}
+
+/// The same, k-means++'s draw: far from each other.
+at::Tensor draw_far_tokens(const at::Tensor& tokens, int64_t count, at::Generator& generator) {
+  const at::Tensor uniform = at::rand({count}, generator, at::kDouble);
+  const at::Tensor squared_norm = tokens.square().sum(1);
+  at::Tensor distance = at::ones({tokens.size(0)}, tokens.options());  // squared, to the nearest that is drawn
+  std::vector<int64_t> drawn;
+  for (int64_t i = 0; i < count; ++i) {
+    const at::Tensor mass = distance.to(at::kDouble).cumsum(0);
+    const double total = mass[-1].item<double>();
+    int64_t next = at::searchsorted(mass, uniform[i].to(mass.device()) * total, false, /*right=*/true).item<int64_t>();
+    next = std::min(next, tokens.size(0) - 1);
+    drawn.push_back(next);
+    const at::Tensor to_next = (squared_norm - 2 * tokens.mv(tokens[next]) + squared_norm[next]).clamp_min(0);
+    distance = i == 0 ? to_next : at::minimum(distance, to_next);
+    distance[next] = 0;
+  }
+  return tokens.index_select(0, at::tensor(drawn, at::kLong).to(tokens.device()));
 }
 
 }  // namespace
@@ -47,20 +61,42 @@ void start_codebooks_from_data(Model& model, const FeatureSet& features, uint64_
   const int64_t wanted = 1 + kTokensPerPrototype * prototypes / model.tokens();
   for (int64_t s = 0; s < codebooks; ++s) {
     const at::Tensor images = first_images(features, order, codebooks == 1 ? -1 : s, wanted);
-    if (images.numel() == 0) continue;  // a class without training images keeps its random prototypes
     const at::Tensor classes = at::full({images.numel()}, s, images.options());
     Dropout none;
     const std::vector<at::Tensor> enc = encode(model, tokens_of(features.train, images), position, none);
     std::vector<Quantized> levels;
     for (Codebook& codebook : model.codebooks) {
       const at::Tensor tokens = level_tokens(enc, levels);
-      codebook.embed[s] = draw_tokens(tokens.flatten(0, 1), prototypes, generator);
+      const auto draw = model.spec.quantizer.start == "k-means++" ? draw_far_tokens : draw_tokens;
+      codebook.embed[s] = draw(tokens.flatten(0, 1), prototypes, generator);
       codebook.embed_avg[s] = codebook.embed[s];
       codebook.cluster_size[s].fill_(1);
       refresh(codebook);
       levels.push_back(quantize(codebook, tokens, classes));
     }
   }
+}
+
+Status check_codebook_start(const ModelSpec& spec, const FeatureSet& features) {
+  if (spec.quantizer.start == "normal") return {};
+  const int64_t per_image = features.train.size(2) * features.train.size(3), prototypes = spec.quantizer.prototypes;
+  const auto too_few = [&](const std::string& whose, int64_t images) {
+    return error(
+        "model.quantizer.prototypes is {}, but the {} training images of {} have {} tokens to start from; lower "
+        "it, train on more images, or set model.quantizer.start to normal",
+        prototypes, images, whose, images * per_image);
+  };
+  if (!spec.quantizer.codebook_switching) {
+    const int64_t images = features.train.size(0);
+    return images * per_image < prototypes ? too_few("all classes", images) : Status();
+  }
+  for (size_t c = 0; c < features.trained_classes.size(); ++c) {
+    const int64_t images = std::ranges::count(features.train_class, static_cast<int64_t>(c));
+    if (images * per_image >= prototypes) continue;
+    return too_few(fmt::format("class `{}`", features.class_names[static_cast<size_t>(features.trained_classes[c])]),
+                   images);
+  }
+  return {};
 }
 
 }  // namespace hivq

@@ -1,6 +1,6 @@
 #pragma once
 
-// Codebooks that start at tokens of the training images (`model.quantizer.start: data`).
+// Codebooks that start at tokens of the training images (`model.quantizer.start: data | k-means++`).
 
 #include "worker/data/feature_set.h"
 #include "worker/model/model.h"
@@ -8,8 +8,12 @@
 namespace hivq {
 
 /// Sets every prototype to a token of the first training images of its class in the order of the first epoch, as the
-/// untrained encoder gives it (of all classes, where one codebook serves all). Where there are fewer tokens than
-/// prototypes, tokens occur again with a little noise. Each starts with a count of one token.
+/// untrained encoder gives it (of all classes, where one codebook serves all): drawn alike (`data`), or each in
+/// proportion to its squared distance from those drawn before (`k-means++`; Arthur and Vassilvitskii, 2007). Each
+/// starts with a count of one token.
 void start_codebooks_from_data(Model& model, const FeatureSet& features, uint64_t seed);
+
+/// Errors: a codebook with more prototypes than its training images have tokens.
+Status check_codebook_start(const ModelSpec& spec, const FeatureSet& features);
 
 }  // namespace hivq

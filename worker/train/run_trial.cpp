@@ -2,10 +2,10 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <exception>
-#include <set>
 
 #include "worker/eval/evaluate.h"
 #include "worker/train/checkpoint.h"
@@ -18,21 +18,22 @@ namespace {
 
 using Metrics = std::map<std::string, double>;
 
-/// What cannot be trained, as a sentence.
+InputShape shape_of(const FeatureSet& features) {
+  return {features.train.size(1), features.train.size(2), static_cast<int64_t>(features.trained_classes.size())};
+}
+
+/// What cannot be trained, as a sentence. What the specification alone can tell, it has told.
 Status check_trial(const TrialSpec& spec, const FeatureSet& features) {
   if (features.train.size(0) == 0)
     return error("there are no training images; check data.path and data.normal_classes");
   if (spec.train.batch_size < 1) return error("train.batch_size is {}; it must be at least 1", spec.train.batch_size);
-  const std::set<std::string> scores = {"max", "mean", "std"};
-  if (!scores.contains(spec.eval.score))
-    return error("eval.score is `{}`; it must be max, mean or std", spec.eval.score);
-  if (spec.model.quantizer.start != "normal" && spec.model.quantizer.start != "data") {
-    return error("model.quantizer.start is `{}`; it must be normal or data", spec.model.quantizer.start);
+  for (size_t c = 0; c < features.trained_classes.size(); ++c) {
+    if (std::ranges::count(features.train_class, static_cast<int64_t>(c)) > 0) continue;
+    return error("class `{}` has no training images; add some, or leave the class out",
+                 features.class_names[static_cast<size_t>(features.trained_classes[c])]);
   }
-  if (spec.model.switch_by != "label" && spec.model.switch_by != "predicted") {
-    return error("model.switch is `{}`; it must be label or predicted", spec.model.switch_by);
-  }
-  return check_model(spec.model);
+  if (Status model = check_model(spec.model, shape_of(features)); !model) return model;
+  return check_codebook_start(spec.model, features);
 }
 
 /// Rank 0's bytes on every rank.
@@ -101,15 +102,11 @@ class Trial {
     return outcome_;
   }
 
-  void make() {
-    const InputShape input{features_.train.size(1), features_.train.size(2),
-                           static_cast<int64_t>(features_.trained_classes.size())};
-    training_ = make_training(spec_, input, features_.train.options());
-  }
+  void make() { training_ = make_training(spec_, shape_of(features_), features_.train.options()); }
 
   /// True where the trial ended within.
   Result<bool> start() {
-    if (leads() && spec_.model.quantizer.start == "data") {
+    if (leads() && spec_.model.quantizer.start != "normal") {
       start_codebooks_from_data(training_.model, features_, spec_.train.seed);
     }
     if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent.error();
@@ -214,7 +211,7 @@ class Trial {
       if (const auto ended = evaluate_now(); !ended || *ended) return ended;
     }
     if (due(spec_.train.checkpoint_every) && leads() && hooks_.checkpoint) {
-      hooks_.checkpoint(training_.step, save_checkpoint(training_, images()));
+      hooks_.checkpoint(training_.step, save_checkpoint(training_, spec_, features_));
     }
     return false;
   }

@@ -2,27 +2,23 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
 #include <set>
 
-#include "worker/model/forward.h"
-#include "worker/model/pot.h"
+#include "worker/model/jitter.h"
+#include "worker/train/revive.h"
 
 namespace hivq {
 namespace {
 
-// What a step sums over ranks besides gradients and statistics. The commitments of the levels follow.
-enum Scalar : int64_t { kReconstruction, kPot, kClassification, kStop, kCommitment };
-
-/// The packed tensor [gradients | scalars | counts and sums of each level], as views. Only the codebooks that the
-/// global batch uses take part, so its length varies.
+/// The packed tensor [gradients | terms of Eq. 1 | stop | counts and sums of each level], as views. Only the codebooks
+/// that the global batch uses take part, so its length varies.
 struct Sums {
-  at::Tensor packed, scalars;
+  at::Tensor packed, terms, stop;
   std::vector<CodebookStatistics> levels;
 };
 
 int64_t packed_size(const Model& model, int64_t rows) {
-  int64_t size = model.values.numel() + kCommitment + model.levels();
+  int64_t size = model.values.numel() + Objective::kTerms + model.levels() + 1;
   for (const Codebook& codebook : model.codebooks) size += rows * codebook.prototypes() * (codebook.width() + 1);
   return size;
 }
@@ -37,7 +33,8 @@ Sums unpack(const Training& training, int64_t rows) {
     at += count;
     return sums.packed.narrow(0, at - count, count).view(shape);
   };
-  sums.scalars = next({kCommitment + model.levels()});
+  sums.terms = next({Objective::kTerms + model.levels()});
+  sums.stop = next({1});
   for (const Codebook& codebook : model.codebooks) {
     const at::Tensor counts = next({rows, codebook.prototypes()});
     sums.levels.push_back({counts, next({rows, codebook.prototypes(), codebook.width()})});
@@ -53,7 +50,8 @@ struct Rows {
 Rows rows_of(const Model& model, const Batch& batch, at::Device device) {
   std::vector<int64_t> codebooks = {0}, of_class(static_cast<size_t>(model.input.classes), 0);
   if (model.codebooks[0].codebooks() > 1) {
-    codebooks = batch.present;
+    const std::set<int64_t> present(batch.global_classes.begin(), batch.global_classes.end());
+    codebooks.assign(present.begin(), present.end());
     for (size_t row = 0; row < codebooks.size(); ++row) {
       of_class.at(static_cast<size_t>(codebooks[row])) = static_cast<int64_t>(row);
     }
@@ -61,63 +59,14 @@ Rows rows_of(const Model& model, const Batch& batch, at::Device device) {
   return {at::tensor(codebooks, at::kLong).to(device), at::tensor(of_class, at::kLong).to(device)};
 }
 
-/// Eq. 1 over this rank's images: local sums over global counts, so that the ranks' gradients add up to the batch's.
-/// Fills `scalars` with this rank's part of each mean.
-at::Tensor objective(const Model& model, const LossSpec& weights, const Batch& batch, const Forward& out,
-                     at::Tensor scalars) {
-  const auto images = static_cast<double>(batch.global_images);
-  const double tokens = images * static_cast<double>(model.tokens());
-
-  // ‖h0 − h̃0‖², mean over elements
-  const at::Tensor reconstruction = at::mse_loss(out.reconstruction, batch.h0, at::Reduction::Sum) /
-                                    (tokens * static_cast<double>(model.input.channels));
-  std::vector<at::Tensor> parts = {reconstruction, at::zeros_like(reconstruction), at::zeros_like(reconstruction),
-                                   at::zeros_like(reconstruction)};
-  at::Tensor total = reconstruction;
-  if (weights.classification > 0) {  // cross-entropy of the class
-    const at::Tensor cross_entropy =
-        at::cross_entropy_loss(classify(model, batch.h0), batch.classes, {}, at::Reduction::Sum) / images;
-    total = total + weights.classification * cross_entropy;
-    parts[kClassification] = cross_entropy;
-  }
-  for (size_t level = 0; level < out.levels.size(); ++level) {
-    const Quantized& q = out.levels[level];
-    // β‖h − sg(e)‖², mean over elements; ‖sg(h) − e‖² is the EMA update
-    const at::Tensor commitment =
-        at::mse_loss(q.tokens, q.nearest, at::Reduction::Sum) / (tokens * static_cast<double>(q.tokens.size(2)));
-    total = total + weights.commitment * commitment;
-    parts.push_back(commitment);
-    if (weights.pot > 0) {  // α·POT
-      const at::Tensor pot = pot_loss_sum(model.codebooks[level], q.tokens, batch.classes) / images;
-      total = total + weights.pot * pot;
-      parts[kPot] = parts[kPot] + pot;
-    }
-  }
-  scalars.copy_(at::stack(parts).detach());
-  return total;
-}
-
-Losses losses_of(const at::Tensor& scalars, const LossSpec& weights) {
-  const at::Tensor values = scalars.to(at::kCPU, at::kDouble);
-  const auto value = values.accessor<double, 1>();
-  Losses losses;
-  losses.reconstruction = value[kReconstruction];
-  losses.pot = value[kPot];
-  losses.classification = value[kClassification];
-  for (int64_t i = kCommitment; i < values.size(0); ++i) losses.commitment += value[i];
-  losses.total = losses.reconstruction + weights.commitment * losses.commitment + weights.pot * losses.pot +
-                 weights.classification * losses.classification;
-  return losses;
-}
-
 /// The epoch's use of the prototypes, for the metrics.
 void count_use(Training& training, const Sums& sums, const Rows& rows, const Batch& batch) {
-  const at::Tensor commitments = sums.scalars.to(at::kCPU, at::kDouble).slice(0, kCommitment);
+  const at::Tensor commitments = sums.terms.to(at::kCPU, at::kDouble).slice(0, Objective::kTerms);
   for (size_t level = 0; level < sums.levels.size(); ++level) {
     training.use[level].index_add_(0, rows.codebooks, sums.levels[level].counts.to(at::kDouble));
     training.distance[level] += commitments[static_cast<int64_t>(level)].item<double>() *
                                 static_cast<double>(training.model.codebooks[level].width()) *
-                                static_cast<double>(batch.global_images * training.model.tokens());
+                                static_cast<double>(batch.global_images() * training.model.tokens());
   }
 }
 
@@ -131,17 +80,13 @@ Batch load_batch(const FeatureSet& features, std::span<const int64_t> images, in
   const auto class_of = [&](int64_t image) { return features.train_class[static_cast<size_t>(image)]; };
   const Range share = share_of(static_cast<int64_t>(images.size()), rank, ranks);
   const auto mine = images.subspan(static_cast<size_t>(share.begin), static_cast<size_t>(share.size()));
-  std::set<int64_t> present;
-  for (const int64_t image : images) present.insert(class_of(image));
-  std::vector<int64_t> classes;
+  std::vector<int64_t> classes, global_classes;
   for (const int64_t image : mine) classes.push_back(class_of(image));
+  for (const int64_t image : images) global_classes.push_back(class_of(image));
   const at::Device device = features.train.device();
   const at::Tensor chosen = at::tensor(c10::ArrayRef<int64_t>(mine.data(), mine.size()), at::kLong);
-  return {tokens_of(features.train, chosen.to(device)),
-          at::tensor(classes, at::kLong).to(device),
-          share.begin,
-          static_cast<int64_t>(images.size()),
-          {present.begin(), present.end()}};
+  return {tokens_of(features.train, chosen.to(device)), at::tensor(classes, at::kLong).to(device), share.begin,
+          std::move(global_classes)};
 }
 
 Training make_training(const TrialSpec& spec, const InputShape& input, const at::TensorOptions& options) {
@@ -158,16 +103,6 @@ Training make_training(const TrialSpec& spec, const InputShape& input, const at:
   return training;
 }
 
-std::string Losses::not_finite() const {
-  if (!std::isfinite(reconstruction)) return "the reconstruction loss";
-  if (!std::isfinite(commitment)) return "the commitment loss";
-  if (!std::isfinite(pot)) return "the POT loss";
-  if (!std::isfinite(classification)) return "the classification loss";
-  if (!std::isfinite(total)) return "the loss";
-  if (!std::isfinite(gradient_norm)) return "the norm of the gradient";
-  return {};
-}
-
 Result<StepReport> train_step(Training& training, const TrialSpec& spec, const Batch& batch, double lr, bool stop,
                               Collective& collective) {
   Model& model = training.model;
@@ -175,26 +110,36 @@ Result<StepReport> train_step(Training& training, const TrialSpec& spec, const B
   Sums sums = unpack(training, rows.codebooks.numel());
   sums.packed.zero_();
 
+  Forward out;
   if (batch.h0.size(0) > 0) {
     Dropout dropout{spec.model.dropout, spec.train.seed, static_cast<uint32_t>(training.step), batch.first};
-    const Forward out = forward(model, batch.h0, batch.classes, dropout);
-    objective(model, spec.loss, batch, out, sums.scalars).backward();
+    const JitterSource noise{spec.train.seed, training.step, batch.first};
+    out = forward(model, jittered(batch.h0, spec.model.jitter, noise), batch.classes, dropout);
+    const Objective eq1 = objective(model, spec.loss, batch, out);
+    eq1.total.backward();
+    sums.terms.copy_(eq1.terms);
     const at::Tensor row = rows.of_class.index_select(0, batch.classes);
     for (size_t level = 0; level < out.levels.size(); ++level) {
       add_statistics(sums.levels[level], out.levels[level], row);
     }
   }
-  if (stop && collective.rank() == 0) sums.scalars[kStop] = 1;
+  if (stop && collective.rank() == 0) sums.stop.fill_(1);
   if (Status reduced = collective.all_reduce_sum(sums.packed); !reduced) return reduced.error();
 
-  StepReport report{losses_of(sums.scalars, spec.loss)};
-  report.stop = sums.scalars[kStop].item<double>() != 0;
+  StepReport report{losses_of(sums.terms, spec.loss)};
+  report.stop = sums.stop.item<double>() != 0;
   report.losses.gradient_norm = clip_gradient(model.gradients, spec.train.clip);
   if (report.stop || !report.losses.not_finite().empty()) return report;
 
   adamw_step(model.values, model.gradients, training.optimizer, ++training.step, lr, spec.train.weight_decay);
   for (size_t level = 0; level < model.codebooks.size(); ++level) {
     ema_update(model.codebooks[level], sums.levels[level], rows.codebooks, spec.model.quantizer.decay);
+  }
+  if (spec.model.quantizer.revive_below > 0) {
+    const Revival revival{spec.model.quantizer.revive_below, spec.train.seed, training.step};
+    if (Status revived = revive_prototypes(model, out.levels, batch, rows.codebooks, revival, collective); !revived) {
+      return revived.error();
+    }
   }
   count_use(training, sums, rows, batch);
   report.applied = true;

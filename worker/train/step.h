@@ -1,6 +1,6 @@
 #pragma once
 
-// One step of training on every rank of a gang: Eq. 1 of the paper.
+// One step of training on every rank of a gang.
 
 #include <ATen/core/Tensor.h>
 
@@ -13,19 +13,11 @@
 #include "worker/collective/collective.h"
 #include "worker/data/feature_set.h"
 #include "worker/model/model.h"
+#include "worker/train/objective.h"
 #include "worker/train/optimizer.h"
 #include "worker/train/sampler.h"
 
 namespace hivq {
-
-/// A rank's share of a global batch of B images; it may be empty.
-struct Batch {
-  at::Tensor h0;                 // [b, N, C]
-  at::Tensor classes;            // [b] int64
-  int64_t first = 0;             // position in the global batch of the first image
-  int64_t global_images = 0;     // B
-  std::vector<int64_t> present;  // classes in the global batch, ascending
-};
 
 /// Images [first, first + count) of features [n, C, G, G] as tokens [count, N, C], row-major.
 at::Tensor tokens_of(const at::Tensor& features, const at::Tensor& images);
@@ -48,23 +40,14 @@ struct Training {
 /// Untrained, at step 0. `options`: type and device.
 Training make_training(const TrialSpec& spec, const InputShape& input, const at::TensorOptions& options);
 
-/// The means of Eq. 1 over the global batch, the levels' terms added up; before their weights.
-struct Losses {
-  double total = 0;  // weighted
-  double reconstruction = 0, commitment = 0, pot = 0, classification = 0;
-  double gradient_norm = 0;
-
-  /// Names the first that is not finite; empty where all are.
-  std::string not_finite() const;
-};
-
 struct StepReport {
   Losses losses;
   bool stop = false;     // rank 0 asked for it
   bool applied = false;  // the step was taken: neither stopped nor not finite
 };
 
-/// forward → losses → backward → one all-reduce → clip → AdamW → EMA update. The gradient and the codebooks are those
+/// forward → losses → backward → one all-reduce → clip → AdamW → EMA update (→ dead prototypes revived, as an option,
+/// with an all-reduce of its own). The gradient and the codebooks are those
 /// of the whole batch on one rank, whatever the number of ranks. `stop` counts on rank 0 only.
 /// An Error is the collective's.
 Result<StepReport> train_step(Training& training, const TrialSpec& spec, const Batch& batch, double lr, bool stop,

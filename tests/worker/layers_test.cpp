@@ -1,0 +1,57 @@
+#include "worker/model/layers.h"
+
+#include "tests/worker/model_fixture.h"
+#include "worker/model/forward.h"
+
+namespace hivq {
+namespace {
+
+TEST(NeighbourMask, HidesTheSquareAroundEachToken) {
+  const int64_t grid = 6;
+  const at::Tensor mask = neighbour_mask(grid, 3, at::kFloat);
+  for (int64_t a = 0; a < 36; ++a) {
+    for (int64_t b = 0; b < 36; ++b) {
+      const bool near = std::abs(a / grid - b / grid) <= 1 && std::abs(a % grid - b % grid) <= 1;
+      EXPECT_EQ(mask[a][b].item<float>(), near ? -std::numeric_limits<float>::infinity() : 0.0f) << a << ' ' << b;
+    }
+  }
+}
+
+/// With a mask, a change of one token reaches its neighbours only through the residual, that is not at all in
+/// attention.
+TEST(NeighbourMask, KeepsAttentionFromTheNeighbours) {
+  Attention layer;
+  torch::manual_seed(3);
+  layer.in_proj_weight = 0.3 * at::randn({24, 8}, at::kDouble), layer.in_proj_bias = at::randn({24}, at::kDouble);
+  layer.out_proj = {at::randn({8, 8}, at::kDouble), at::randn({8}, at::kDouble)};
+  const at::Tensor x = at::randn({1, 25, 8}, at::kDouble);
+  at::Tensor changed = x.clone();
+  changed[0][12] += 1;
+  for (const double rate : {0.0, 1e-9}) {  // with and without the fused kernel
+    const auto attended = [&](const at::Tensor& tokens) {
+      Dropout dropout{rate, 1};
+      Attending how{2, neighbour_mask(5, 3, at::kDouble), dropout};
+      return attention(layer, how, x, tokens, tokens);
+    };
+    const at::Tensor difference = (attended(x) - attended(changed)).abs().sum(2)[0];
+    for (int64_t token = 0; token < 25; ++token) {
+      const bool near = std::abs(token / 5 - 2) <= 1 && std::abs(token % 5 - 2) <= 1;
+      EXPECT_EQ(difference[token].item<double>() > 1e-9, !near) << token << " at rate " << rate;
+    }
+  }
+}
+
+TEST(NeighbourMask, IsPartOfTheModel) {
+  TrialSpec spec = small_trial();
+  spec.model.neighbour_mask = 1;
+  const Model masked = make_model(spec.model, {6, 3, 3}, 1, at::kFloat);
+  spec.model.neighbour_mask = 0;
+  const Model plain = make_model(spec.model, {6, 3, 3}, 1, at::kFloat);
+  Dropout none;
+  const at::Tensor h0 = at::randn({2, 9, 6}), classes = at::tensor({0, 2}, at::kLong);
+  EXPECT_FALSE(at::allclose(forward(masked, h0, classes, none).reconstruction,
+                            forward(plain, h0, classes, none).reconstruction));
+}
+
+}  // namespace
+}  // namespace hivq

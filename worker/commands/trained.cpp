@@ -1,0 +1,70 @@
+#include "worker/commands/trained.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace hivq {
+namespace {
+
+Status check_channels(const TrainedModel& trained, int64_t channels) {
+  if (channels == trained.model.input.channels) return {};
+  return error(
+      "{} gives {} channels with these taps, but the model takes {}; check backbone.stages and backbone.blocks",
+      trained.spec.backbone.name, channels, trained.model.input.channels);
+}
+
+/// The set's trained classes in the model's order.
+Status match_classes(const TrainedModel& trained, FeatureSet& features) {
+  std::vector<int64_t> order;
+  for (const std::string& name : trained.classes) {
+    const auto found = std::ranges::find(features.class_names, name);
+    order.push_back(found == features.class_names.end() ? -1 : found - features.class_names.begin());
+  }
+  for (const int64_t index : features.trained_classes) {
+    const std::string& name = features.class_names[static_cast<size_t>(index)];
+    if (std::ranges::find(trained.classes, name) == trained.classes.end()) {
+      return error(
+          "the data set has the class `{}`, but the model knows: {}; leave it out (data.classes), or import the "
+          "model with its classes' names (--classes)",
+          name, fmt::join(trained.classes, ", "));
+    }
+  }
+  // train_class counts in the set's own order; only the test images matter from here on.
+  features.train_class.clear();
+  features.trained_classes = order;
+  return {};
+}
+
+}  // namespace
+
+Result<EfficientNet> backbone_of(const TrainedModel& trained, const FeaturePlaces& places) {
+  const auto weights = load_backbone_weights(trained.spec.backbone, places.weights_dir);
+  if (!weights) return weights.error();
+  auto network = make_efficientnet(trained.spec.backbone, weights->file, weights->path);
+  if (!network) return network.error();
+  if (Status fits = check_channels(trained, network->channels); !fits) return fits.error();
+  return network;
+}
+
+Result<FeatureSet> features_for(const TrainedModel& trained, const DataSpec& data, const FeaturePlaces& places) {
+  auto features = load_features(data, trained.spec.backbone, places,
+                                [](int64_t done, int64_t total) { show_progress("features", done, total); });
+  if (!features) return features.error();
+  if (Status fits = check_channels(trained, features->test.size(1)); !fits) return fits.error();
+  if (features->test.size(2) != trained.model.input.grid) {
+    return error("data.image_size is {}, but the model takes images of {} pixels", data.image_size,
+                 16 * trained.model.input.grid);
+  }
+  if (Status matched = match_classes(trained, *features); !matched) return matched.error();
+  return features;
+}
+
+void show_progress(std::string_view what, int64_t done, int64_t total) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  fmt::print(stderr, "\r{} {}/{}{}", what, done, total, done == total ? "\n" : "");
+  std::fflush(stderr);
+}
+
+}  // namespace hivq
