@@ -37,7 +37,7 @@ struct Science : testing::Test {
 };
 
 TEST_F(Science, FromPhotosToFiguresPredictionsAndExports) {
-  must({"make-textures", textures, "--size", "96", "--train", "12", "--test", "4", "--defects", "2"});
+  must({"make-textures", textures, "--crop", "96", "--train", "12", "--test-good", "4", "--test-per-defect", "2"});
   std::string job = kJob;
   job.replace(job.find("PATH"), 4, textures);
   must({"run", space.write("textures.yaml", job), "--data", data}, 240);
@@ -77,7 +77,7 @@ TEST_F(Science, FromPhotosToFiguresPredictionsAndExports) {
 }
 
 TEST_F(Science, SaysWhatIsWrongWithTheData) {
-  must({"make-textures", textures, "--size", "96", "--train", "4", "--test", "2", "--defects", "1"});
+  must({"make-textures", textures, "--crop", "96", "--train", "4", "--test-good", "2", "--test-per-defect", "1"});
   std::string job = kJob;
   job.replace(job.find("PATH"), 4, textures);
   const std::string spec = space.write("textures.yaml", job);
