@@ -113,6 +113,15 @@ TEST_F(Commands, PredictWithoutAClassifierWantsTheClass) {
   EXPECT_EQ(nlohmann::json::parse(stream)["images"][0]["class"], "pill");
 }
 
+TEST_F(Commands, PredictTakesTheGivenClassWhateverTheClassifierSays) {
+  const std::string one = image("one.png", 64, 64);
+  for (const std::string name : {"nut", "pill"}) {
+    ASSERT_EQ(run({"predict", "--model", model, "--class", name, "--out", folder + "/out", one}), 0);
+    std::ifstream stream(folder + "/out/scores.json");
+    EXPECT_EQ(nlohmann::json::parse(stream)["images"][0]["class"], name);
+  }
+}
+
 TEST_F(Commands, PredictNamesWhatItCannotRead) {
   EXPECT_EQ(refusal({"predict", "--model", model, folder + "/none.png"}),
             fmt::format("hivq: {}/none.png does not exist; give image files or folders of them\n", folder));

@@ -87,7 +87,7 @@ TEST_F(Official, StateDictTellsItsShape) {
 }
 
 TEST_F(Official, ImportedModelSurvivesItsFile) {
-  const auto trained = import({"hvq-trans-official", {"nut", "pill", "a \"b\""}});
+  const auto trained = import({"hvq-trans-official", {"nut", "pill", "a \"b\""}, 8});
   ASSERT_TRUE(trained) << trained.error().message;
   ASSERT_TRUE(save_model(out, *trained));
   const auto again = load_model(out, at::kDouble);
@@ -115,7 +115,7 @@ TEST_F(Official, RefusesWhatIsNoStateDictOfTheModel) {
 }
 
 TEST_F(Official, RefusesAnotherNumberOfNames) {
-  EXPECT_EQ(import({"hvq-trans-official", {"nut", "pill"}}).error().message,
+  EXPECT_EQ(import({"hvq-trans-official", {"nut", "pill"}, 8}).error().message,
             "weights has 3 classes, but 2 names are given; give one for each, in the order of their numbers");
 }
 

@@ -127,12 +127,12 @@ TEST(CodebookStart, WorksWithOneCodebook) {
   EXPECT_EQ(std::get<0>(at::unique_dim(model.codebooks[2].embed[0], 0)).size(0), 50);
 }
 
-/// Tokens in 16 tight heaps: k-means++ finds (almost) all of them, a uniform draw does not.
+/// With k-means++ no token lies as far from its prototype as with prototypes that are drawn alike.
 TEST(CodebookStart, KMeansPlusPlusDrawsTokensThatLieFarFromEachOther) {
   const FeatureSet features = made_up_features(60, 1, 3, at::kDouble);
   TrialSpec spec = small_trial();
   spec.model.quantizer.prototypes = 16;
-  const auto spread = [&](const std::string& start) {  // mean distance of the class's tokens to their prototypes
+  const auto spread = [&](const std::string& start) {  // of the token that lies farthest from its prototype
     spec.model.quantizer.start = start;
     Model model = make_model(spec.model, {6, 3, 3}, 5, at::kDouble);
     start_codebooks_from_data(model, features, 5);

@@ -109,7 +109,9 @@ TEST_F(RunTrial, SaysWhatCannotBeTrained) {
   spec.model.heads = 2, spec.model.quantizer.start = "data", spec.model.quantizer.prototypes = 1000;
   EXPECT_NE(failure().find("model.quantizer.prototypes is 1000, but the "), std::string::npos);
   EXPECT_NE(failure().find(" training images of class `class0` have "), std::string::npos);
-  spec.model.quantizer.start = "normal", features.trained_classes.push_back(0);
+  spec.model.quantizer.prototypes = 5, spec.loss.classification = 0;
+  EXPECT_NE(failure().find("loss.classification is 0"), std::string::npos);
+  spec.loss.classification = 1, features.trained_classes.push_back(0);
   EXPECT_EQ(failure(), "class `class0` has no training images; add some, or leave the class out");
   features.trained_classes.pop_back(), features.train = features.train.narrow(0, 0, 0), features.train_class.clear();
   EXPECT_NE(failure().find("no training images"), std::string::npos);

@@ -127,7 +127,7 @@ at::Tensor attend(const SqueezeExcitation& attention, at::Tensor x) {
   const at::Tensor mean = x.mean({2, 3});
   const at::Tensor squeezed = activate(at::linear(mean, attention.squeeze, attention.squeeze_bias), Activation::swish);
   const at::Tensor scale = at::linear(squeezed, attention.excite, attention.excite_bias).sigmoid_();
-  return x.mul_(scale.view({x.size(0), x.size(1), 1, 1}));
+  return x.mul_(scale.unsqueeze(2).unsqueeze(3));
 }
 
 at::Tensor apply(const InvertedBottleneck& block, const at::Tensor& x) {

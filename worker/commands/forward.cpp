@@ -14,7 +14,8 @@ namespace hivq {
 namespace {
 
 struct Options {
-  std::string preset = "hvq-trans-official", weights, features, out;
+  std::string weights, features, out;
+  ImportOptions import;
 };
 
 struct Input {
@@ -84,7 +85,7 @@ Result<int> run(const Options& options) {
   if (!state) return state.error();
   // In double, whatever the file's type: codes near a tie are then decided by the values and not by rounding.
   const Result<TrainedModel> trained =
-      import_state_dict(*state, {options.preset, {}}, options.weights, at::TensorOptions(at::kDouble));
+      import_state_dict(*state, options.import, options.weights, at::TensorOptions(at::kDouble));
   if (!trained) return trained.error();
   const Model& model = trained->model;
   const Result<Input> input = read_input(options.features, *trained, at::kDouble);
@@ -114,7 +115,10 @@ Result<int> run(const Options& options) {
 
 std::function<Result<int>()> declare_forward(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("--preset", options->preset, "hvq-trans or hvq-trans-official: what the weights do not tell")
+  app.add_option("--preset", options->import.preset, "hvq-trans or hvq-trans-official: what the weights do not tell")
+      ->capture_default_str();
+  app.add_option("--heads", options->import.heads, "Heads of attention")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--weights", options->weights, "State dict: .safetensors or .pth, the authors' names or ours")
       ->required();

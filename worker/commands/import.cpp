@@ -46,6 +46,9 @@ std::function<Result<int>()> declare_import(CLI::App& app) {
   app.add_option("--classes", options->import.classes,
                  "Names of the classes in the order of their numbers; by default MVTec-AD's for 15 classes")
       ->delimiter(',');
+  app.add_option("--heads", options->import.heads, "Heads of its attention")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   app.add_option("--backbone", options->backbone, "Backbone whose features the model takes")->capture_default_str();
   app.add_option("--backbone-weights", options->backbone_weights, "Its weights; by default in the weights' folder");
   app.add_option("--blocks", options->blocks, "Its tapped blocks, 0-based")->delimiter(',')->capture_default_str();

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -110,6 +111,9 @@ Status score_batch(const TrainedModel& trained, const EfficientNet& backbone, in
     each.mean = scored.scores.mean[at].item<double>();
     each.std = scored.scores.std[at].item<double>();
     each.map = scored.map[at];
+    if (!std::isfinite(each.max + each.mean + each.std)) {
+      return error("the scores of {} are not finite: the model has diverged; use a checkpoint from before", each.image);
+    }
   }
   return {};
 }
@@ -139,17 +143,19 @@ Status write_scores(const Options& options, const std::vector<Prediction>& predi
   }
   const nlohmann::ordered_json all = {
       {"model", options.model}, {"score", kind}, {"scale", {range.low, range.high}}, {"images", list}};
-  return write_file((fs::path(options.out) / "scores.json").string(), all.dump(2) + "\n");
+  return write_file((fs::path(options.out) / "scores.json").string(),
+                    all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 Result<int> run(const Options& options) {
   const c10::InferenceMode inference;
   const auto images = expand(options.images);
   if (!images) return images.error();
-  const auto trained = load_model(options.model, at::kFloat);
+  auto trained = load_model(options.model, at::kFloat);
   if (!trained) return trained.error();
   const auto label = class_of(options, *trained);
   if (!label) return label.error();
+  trained->model.spec.switch_by = *label >= 0 ? "label" : "predicted";
   const auto backbone = backbone_of(*trained, options.places);
   if (!backbone) return backbone.error();
   std::error_code failure;

@@ -15,13 +15,8 @@ Status check_channels(const TrainedModel& trained, int64_t channels) {
       trained.spec.backbone.name, channels, trained.model.input.channels);
 }
 
-/// The set's trained classes in the model's order.
+/// The set's trained classes in the model's order. A class of the model that the set lacks is one without images.
 Status match_classes(const TrainedModel& trained, FeatureSet& features) {
-  std::vector<int64_t> order;
-  for (const std::string& name : trained.classes) {
-    const auto found = std::ranges::find(features.class_names, name);
-    order.push_back(found == features.class_names.end() ? -1 : found - features.class_names.begin());
-  }
   for (const int64_t index : features.trained_classes) {
     const std::string& name = features.class_names[static_cast<size_t>(index)];
     if (std::ranges::find(trained.classes, name) == trained.classes.end()) {
@@ -31,9 +26,14 @@ Status match_classes(const TrainedModel& trained, FeatureSet& features) {
           name, fmt::join(trained.classes, ", "));
     }
   }
+  features.trained_classes.clear();
+  for (const std::string& name : trained.classes) {
+    const auto found = std::ranges::find(features.class_names, name);
+    features.trained_classes.push_back(found - features.class_names.begin());
+    if (found == features.class_names.end()) features.class_names.push_back(name);
+  }
   // train_class counts in the set's own order; only the test images matter from here on.
   features.train_class.clear();
-  features.trained_classes = order;
   return {};
 }
 

@@ -36,7 +36,7 @@ class ClassMeans {
 /// Writes the metrics of one evaluation from the scores of the images.
 class Report {
  public:
-  Report(const EvalSpec& spec, const FeatureSet& features, const TestScores& scores)
+  Report(const TrialSpec& spec, const FeatureSet& features, const TestScores& scores)
       : spec_(spec), features_(features), scores_(scores), names_(metric_names(features.class_names)) {}
 
   Metrics metrics() {
@@ -47,7 +47,7 @@ class Report {
     image_metrics();
     pixel_metrics();
     reconstruction_errors();
-    classifier();
+    if (spec_.loss.classification > 0) classifier();
     means_.write(metrics_);
     return std::move(metrics_);
   }
@@ -74,7 +74,7 @@ class Report {
         const std::optional<Ranking> found = ranking_of(scores, groups[g]);
         if (!found) continue;
         means_.add("auroc_" + kind, found->auroc);
-        if (kind != spec_.score) continue;
+        if (kind != spec_.eval.score) continue;
         const Metrics chosen = {{"auroc", found->auroc}, {"ap", found->average_precision}, {"f1_max", found->f1_max}};
         for (const auto& [name, value] : chosen) {
           by_class ? means_.add(metrics_, name, names_[g], value) : means_.add(name, value);
@@ -126,7 +126,7 @@ class Report {
     return names_[static_cast<size_t>(features_.trained_classes[static_cast<size_t>(index)])];
   }
 
-  const EvalSpec& spec_;
+  const TrialSpec& spec_;
   const FeatureSet& features_;
   const TestScores& scores_;
   std::vector<std::string> names_;  // by class
@@ -145,7 +145,7 @@ Result<Evaluation> evaluate(const Model& model, const TrialSpec& spec, const Fea
   const Result<TestScores> scores = score_test_images(model, spec.eval, features, collective);
   if (!scores) return scores.error();
   if (!scores->failure.empty()) return Evaluation{{}, scores->failure};
-  return Evaluation{Report(spec.eval, features, *scores).metrics(), {}};
+  return Evaluation{Report(spec, features, *scores).metrics(), {}};
 }
 
 std::vector<std::string> metric_names(const std::vector<std::string>& class_names) {

@@ -32,7 +32,7 @@ struct Evaluation {
 ///   pixel_auroc/<class>, pixel_ap/<class>, pixel_f1_max/<class>, pro/<class>        defects
 /// Of the reconstruction (Figure 1): the mean over the images of ‖h0 − h̃0‖², itself a mean over elements:
 ///   error_normal, error_anomalous, error_normal/<class>, error_anomalous/<class>
-/// Of the classifier, on the normal test images of trained classes:
+/// Of the classifier, where it is trained, on the normal test images of trained classes:
 ///   classifier_accuracy                 share that it gets right
 ///   confusion/<true>/<predicted>        images; pairs that do not occur are absent
 ///

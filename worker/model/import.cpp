@@ -7,7 +7,6 @@
 namespace hivq {
 namespace {
 
-constexpr int64_t kHeads = 8;  // of the authors' attention; a state dict does not tell
 const std::vector<std::string> kMvtecClasses = {"bottle",   "cable",      "capsule",    "carpet", "grid",
                                                 "hazelnut", "leather",    "metal_nut",  "pill",   "screw",
                                                 "tile",     "toothbrush", "transistor", "wood",   "zipper"};
@@ -48,7 +47,6 @@ struct ShapeReader {
 /// What the tensors' shapes tell of the model.
 InputShape read_shape(ShapeReader& reader, ModelSpec& spec) {
   const Tensors& tensors = reader.tensors;
-  spec.heads = kHeads;
   spec.width = reader.size("quantize_conv_t.weight", 4, 0);
   spec.layers = std::max<int64_t>(count_of(tensors, "encoder.layers"), 1);
   spec.feed_forward = reader.size("encoder.layers.0.linear1.weight", 2, 0);
@@ -109,10 +107,13 @@ Result<std::vector<std::string>> names_of(const ImportOptions& options, int64_t 
 
 Result<TrainedModel> import_state_dict(const SafeTensors& state, const ImportOptions& options, std::string_view origin,
                                        const at::TensorOptions& type) {
-  auto job = parse_job("preset: " + options.preset, "--preset");
-  if (!job) return job.error();
+  if (state.metadata.contains(kTrialKey)) return read_model(state, origin, type);
+  if (options.preset != "hvq-trans" && options.preset != "hvq-trans-official") {
+    return error("--preset is `{}`; it must be hvq-trans or hvq-trans-official", options.preset);
+  }
   TrainedModel trained;
-  trained.spec = std::move(job->trial);
+  trained.spec = defaults_of(options.preset);
+  trained.spec.model.heads = options.heads;
   ShapeReader reader{state.tensors, {}};
   const InputShape shape = read_shape(reader, trained.spec.model);
   if (!reader.problem.empty()) return error("{} {}", origin, reader.problem);

@@ -7,7 +7,6 @@
 namespace hivq {
 namespace {
 
-const char* const kTrial = "trial";      // its resolved specification, YAML
 const char* const kClasses = "classes";  // names, a JSON list
 
 Result<std::vector<std::string>> classes_of(const std::string& text, std::string_view origin) {
@@ -39,7 +38,8 @@ std::vector<NamedTensor> named_tensors(const Model& model) {
 }  // namespace
 
 std::map<std::string, std::string> describe_model(const TrialSpec& spec, const std::vector<std::string>& classes) {
-  return {{kTrial, to_yaml(spec)}, {kClasses, nlohmann::json(classes).dump()}};
+  return {{kTrialKey, to_yaml(spec)},
+          {kClasses, nlohmann::json(classes).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}};
 }
 
 Status save_model(const std::string& path, const TrainedModel& trained) {
@@ -65,7 +65,7 @@ Status fill_model(Model& model, const std::map<std::string, at::Tensor>& tensors
 }
 
 Result<TrainedModel> read_model(const SafeTensors& file, std::string_view origin, const at::TensorOptions& options) {
-  const auto yaml = file.metadata.find(kTrial), names = file.metadata.find(kClasses);
+  const auto yaml = file.metadata.find(kTrialKey), names = file.metadata.find(kClasses);
   if (yaml == file.metadata.end() || names == file.metadata.end()) {
     return error(
         "{} is no model of hivq; export one (hivq export TRIAL --out …), or import a foreign one (hivq import)",

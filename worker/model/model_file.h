@@ -23,6 +23,9 @@ struct TrainedModel {
   bool has_classifier() const { return spec.loss.classification > 0; }
 };
 
+/// Where a file's metadata has the specification of its model.
+inline constexpr const char* kTrialKey = "trial";
+
 /// What a file's metadata says of its model: for whoever writes one.
 std::map<std::string, std::string> describe_model(const TrialSpec& spec, const std::vector<std::string>& classes);
 

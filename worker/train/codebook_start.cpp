@@ -77,13 +77,12 @@ void start_codebooks_from_data(Model& model, const FeatureSet& features, uint64_
   }
 }
 
-Status check_codebook_start(const ModelSpec& spec, const FeatureSet& features) {
-  if (spec.quantizer.start == "normal") return {};
+Status check_prototypes(const ModelSpec& spec, const FeatureSet& features) {
   const int64_t per_image = features.train.size(2) * features.train.size(3), prototypes = spec.quantizer.prototypes;
   const auto too_few = [&](const std::string& whose, int64_t images) {
     return error(
-        "model.quantizer.prototypes is {}, but the {} training images of {} have {} tokens to start from; lower "
-        "it, train on more images, or set model.quantizer.start to normal",
+        "model.quantizer.prototypes is {}, but the {} training images of {} have only {} tokens; lower it, or train on "
+        "more images",
         prototypes, images, whose, images * per_image);
   };
   if (!spec.quantizer.codebook_switching) {

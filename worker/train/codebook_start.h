@@ -13,7 +13,7 @@ namespace hivq {
 /// starts with a count of one token.
 void start_codebooks_from_data(Model& model, const FeatureSet& features, uint64_t seed);
 
-/// Errors: a codebook with more prototypes than its training images have tokens.
-Status check_codebook_start(const ModelSpec& spec, const FeatureSet& features);
+/// Errors: a codebook with more prototypes than its training images have tokens, so that some could never be used.
+Status check_prototypes(const ModelSpec& spec, const FeatureSet& features);
 
 }  // namespace hivq

@@ -22,6 +22,22 @@ InputShape shape_of(const FeatureSet& features) {
   return {features.train.size(1), features.train.size(2), static_cast<int64_t>(features.trained_classes.size())};
 }
 
+/// A classifier that is not trained must not choose codebooks and heads.
+Status check_switch(const TrialSpec& spec, const FeatureSet& features) {
+  const bool switches = spec.model.quantizer.codebook_switching || spec.model.expert_switching;
+  if (!switches || spec.loss.classification > 0) return {};
+  constexpr const char* kRemedy =
+      "set loss.classification above 0, or model.quantizer.codebook_switching and model.expert_switching to false";
+  if (spec.model.switch_by == "predicted") {
+    return error("model.switch is predicted, but loss.classification is 0, so that no classifier is trained; {}",
+                 kRemedy);
+  }
+  if (features.protocol == Protocol::defects) return {};
+  return error(
+      "images of classes that are not trained are switched by the classifier, but loss.classification is 0; {}",
+      kRemedy);
+}
+
 /// What cannot be trained, as a sentence. What the specification alone can tell, it has told.
 Status check_trial(const TrialSpec& spec, const FeatureSet& features) {
   if (features.train.size(0) == 0)
@@ -32,8 +48,9 @@ Status check_trial(const TrialSpec& spec, const FeatureSet& features) {
     return error("class `{}` has no training images; add some, or leave the class out",
                  features.class_names[static_cast<size_t>(features.trained_classes[c])]);
   }
+  if (Status switched = check_switch(spec, features); !switched) return switched;
   if (Status model = check_model(spec.model, shape_of(features)); !model) return model;
-  return check_codebook_start(spec.model, features);
+  return check_prototypes(spec.model, features);
 }
 
 /// Rank 0's bytes on every rank.
