@@ -143,7 +143,7 @@ TEST_F(RunTrial, LearnsToTellAnomalousClassesOfFashionMnist) {
   spec.model.width = 32, spec.model.heads = 4, spec.model.feed_forward = 64, spec.model.dropout = 0.1;
   spec.model.quantizer.prototypes = 32, spec.model.quantizer.start = "data";
   spec.train.epochs = 12, spec.train.batch_size = 16, spec.train.lr_drop_epoch = 10, spec.train.eval_every = 12;
-  spec.eval.score = "mean", spec.loss.pot = 0;
+  spec.eval.score = "mean", spec.loss.pot = 0, spec.eval.pot = 0;
   const Record record = run();
   const double untrained = record.metrics.front().second.at("auroc"), trained = record.outcome.final_.at("auroc");
   EXPECT_LT(untrained, 0.65);

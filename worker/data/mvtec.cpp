@@ -74,8 +74,9 @@ Result<ImageSet> load_mvtec(const DataSpec& data) {
   Result<std::vector<std::string>> classes = names_in(root, /*folders=*/true);
   if (!classes) return classes.error();
   std::error_code ignored;
-  std::erase_if(*classes,
-                [&](const std::string& name) { return !fs::is_directory(root / name / "train/good", ignored); });
+  std::erase_if(*classes, [&](const std::string& name) {  // one without training images is a class too: it is told of
+    return !fs::is_directory(root / name / "train/good", ignored) && !fs::is_directory(root / name / "test", ignored);
+  });
   if (classes->empty()) return error("data.path is {}, which holds no class; it must hold {}", *folder, kLayout);
 
   ListedImages listed;

@@ -9,25 +9,75 @@
 namespace hivq {
 namespace {
 
-/// Which image of the global batch, and which of its tokens, a dead prototype moves to.
-struct Draw {
-  int64_t image, token;
+/// Dead prototypes of one level and the tokens of the global batch that they move to.
+struct Moves {
+  std::vector<int64_t> prototype;  // among the rows of all codebooks
+  std::vector<int64_t> token;      // image · N + token
+
+  int64_t count() const { return static_cast<int64_t>(token.size()); }
 };
-Draw draw(const std::vector<int64_t>& images, int64_t tokens, const Revival& revival, int64_t level,
-          int64_t prototype) {
-  const uint64_t place = static_cast<uint64_t>(level) << 32 | static_cast<uint64_t>(prototype);
-  const uint64_t bits = random_bits(revival.seed ^ 0x7265766976650000, static_cast<uint64_t>(revival.step), place);
-  return {images[(bits >> 32) % images.size()],
-          static_cast<int64_t>((bits & 0xffffffff) % static_cast<uint64_t>(tokens))};
+
+/// The tokens of each codebook in the global batch.
+std::map<int64_t, std::vector<int64_t>> tokens_of_codebooks(const Batch& batch, bool switching, int64_t tokens) {
+  std::map<int64_t, std::vector<int64_t>> pools;
+  for (int64_t image = 0; image < batch.global_images(); ++image) {
+    std::vector<int64_t>& pool = pools[switching ? batch.global_classes[static_cast<size_t>(image)] : 0];
+    for (int64_t token = 0; token < tokens; ++token) pool.push_back(image * tokens + token);
+  }
+  return pools;
 }
 
-/// The images of the global batch that use each codebook.
-std::map<int64_t, std::vector<int64_t>> images_of(const Batch& batch, bool switching) {
-  std::map<int64_t, std::vector<int64_t>> images;
-  for (int64_t i = 0; i < batch.global_images(); ++i) {
-    images[switching ? batch.global_classes[static_cast<size_t>(i)] : 0].push_back(i);
+/// Moves the first `count` of a random order of the pool to its front (Fisher and Yates).
+void shuffle_front(std::vector<int64_t>& pool, size_t count, const Revival& revival, uint64_t place) {
+  constexpr uint64_t kStream = 0x7265766976650000;  // keeps these draws apart from others of the seed
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t bits = random_bits(revival.seed ^ kStream, static_cast<uint64_t>(revival.step), place << 20 | i);
+    std::swap(pool[i], pool[i + bits % (pool.size() - i)]);
   }
-  return images;
+}
+
+/// Different tokens for different prototypes, since of two equal ones only the first is ever nearest. Where the batch
+/// has fewer tokens than there are dead, the last stay dead.
+Moves plan_moves(const Codebook& codebook, const at::Tensor& rows, std::map<int64_t, std::vector<int64_t>> pools,
+                 const Revival& revival, uint64_t level) {
+  const at::Tensor dead = codebook.cluster_size.index_select(0, rows).lt(revival.below).to(at::kCPU);  // [R, K]
+  Moves moves;
+  for (int64_t r = 0; r < dead.size(0); ++r) {
+    const int64_t row = rows[r].item<int64_t>();
+    const at::Tensor own = dead[r].nonzero().squeeze(1);
+    std::vector<int64_t>& pool = pools.at(row);
+    const size_t count = std::min(static_cast<size_t>(own.numel()), pool.size());
+    shuffle_front(pool, count, revival, level << 16 | static_cast<uint64_t>(row));
+    for (size_t i = 0; i < count; ++i) {
+      moves.prototype.push_back(row * codebook.prototypes() + own.const_data_ptr<int64_t>()[i]);
+      moves.token.push_back(pool[i]);
+    }
+  }
+  return moves;
+}
+
+/// Fills in the targets [n, d] whose tokens lie in this rank's share of the batch.
+void put_own_tokens(const at::Tensor& targets, const Moves& moves, const at::Tensor& tokens, int64_t first) {
+  std::vector<int64_t> to, from;
+  const int64_t begin = first * tokens.size(1), end = begin + tokens.size(0) * tokens.size(1);
+  for (int64_t i = 0; i < moves.count(); ++i) {
+    const int64_t token = moves.token[static_cast<size_t>(i)];
+    if (token < begin || token >= end) continue;
+    to.push_back(i);
+    from.push_back(token - begin);
+  }
+  if (to.empty()) return;
+  const at::Tensor where = at::tensor(to, at::kLong).to(targets.device());
+  const at::Tensor which = at::tensor(from, at::kLong).to(targets.device());
+  targets.index_copy_(0, where, tokens.flatten(0, 1).index_select(0, which));
+}
+
+void move_prototypes(Codebook& codebook, const Moves& moves, const at::Tensor& targets, double size) {
+  const at::Tensor where = at::tensor(moves.prototype, at::kLong).to(targets.device());
+  codebook.embed.flatten(0, 1).index_copy_(0, where, targets);
+  codebook.embed_avg.flatten(0, 1).index_copy_(0, where, targets * size);
+  codebook.cluster_size.flatten().index_fill_(0, where, size);
+  refresh(codebook);
 }
 
 }  // namespace
@@ -35,53 +85,27 @@ std::map<int64_t, std::vector<int64_t>> images_of(const Batch& batch, bool switc
 Status revive_prototypes(Model& model, const std::vector<Quantized>& levels, const Batch& batch, const at::Tensor& rows,
                          const Revival& revival, Collective& collective) {
   const at::NoGradGuard no_grad;
-  const auto images = images_of(batch, model.codebooks[0].codebooks() > 1);
-  const int64_t mine = batch.h0.size(0), tokens = model.tokens();
-
-  // Which are dead is the same on every rank, since the codebooks are.
-  std::vector<at::Tensor> index;
+  const auto pools = tokens_of_codebooks(batch, model.codebooks[0].codebooks() > 1, model.tokens());
+  std::vector<Moves> moves;  // the same on every rank, since the codebooks are
   int64_t floats = 0;
   for (const Codebook& codebook : model.codebooks) {
-    at::Tensor dead = codebook.cluster_size.index_select(0, rows).lt(revival.below).nonzero();  // [n, 2]
-    dead = rows.index_select(0, dead.select(1, 0)) * codebook.prototypes() + dead.select(1, 1);
-    floats += dead.numel() * codebook.width();
-    index.push_back(dead.to(at::kCPU));
+    moves.push_back(plan_moves(codebook, rows, pools, revival, moves.size()));
+    floats += moves.back().count() * codebook.width();
   }
   if (floats == 0) return {};
 
   at::Tensor packed = at::zeros({floats}, model.values.options());
   std::vector<at::Tensor> targets;
   int64_t at = 0;
-  for (size_t level = 0; level < index.size(); ++level) {
-    const Codebook& codebook = model.codebooks[level];
-    const int64_t count = index[level].numel();
-    targets.push_back(packed.narrow(0, at, count * codebook.width()).view({count, codebook.width()}));
-    at += count * codebook.width();
-    std::vector<int64_t> to, from;  // this rank's part
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t prototype = index[level].const_data_ptr<int64_t>()[i];
-      const Draw drawn =
-          draw(images.at(prototype / codebook.prototypes()), tokens, revival, static_cast<int64_t>(level), prototype);
-      if (drawn.image < batch.first || drawn.image >= batch.first + mine) continue;
-      to.push_back(i);
-      from.push_back((drawn.image - batch.first) * tokens + drawn.token);
-    }
-    if (to.empty()) continue;
-    const at::Device device = packed.device();
-    targets.back().index_copy_(
-        0, at::tensor(to, at::kLong).to(device),
-        levels[level].tokens.flatten(0, 1).index_select(0, at::tensor(from, at::kLong).to(device)));
+  for (size_t level = 0; level < moves.size(); ++level) {
+    const int64_t count = moves[level].count(), width = model.codebooks[level].width();
+    targets.push_back(packed.narrow(0, at, count * width).view({count, width}));
+    at += count * width;
+    if (!levels.empty()) put_own_tokens(targets.back(), moves[level], levels[level].tokens.detach(), batch.first);
   }
   if (Status summed = collective.all_reduce_sum(packed); !summed) return summed;
-
-  for (size_t level = 0; level < index.size(); ++level) {
-    if (index[level].numel() == 0) continue;
-    Codebook& codebook = model.codebooks[level];
-    const at::Tensor where = index[level].to(packed.device());
-    codebook.embed.flatten(0, 1).index_copy_(0, where, targets[level]);
-    codebook.embed_avg.flatten(0, 1).index_copy_(0, where, targets[level] * revival.below);
-    codebook.cluster_size.flatten().index_fill_(0, where, revival.below);
-    refresh(codebook);
+  for (size_t level = 0; level < moves.size(); ++level) {
+    if (moves[level].count() > 0) move_prototypes(model.codebooks[level], moves[level], targets[level], revival.below);
   }
   return {};
 }
