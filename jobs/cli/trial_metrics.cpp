@@ -141,7 +141,7 @@ std::string metrics_text(const Values& initial, const Values& final, const Table
   const Values last = last_values(initial, final);
   std::vector<Table> tables = {whole_table(initial, final)};
   for (const Family& family : families_of(last)) tables.push_back(family_table(family));
-  tables.push_back(confusion_table(last));
+  tables.push_back(confusion_table(final.empty() ? initial : final));  // a pair that does not occur is not stored
   std::string text;
   for (const Table& table : tables) {
     if (table.rows.empty()) continue;
