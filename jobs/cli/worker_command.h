@@ -15,7 +15,7 @@ namespace hivq::cli {
 struct WorkerCommand {
   enum class Takes {
     arguments,    // as they are
-    folder,       // the first argument that is no option: the folder to make
+    folder,       // the first argument, where it is no option: the folder to make
     trial,        // the first argument: a trial
     trial_option  // --trial TRIAL, instead of the worker's --model FILE
   };

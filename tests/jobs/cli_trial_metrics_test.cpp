@@ -51,6 +51,12 @@ TEST(TrialMetrics, OfAConfusionAreAMatrixOfTrueAndToldClasses) {
             "screw                   ·        ·      ·\n");
 }
 
+TEST(TrialMetrics, OfTheUntrainedModelsConfusionNothingIsLeftInTheLast) {
+  EXPECT_EQ(metrics_text({{"confusion/a/b", 9}}, {{"confusion/a/a", 9}}, {}),
+            "true class \\ told  a\n"
+            "a                  9\n");
+}
+
 TEST(TrialMetrics, OfManyClassesFitATerminal) {
   std::map<std::string, double> final;
   const std::vector<std::string> classes = {"bottle",   "cable",      "capsule",    "carpet", "grid",

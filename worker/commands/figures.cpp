@@ -14,6 +14,7 @@
 #include "worker/commands/trained.h"
 #include "worker/eval/evaluate.h"
 #include "worker/eval/score.h"
+#include "worker/eval/test_scores.h"
 #include "worker/figures/heat.h"
 #include "worker/figures/image_decoder.h"
 #include "worker/train/step.h"
@@ -58,11 +59,9 @@ std::vector<Pair> pairs_of(const FeatureSet& features) {
 }
 
 Scored score_images(const TrainedModel& trained, const FeatureSet& features, const std::vector<int64_t>& images) {
+  const std::vector<int64_t> all = trained_class_of_test(features);
   std::vector<int64_t> labels;
-  for (const int64_t image : images) {
-    const auto found = std::ranges::find(features.trained_classes, features.test_class[static_cast<size_t>(image)]);
-    labels.push_back(found == features.trained_classes.end() ? -1 : found - features.trained_classes.begin());
-  }
+  for (const int64_t image : images) labels.push_back(all[static_cast<size_t>(image)]);
   return score(trained.model, trained.spec.eval, tokens_of(features.test, at::tensor(images, at::kLong)),
                at::tensor(labels, at::kLong));
 }
@@ -74,7 +73,8 @@ int64_t typical(const TrainedModel& trained, const FeatureSet& features, const s
   for (size_t at = 0; at < images.size(); at += kBatch) {
     const std::vector<int64_t> some(images.begin() + static_cast<ptrdiff_t>(at),
                                     images.begin() + static_cast<ptrdiff_t>(std::min(at + kBatch, images.size())));
-    const at::Tensor scores = score_images(trained, features, some).scores.max;
+    const Scored batch = score_images(trained, features, some);
+    const at::Tensor& scores = chosen_scores(batch.scores, trained.spec.eval);
     for (size_t i = 0; i < some.size(); ++i) {
       scored.emplace_back(scores[static_cast<int64_t>(i)].item<double>(), some[i]);
     }

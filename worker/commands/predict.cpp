@@ -36,7 +36,7 @@ struct Options {
 struct Prediction {
   std::string image, name;  // its file; what its outputs are called
   std::string class_name;
-  double max = 0, mean = 0, std = 0;
+  double score = 0, max = 0, mean = 0, std = 0;
   at::Tensor pixels;  // uint8 [S, S, 3]
   at::Tensor map;     // [S, S]
 };
@@ -107,6 +107,7 @@ Status score_batch(const TrainedModel& trained, const EfficientNet& backbone, in
     const auto at = static_cast<int64_t>(i);
     Prediction& each = batch[i];
     each.class_name = trained.classes[static_cast<size_t>(scored.chosen[at].item<int64_t>())];
+    each.score = chosen_scores(scored.scores, trained.spec.eval)[at].item<double>();
     each.max = scored.scores.max[at].item<double>();
     each.mean = scored.scores.mean[at].item<double>();
     each.std = scored.scores.std[at].item<double>();
@@ -131,10 +132,9 @@ Status write_scores(const Options& options, const std::vector<Prediction>& predi
                     const HeatRange& range) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Prediction& each : predictions) {
-    const double chosen = kind == "max" ? each.max : kind == "mean" ? each.mean : each.std;
     list.push_back({{"image", each.image},
                     {"class", each.class_name},
-                    {"score", chosen},
+                    {"score", each.score},
                     {"max", each.max},
                     {"mean", each.mean},
                     {"std", each.std},
@@ -183,11 +183,7 @@ Result<int> run(const Options& options) {
   fmt::print("{:>10}  {:16}  image\n", "score", "class");
   for (const Prediction& each : predictions) {
     if (Status done = write_pictures(options, each, range); !done) return done.error();
-    fmt::print("{:10.4f}  {:16}  {}\n",
-               kind == "max"    ? each.max
-               : kind == "mean" ? each.mean
-                                : each.std,
-               each.class_name, each.image);
+    fmt::print("{:10.4f}  {:16}  {}\n", each.score, each.class_name, each.image);
   }
   if (Status done = write_scores(options, predictions, kind, range); !done) return done.error();
   fmt::print("maps, overlays and scores.json: {}\n", options.out);

@@ -18,9 +18,7 @@ torch::jit::Stack serve(const TrainedModel& trained, const EfficientNet& backbon
   const at::Tensor h0 = features.flatten(2).transpose(1, 2);
   const at::Tensor labels = takes_label(trained) ? inputs.at(1).toTensor() : at::Tensor();
   const Scored scored = score(trained.model, trained.spec.eval, h0, labels);
-  const std::string& kind = trained.spec.eval.score;
-  const ImageScores& scores = scored.scores;
-  return {scored.map, kind == "max" ? scores.max : kind == "mean" ? scores.mean : scores.std, scored.chosen};
+  return {scored.map, chosen_scores(scored.scores, trained.spec.eval), scored.chosen};
 }
 
 }  // namespace

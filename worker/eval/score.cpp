@@ -29,6 +29,10 @@ Scored score(const Model& model, const EvalSpec& spec, const at::Tensor& h0, con
   return {large, image_scores(scoring, map, large), predicted, chosen, out.reconstruction, out.levels};
 }
 
+const at::Tensor& chosen_scores(const ImageScores& scores, const EvalSpec& spec) {
+  return spec.score == "max" ? scores.max : spec.score == "mean" ? scores.mean : scores.std;
+}
+
 Status check_eval(const EvalSpec& spec, int64_t levels) {
   if (spec.score != "max" && spec.score != "mean" && spec.score != "std") {
     return error("eval.score is `{}`; it must be max, mean or std", spec.score);

@@ -28,6 +28,9 @@ struct Scored {
 /// pass check_eval().
 Scored score(const Model& model, const EvalSpec& spec, const at::Tensor& h0, const at::Tensor& labels);
 
+/// The scores [b] that EvalSpec::score names.
+const at::Tensor& chosen_scores(const ImageScores& scores, const EvalSpec& spec);
+
 /// Errors: a score that does not exist; a level in eval.pot_levels that the model, of `levels` levels, lacks, or twice.
 Status check_eval(const EvalSpec& spec, int64_t levels);
 

@@ -14,6 +14,13 @@ namespace {
 using Align = Canvas::Align;
 constexpr Colour kBlue{0.12, 0.47, 0.71}, kRed{0.84, 0.15, 0.16}, kGrey{0.85, 0.85, 0.85}, kInk{0.2, 0.2, 0.2};
 
+constexpr size_t kMostClasses = 150;  // a page has at most 32,767 pixels a side
+
+Status too_many(size_t classes) {
+  return error("a figure has room for {} classes, not for {}; evaluate some of them: data.classes", kMostClasses,
+               classes);
+}
+
 /// A round number of which five at most reach `top`.
 double tick_of(double top) {
   const double raw = top / 5, power = std::pow(10, std::floor(std::log10(raw)));
@@ -42,6 +49,7 @@ std::string fitting(const Canvas& canvas, std::string name, double size, double 
 }  // namespace
 
 Status draw_figure1(const std::string& path, const std::string& title, std::span<const ClassError> classes) {
+  if (classes.size() > kMostClasses) return too_many(classes.size());
   constexpr double kLeft = 70, kTop = 60, kHeight = 320, kGroup = 90, kBar = 28;
   const auto groups = static_cast<double>(classes.size());
   const double width = std::max(kGroup * groups, 360.0), base = kTop + kHeight;
@@ -72,6 +80,7 @@ Status draw_figure1(const std::string& path, const std::string& title, std::span
 }
 
 Status draw_figure2(const std::string& path, const std::string& title, std::span<const ExampleRow> rows) {
+  if (rows.size() > kMostClasses) return too_many(rows.size());
   constexpr double kCell = 160, kGap = 8, kLeft = 120, kTop = 70, kRow = kCell + 24;
   const char* const columns[] = {"Normal", "Anomaly", "Recon", "GT", "Pred"};
   Canvas canvas(static_cast<int64_t>(kLeft + 5 * (kCell + kGap)),
