@@ -22,7 +22,8 @@ def rows(text):
 
 def check(root):
     problems, checked = [], 0
-    tests = [match for path in (root / "tests" / "worker").glob("*.cpp") for match in TEST.findall(path.read_text())]
+    sources = [path for folder in ("worker", "jobs") for path in (root / "tests" / folder).glob("*.cpp")]
+    tests = [match for path in sources for match in TEST.findall(path.read_text())]
     for number, cells in rows((root / "worker" / "README.md").read_text()):
         file = None
         for place in CODE.findall(" ".join(cells[1:-1])):

@@ -4,9 +4,8 @@
 // code, and with it come that code's padding and the constant of its batch norms:
 //
 //   efficientnet_pytorch   _blocks.0._depthwise_conv.weight    TensorFlow's SAME (ported from TensorFlow), 1e-3
-//   torchvision            features.1.0.block.0.0.weight       PyTorch's, (k − 1) / 2 on every side; b0 to b4 1e-5, b5
-//   to
-//                                                              b7 1e-3, as torchvision/models/efficientnet.py
+//   torchvision            features.1.0.block.0.0.weight       PyTorch's, (k − 1) / 2 on every side; 1e-5, but
+//                                                              1e-3 for b5 to b7 (torchvision's efficientnet.py)
 //   timm                   blocks.0.0.conv_dw.weight           tf_efficientnet_*: TensorFlow's SAME, 1e-3;
 //                                                              efficientnet_*: PyTorch's, 1e-5
 //

@@ -8,9 +8,9 @@
 #include <mutex>
 #include <optional>
 
+#include "common/sha256.h"
 #include "worker/data/file.h"
 #include "worker/data/idx.h"
-#include "common/sha256.h"
 
 namespace hivq {
 namespace {

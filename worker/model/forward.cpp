@@ -5,6 +5,7 @@
 #include "worker/model/grouped.h"
 
 namespace hivq {
+
 std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const at::Tensor& position, Dropout& dropout) {
   const Linear& projection = model.quantize_conv_t;
   std::vector<at::Tensor> enc = {at::linear(h0, projection.weight.flatten(1), projection.bias)};
