@@ -47,8 +47,8 @@ struct StepReport {
 };
 
 /// forward → losses → backward → one all-reduce → clip → AdamW → EMA update (→ dead prototypes revived, as an option,
-/// with an all-reduce of its own). The gradient and the codebooks are those of the whole batch on one rank, whatever the
-/// number of ranks. `stop` counts on rank 0 only. An Error is the collective's.
+/// with an all-reduce of its own). Gradient and codebooks are those of the whole batch on one rank, whatever the number
+/// of ranks. `stop` counts on rank 0 only. An Error is the collective's.
 Result<StepReport> train_step(Training& training, const TrialSpec& spec, const Batch& batch, double lr, bool stop,
                               Collective& collective);
 
