@@ -56,7 +56,7 @@ std::vector<Field> make_fields() {
        WordField{[](JobSpec& j) { return &j.trial.backbone.name; },
                  {"efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "efficientnet-b4",
                   "efficientnet-b5", "efficientnet-b6", "efficientnet-b7", "efficientnet-lite0", "efficientnet-lite1",
-                  "efficientnet-lite2"}},
+                  "efficientnet-lite2", "efficientnet-lite3", "efficientnet-lite4"}},
        "the frozen network whose features are reconstructed"},
       {"backbone.weights", TextField{[](JobSpec& j) { return &j.trial.backbone.weights; }, true},
        "file of weights, .safetensors or .pth; empty: the backbone's name in the folder that set-up fills"},

@@ -33,7 +33,7 @@ constexpr WorkerCommand commands[] = {
     {"evaluate", "evaluate", Takes::arguments, "Evaluate a stored model on a specification's data",
      "hivq evaluate --model MODEL.safetensors SPEC.yaml"},
     {"figures", "figures", Takes::trial, "Draw a trial's figures: errors by class, and images with their maps",
-     "hivq figures TRIAL [--out DIR]\nThe trial's newest checkpoint is --model."},
+     "hivq figures TRIAL [--out DIR] [SPEC.yaml]\nThe trial's newest checkpoint is --model."},
     {"export", "export", Takes::trial, "Write a trial's model for serving",
      "hivq export TRIAL --out MODEL.safetensors [--format safetensors|torchscript]\n"
      "The trial's newest checkpoint is --model."},

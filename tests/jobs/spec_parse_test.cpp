@@ -195,14 +195,15 @@ TEST(SpecParse, TheNewSetsAndBackbonesAreKnownByTheirNames) {
   for (const char* name : {"cifar10", "mvtec", "visa", "json-lines"}) {
     EXPECT_EQ(mistakes_in(fmt::format("data: {{name: {}, path: d}}", name)), "no mistake");
   }
-  for (const char* name : {"b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2"}) {
+  for (const char* name :
+       {"b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2", "lite3", "lite4"}) {
     EXPECT_EQ(mistakes_in(fmt::format("backbone: {{name: efficientnet-{}}}", name)), "no mistake");
   }
   EXPECT_EQ(parsed("backbone: {blocks: [1, 5, 9, 21]}").trial.backbone.blocks, (std::vector<int64_t>{1, 5, 9, 21}));
   EXPECT_EQ(mistakes_in("backbone: {name: efficientnet-b8}"),
             "jobs/quick.yaml:1: backbone.name is efficientnet-b8; it must be efficientnet-b0, efficientnet-b1, "
             "efficientnet-b2, efficientnet-b3, efficientnet-b4, efficientnet-b5, efficientnet-b6, efficientnet-b7, "
-            "efficientnet-lite0, efficientnet-lite1 or efficientnet-lite2");
+            "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, efficientnet-lite3 or efficientnet-lite4");
 }
 
 TEST(SpecParse, ASetThatNoPackageBringsNeedsItsFolder) {

@@ -1,15 +1,19 @@
 #include "worker/backbone/efficientnet.h"
 
 #include <gtest/gtest.h>
+#include <torch/script.h>
 #include <torch/torch.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <sstream>
 
+#include "worker/commands/torchscript.h"
 #include "worker/data/fashion_mnist.h"
 #include "worker/data/file.h"
 #include "worker/data/preprocess.h"
+#include "worker/eval/score.h"
 
 namespace hivq {
 namespace {
@@ -193,6 +197,32 @@ TEST(EfficientNet, B0EqualsEfficientNetPyTorch) {
     const Golden golden{"efficientnet_pytorch.b0", size, synthetic()};
     golden.expect_stages(make_efficientnet(spec_of("efficientnet-b0", kEveryStage), weights, "w.pth").value());
     golden.expect("features", extract_features(make_efficientnet(kB0, weights, "w.pth").value(), golden.pixels()));
+  }
+}
+
+/// Squeeze-and-excitation among it, for a batch that was not traced.
+TEST(EfficientNet, B0InATorchScriptProgramGivesTheSameMap) {
+  const auto backbone = make_efficientnet(kB0, seeded_weights("efficientnet_pytorch.b0"), "w.pth").value();
+  TrainedModel trained;
+  trained.spec.data.image_size = 64;
+  trained.spec.model.width = 16, trained.spec.model.heads = 2, trained.spec.model.feed_forward = 24;
+  trained.spec.model.layers = 2, trained.spec.model.quantizer.prototypes = 6;
+  trained.spec.model.switch_by = "label";
+  trained.spec.loss.classification = 0;
+  trained.classes = {"nut", "pill"};
+  trained.model = make_model(trained.spec.model, {backbone.channels, 4, 2}, 5, at::kFloat);
+  freeze(trained.model);
+  const std::string path = testing::TempDir() + fmt::format("/hivq_b0_{}.pt", ::getpid());
+  ASSERT_TRUE(save_torchscript(trained, backbone, path));
+  torch::jit::Module program = torch::jit::load(path);
+  std::filesystem::remove(path);
+  const c10::NoGradGuard no_gradients;
+  for (const int64_t batch : {1, 3}) {
+    const at::Tensor images = at::rand({batch, 3, 64, 64}), label = at::ones({batch}, at::kLong);
+    const at::Tensor map = program.forward({images, label}).toTuple()->elements()[0].toTensor();
+    const at::Tensor h0 = extract_features(backbone, normalised(images)).flatten(2).transpose(1, 2);
+    const at::Tensor expected = score(trained.model, trained.spec.eval, h0, label).map;
+    EXPECT_LT((map - expected).abs().max().item<double>(), 1e-4 * expected.abs().max().item<double>()) << batch;
   }
 }
 

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string checkpoint, out = "figures";
+  SpecOption spec;
   FeaturePlaces places = default_places();
   DecoderOptions decoder;
 };
@@ -150,8 +151,9 @@ Status figure2(const Options& options, const TrainedModel& trained, const Featur
 }
 
 Result<int> run(const Options& options) {
-  const auto trained = load_model(options.checkpoint, at::kFloat);
+  auto trained = load_model(options.checkpoint, at::kFloat);
   if (!trained) return trained.error();
+  if (Status taken = take_spec(options.spec, *trained); !taken) return taken.error();
   const auto features = features_for(*trained, trained->spec.data, options.places);
   if (!features) return features.error();
   std::error_code failure;
@@ -171,6 +173,7 @@ std::function<Result<int>()> declare_figures(CLI::App& app) {
   app.add_option("--steps", options->decoder.steps, "Steps of training for the image decoder of Figure 2")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
+  add_spec(app, options->spec);
   add_places(app, options->places);
   return [options] { return run(*options); };
 }

@@ -43,7 +43,6 @@ struct Prediction {
 
 /// The image files among the arguments; of a folder, all that have an image's extension.
 Result<std::vector<std::string>> expand(const std::vector<std::string>& arguments) {
-  const std::set<std::string> extensions = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"};
   std::vector<std::string> images;
   for (const std::string& argument : arguments) {
     if (!fs::exists(argument)) return error("{} does not exist; give image files or folders of them", argument);
@@ -53,9 +52,7 @@ Result<std::vector<std::string>> expand(const std::vector<std::string>& argument
     }
     const size_t before = images.size();
     for (const auto& entry : fs::recursive_directory_iterator(argument)) {
-      std::string extension = entry.path().extension().string();
-      std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
-      if (entry.is_regular_file() && extensions.contains(extension)) images.push_back(entry.path().string());
+      if (entry.is_regular_file() && is_named_as_image(entry.path())) images.push_back(entry.path().string());
     }
     if (images.size() == before) return error("{} holds no image (.png, .jpg, .bmp, .tif)", argument);
     std::sort(images.begin() + static_cast<ptrdiff_t>(before), images.end());

@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+
+#include "worker/data/file.h"
 
 namespace hivq {
 namespace {
@@ -59,6 +62,43 @@ Result<FeatureSet> features_for(const TrainedModel& trained, const DataSpec& dat
   }
   if (Status matched = match_classes(trained, *features); !matched) return matched.error();
   return features;
+}
+
+void add_spec(CLI::App& app, SpecOption& spec) {
+  app.add_option("spec", spec.file,
+                 "Specification whose data, backbone and scores are taken; by default the model's own")
+      ->type_name("FILE");
+  app.add_option("--set", spec.sets, "Replace a value of the specification: --set data.path=DIR")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
+Status take_spec(const SpecOption& option, TrainedModel& trained) {
+  std::vector<Override> overrides;
+  for (const std::string& set : option.sets) {
+    const size_t at = set.find('=');
+    if (at == std::string::npos) return error("--set {} has no value; write --set key=value", set);
+    overrides.push_back({set.substr(0, at), set.substr(at + 1)});
+  }
+  JobSpec own;
+  own.name = "model";
+  own.trial = trained.spec;
+  std::string text = to_yaml(own);
+  if (!option.file.empty()) {
+    Result<std::string> read = read_file(option.file);
+    if (!read) return read.error();
+    text = std::move(*read);
+  }
+  const std::string origin = option.file.empty() ? "the model's own specification" : option.file;
+  const Result<JobSpec> job = parse_job(text, origin, overrides);
+  if (!job) return job.error();
+  trained.spec.data = job->trial.data;
+  trained.spec.backbone = job->trial.backbone;
+  trained.spec.eval = job->trial.eval;
+  if (trained.has_classifier()) trained.spec.model.switch_by = job->trial.model.switch_by;
+  trained.model.spec.switch_by = trained.spec.model.switch_by;
+  return {};
 }
 
 void show_progress(std::string_view what, int64_t done, int64_t total) {

@@ -2,7 +2,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -120,15 +119,8 @@ Result<ImageSet> load_cifar10(const DataSpec& data) {
   Result<ManyClassSplit> split = split_many_class(data, kClassNames, parts->train.labels, parts->test.labels);
   if (!split) return split.error();
 
-  ImageSet set;
-  set.class_names = kClassNames;
-  set.trained_classes = split->trained_classes;
-  set.train = std::move(split->train);
-  set.test = std::move(split->test);
-  std::vector<int64_t> sorted = set.trained_classes;  // the order of the classes does not change the images' order
-  std::ranges::sort(sorted);
-  set.identity = fmt::format("cifar10 {} {} classes {} train {} test {}", hash_of(parts->train), hash_of(parts->test),
-                             fmt::join(sorted, ","), set.train.size(), set.test.size());
+  ImageSet set =
+      image_set_of(*split, kClassNames, fmt::format("cifar10 {} {}", hash_of(parts->train), hash_of(parts->test)));
   set.decode = [parts, train = std::move(split->train_source),
                 test = std::move(split->test_source)](int64_t index) -> Result<at::Tensor> {
     const auto i = static_cast<size_t>(index);

@@ -109,15 +109,7 @@ Result<ImageSet> load_fashion_mnist(const DataSpec& data) {
   Result<ManyClassSplit> split = split_many_class(data, kClassNames, train->labels, test->labels);
   if (!split) return split.error();
 
-  ImageSet set;
-  set.class_names = kClassNames;
-  set.trained_classes = split->trained_classes;
-  set.train = std::move(split->train);
-  set.test = std::move(split->test);
-  std::vector<int64_t> sorted = split->trained_classes;  // the order of the classes does not change the images' order
-  std::ranges::sort(sorted);
-  set.identity = fmt::format("fashion-mnist {} {} classes {} train {} test {}", train->hash, test->hash,
-                             fmt::join(sorted, ","), set.train.size(), set.test.size());
+  ImageSet set = image_set_of(*split, kClassNames, fmt::format("fashion-mnist {} {}", train->hash, test->hash));
   auto decoder = std::make_shared<Decoder>(std::move(*train), std::move(*test), std::move(split->train_source),
                                            std::move(split->test_source));
   set.decode = [decoder](int64_t index) { return decoder->decode(index); };

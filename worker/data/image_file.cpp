@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <cerrno>
 
 #include "worker/data/file.h"
@@ -69,6 +71,13 @@ Result<std::string> read_head(const std::string& path) {
 }
 
 }  // namespace
+
+bool is_named_as_image(const std::filesystem::path& file) {
+  constexpr std::array<std::string_view, 6> kEndings = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"};
+  std::string ending = file.extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return !file.filename().string().starts_with('.') && std::ranges::find(kEndings, ending) != kEndings.end();
+}
 
 Status check_size(int64_t height, int64_t width) {
   constexpr int64_t kMaxPixels = int64_t{1} << 27;

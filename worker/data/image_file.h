@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,9 @@ Result<at::Tensor> decode_image(std::string_view bytes, std::string_view origin)
 
 /// A mask as uint8 [H, W]: 1 where a colour's sample is not 0, that is where the image is defective.
 Result<at::Tensor> read_mask(const std::string& path);
+
+/// Whether a file is called as an image is: .png, .jpg, .jpeg, .bmp, .tif, .tiff in any case, and not hidden.
+bool is_named_as_image(const std::filesystem::path& file);
 
 /// Reads no further than it must.
 Result<ImageSize> read_image_size(const std::string& path);

@@ -81,6 +81,20 @@ Result<ManyClassSplit> split_many_class(const DataSpec& data, const std::vector<
   return split;
 }
 
+ImageSet image_set_of(const ManyClassSplit& split, const std::vector<std::string>& class_names,
+                      std::string_view contents) {
+  ImageSet set;
+  set.class_names = class_names;
+  set.trained_classes = split.trained_classes;
+  set.train = split.train;
+  set.test = split.test;
+  std::vector<int64_t> sorted = set.trained_classes;  // the order of the classes does not change the images' order
+  std::ranges::sort(sorted);
+  set.identity = fmt::format("{} classes {} train {} test {}", contents, fmt::join(sorted, ","), set.train.size(),
+                             set.test.size());
+  return set;
+}
+
 Result<ImageSet> load_images(const DataSpec& data) {
   for (const Loader& loader : kLoaders) {
     if (data.name == loader.name) return loader.load(data);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/result.h"
@@ -58,5 +59,9 @@ struct ManyClassSplit {
 Result<ManyClassSplit> split_many_class(const DataSpec& data, const std::vector<std::string>& class_names,
                                         const std::vector<uint8_t>& train_labels,
                                         const std::vector<uint8_t>& test_labels);
+
+/// The set without its decoder. `contents` names the files' bytes in its identity.
+ImageSet image_set_of(const ManyClassSplit& split, const std::vector<std::string>& class_names,
+                      std::string_view contents);
 
 }  // namespace hivq

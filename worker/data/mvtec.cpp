@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <filesystem>
 
 #include "worker/data/defect_sets.h"
+#include "worker/data/image_file.h"
 #include "worker/data/listed_images.h"
 
 namespace hivq {
@@ -13,13 +12,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kLayout =
     "a folder for each class with train/good/*.png, test/good/*.png, test/<defect>/*.png and "
     "ground_truth/<defect>/<stem>_mask.png";
-
-bool is_named_as_image(const fs::path& file) {
-  constexpr std::array<std::string_view, 6> kEndings = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"};
-  std::string ending = file.extension().string();
-  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return !file.filename().string().starts_with('.') && std::ranges::find(kEndings, ending) != kEndings.end();
-}
 
 /// Names in a folder by name, of its folders or of its images; none where the folder is absent.
 Result<std::vector<std::string>> names_in(const fs::path& folder, bool folders) {
