@@ -87,6 +87,8 @@ struct TrainSpec {
   int64_t eval_every = 10;        // epochs
   int64_t checkpoint_every = 10;  // epochs
   uint64_t seed = 0;
+  // JOB/TRIAL: a stored trial whose newest checkpoint's model and codebooks this one starts from; empty: untrained.
+  std::string start_from;
   bool operator==(const TrainSpec&) const = default;
 };
 
@@ -100,6 +102,7 @@ struct EvalSpec {
 
 struct GangSpec {
   int64_t ranks = 0;  // ranks of the gang that may run a trial; 0: any
+  int64_t fuse = 1;   // trials of the job that a gang trains side by side at most, where fusion.h allows it
   bool operator==(const GangSpec&) const = default;
 };
 

@@ -128,6 +128,8 @@ std::vector<Field> make_fields() {
        "epochs between checkpoints"},
       {"train.seed", SeedField{[](JobSpec& j) { return &j.trial.train.seed; }},
        "of the start, the order of images and dropout"},
+      {"train.start_from", TextField{[](JobSpec& j) { return &j.trial.train.start_from; }, true},
+       "a stored trial, such as 3/0, whose newest model the trial starts from; empty: untrained"},
 
       {"eval.score", WordField{[](JobSpec& j) { return &j.trial.eval.score; }, {"max", "mean", "std"}},
        "of the anomaly map: the image's score"},
@@ -138,6 +140,8 @@ std::vector<Field> make_fields() {
 
       {"gang.ranks", WholeField{[](JobSpec& j) { return &j.trial.gang.ranks; }, 0, 65536},
        "ranks of the gang that runs a trial; 0: any"},
+      {"gang.fuse", WholeField{[](JobSpec& j) { return &j.trial.gang.fuse; }, 1, 1024},
+       "most trials of equal shape (other seed, learning rate, weights of losses …) that a gang trains side by side"},
 
       {"sweep.search", WordField{[](JobSpec& j) { return &j.sweep->search; }, {"grid", "random"}},
        "how trials are chosen"},

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/ids.h"
 #include "jobs/searcher.h"
 #include "jobs/spec_fields.h"
+#include "jobs/yaml_tree.h"
 
 namespace hivq {
 
@@ -119,6 +121,13 @@ Broken ranks_have_images(const TrialSpec& trial) {
                      trial.train.batch_size, trial.gang.ranks);
 }
 
+Broken start_is_a_trial(const TrialSpec& trial) {
+  const std::string& from = trial.train.start_from;
+  if (from.empty() || parse_trial_id(from)) return std::nullopt;
+  return fmt::format("train.start_from is {}; it must be a stored trial as JOB/TRIAL, such as 3/0, or empty",
+                     shown(from));
+}
+
 using Parameter = std::pair<const Field*, const SearchRange*>;
 
 // The first sentence over all combinations of the parameters' values; a continuous range is tried at both ends. Stops
@@ -175,6 +184,7 @@ std::span<const Rule> all_rules() {
       {{"eval.pot_levels", "model.quantizer.levels", "model.quantizer.hierarchical", "model.layers"}, pot_levels_exist},
       {{"model.neighbour_mask", "data.image_size"}, mask_leaves_tokens},
       {{"train.batch_size", "gang.ranks"}, ranks_have_images},
+      {{"train.start_from"}, start_is_a_trial},
   };
   return rules;
 }

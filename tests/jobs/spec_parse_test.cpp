@@ -141,7 +141,7 @@ TEST(SpecParse, ARightKeyInTheWrongSectionIsNamedWithItsPlace) {
 
 TEST(SpecParse, AKeyNearToNoneIsNamedWithTheKeysThatThereAre) {
   EXPECT_EQ(mistakes_in("gang:\n  colour: blue\n"),
-            "jobs/quick.yaml:2: gang.colour is an unknown key; there are gang.ranks");
+            "jobs/quick.yaml:2: gang.colour is an unknown key; there are gang.ranks, gang.fuse");
   EXPECT_EQ(mistakes_in("xyzzy: 1\n"),
             "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, preset, max_attempts, data, backbone, model, "
             "loss, train, "

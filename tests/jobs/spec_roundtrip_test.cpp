@@ -113,7 +113,9 @@ class RandomJobs {
     t.eval.score = one_of<std::string>({"max", "mean", "std"});
     t.eval.pot = real(0, 1e6);
     if (t.model.quantizer.hierarchical && flag()) t.eval.pot_levels = {1, 0};
+    if (flag()) t.train.start_from = fmt::format("{}/{}", whole(1, 1000000), whole(0, 1000000));
     t.gang.ranks = whole(0, 100);
+    t.gang.fuse = whole(1, 1024);
     return t;
   }
 
@@ -233,12 +235,14 @@ train:
   eval_every: 10
   checkpoint_every: 10
   seed: 0
+  start_from: ""
 eval:
   score: max
   pot: 80
   pot_levels: []
 gang:
   ranks: 0
+  fuse: 1
 )");
 }
 
