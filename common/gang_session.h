@@ -3,9 +3,9 @@
 // The gang's side of the protocol as a pure state machine: messages and time in, messages out. The worker's rank 0
 // drives it with a socket; the simulation drives it with a virtual network that loses, repeats and delays.
 //
-// One reliable, ordered stream per lease: items get the numbers 1, 2, …; the coordinator acknowledges what is on its
-// disk; what is not acknowledged in time is sent again from the first such item. A lost coordinator is waited for:
-// training goes on and items gather here up to `buffer_bytes`.
+// A gang runs one pack of trials at a time. Each lease of it has one reliable, ordered stream: items get the numbers
+// 1, 2, …; the coordinator acknowledges what is on its disk; what is not acknowledged in time is sent again from the
+// first such item. A lost coordinator is waited for: training goes on and items gather here up to `buffer_bytes`.
 
 #include <deque>
 #include <map>
@@ -27,12 +27,13 @@ struct SessionOptions {
   size_t buffer_bytes = size_t{1} << 30;  // full() beyond this
 };
 
-/// A trial to run: the lease's specification and the bytes of the checkpoint to go on from (empty: from the start).
+/// A trial to run: the lease's specification and the bytes of the checkpoint to start from (empty: untrained).
 struct Assignment {
   Lease lease;
   std::string spec;
   std::string checkpoint;
   int64_t checkpoint_step = -1;
+  bool warm = false;  // the checkpoint is another trial's: only its model and codebooks count
 };
 
 class GangSession {
@@ -46,22 +47,24 @@ class GangSession {
   /// What is to be sent, in order; emptied by the call.
   std::vector<Message> take_outgoing();
 
-  /// The next trial to run, once its checkpoint is here and verified.
-  std::optional<Assignment> take_assignment();
+  /// The next pack to run, once all of its checkpoints are here and verified; empty: none is.
+  std::vector<Assignment> take_assignments();
   /// Adds an item to the lease's stream; ignored when the lease is no longer ours. A log line is cut at 64 KiB.
   void report(const Lease& lease, Item item, Millis now);
   /// A checkpoint's bytes as chunks and their manifest.
   void report_checkpoint(const Lease& lease, int64_t step, std::string_view bytes, Millis now);
   /// The gang ends: the coordinator shall not wait for it. Nothing is sent any more after this.
   void goodbye(const std::string& reason);
-  /// What the next heartbeats say of the running trial.
-  void set_progress(int64_t step, int64_t total_steps, std::string phase);
+  /// What the next heartbeats say of a running trial.
+  void set_progress(const Lease& lease, int64_t step, int64_t total_steps, std::string phase);
 
   /// The lease is ours: granted, not refused, and no newer one granted.
-  bool holds(const Lease& lease) const { return lease_ && *lease_ == lease; }
-  /// A trial is being fetched, run or reported.
-  bool busy() const { return lease_.has_value(); }
-  /// Why the trial was taken away; for its log.
+  bool holds(const Lease& lease) const { return streams_.contains(lease); }
+  /// The coordinator asked for it back.
+  bool yields(const Lease& lease) const { return lease.epoch <= yield_epoch_; }
+  /// Trials are being fetched, run or reported.
+  bool busy() const { return !streams_.empty(); }
+  /// Why a trial was taken away last; for its log.
   const std::string& refusal() const { return refusal_; }
   /// The reporter shall wait: too much is not acknowledged yet.
   bool full() const { return pending_bytes_ > options_.buffer_bytes; }
@@ -71,9 +74,25 @@ class GangSession {
   Millis last_heard() const { return last_heard_; }
 
  private:
+  /// What a lease's items are on their way.
+  struct Stream {
+    std::deque<std::string> pending;  // packed items; the first has number `first`
+    uint64_t first = 1;
+    uint64_t next_send = 1;
+    size_t in_flight = 0;  // bytes of the items from `first` up to, not with, `next_send`
+    bool ended = false;    // its last item has been reported
+    Millis last_progress = 0;
+    Millis resend_after = 0;
+    Progress progress;
+
+    bool has_unsent() const { return next_send < first + pending.size(); }
+  };
+  using Streams = std::map<Lease, Stream>;
+
   void on(const HelloAgain&, Millis now);
   void on(const Welcome&, Millis now);
   void on(const Assign&, Millis now);
+  void on(const Yield&, Millis now);
   void on(const Ack&, Millis now);
   void on(const Refused&, Millis now);
   void on(const Chunk&, Millis now);
@@ -81,14 +100,18 @@ class GangSession {
   template <typename Other>
   void on(const Other&, Millis) {}
 
-  void drop_lease();
+  void drop(const Lease& lease);
   void fetch(Millis now);
-  void begin(const Assign& assign, Millis now);
+  void begin(Millis now);
+  void give_back(Millis now);
+  void forget_part(const Lease& lease);
+  void fail_part(const Lease& lease, const std::string& reason, Millis now);
   void send_items();
-  void send_again(Millis now);
+  void send_report(const Lease& lease, Stream& stream);
+  void send_again(Stream& stream, Millis now);
   void send(Body body);
 
-  Hello hello_;
+  Hello hello_;  // its epoch: the newest that was seen
   SessionOptions options_;
   std::vector<Message> outgoing_;
   Millis last_heard_ = 0;
@@ -96,27 +119,21 @@ class GangSession {
   bool welcomed_ = false;
   bool leaving_ = false;
   bool gone_ = false;  // goodbye() was called
-  Heartbeat progress_;
 
-  std::optional<Lease> lease_;
+  Streams streams_;                           // of the leases that are ours
+  Lease turn_;                                // whose stream sent last
+  size_t pending_bytes_ = 0, in_flight_ = 0;  // of all streams
+  uint64_t epoch_ = 0;                        // of the newest pack that was taken
+  uint64_t yield_epoch_ = 0;                  // the newest that was asked back
+  std::set<Lease> refused_;                   // before their Assign came
   std::string refusal_;
 
-  // Fetching the checkpoint of an assignment.
-  std::optional<Assign> assign_;
+  // Fetching the checkpoints of a pack.
+  std::vector<Part> parts_;                    // that are not ready yet
   std::map<std::string, std::string> chunks_;  // by hash
   std::set<std::string> asked_;                // on their way
   Millis last_fetch_ = 0;
-  std::optional<Assignment> ready_;
-
-  // The stream.
-  std::deque<std::string> pending_;  // packed items; the first has number first_
-  uint64_t first_ = 1;
-  uint64_t next_send_ = 1;
-  size_t pending_bytes_ = 0;
-  size_t in_flight_ = 0;  // bytes of the items from first_ up to, not with, next_send_
-  bool ended_ = false;    // the EndItem has been reported
-  Millis last_progress_ = 0;
-  Millis resend_after_ = 0;
+  std::vector<Assignment> ready_;
 };
 
 }  // namespace hivq

@@ -30,7 +30,8 @@ std::optional<TrialId> parse_trial_id(std::string_view text);
 /// A gang's name: 16 hexadecimal digits, chosen at random by its leader. It is also its ZeroMQ identity.
 using GangId = std::string;
 
-/// The right of a gang to run a trial. Epochs grow by one with every lease of any trial; what carries an old one is refused.
+/// The right of a gang to run a trial. Epochs grow by one with every pack of trials that is given to a gang, and the
+/// leases of a pack share one; what carries an old one is refused.
 struct Lease {
   TrialId trial;
   uint64_t epoch = 0;

@@ -1,5 +1,6 @@
 #include "common/messages.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace hivq {
@@ -40,7 +41,7 @@ Result<Envelope> open(std::string_view bytes) {
   auto envelope = unpack<Envelope>(bytes);
   if (!envelope) return envelope.error();
   // Neighbouring versions understand each other.
-  if (envelope->v > wire_version + 1 || envelope->v < wire_version - 1) {
+  if (envelope->v > wire_version + 1 || envelope->v < std::max(wire_version - 1, oldest_wire_version)) {
     return error("message of wire version {}; this program speaks {}: upgrade the older of the two", envelope->v,
                  wire_version);
   }

@@ -16,9 +16,11 @@
 
 namespace hivq {
 
-inline constexpr int wire_version = 1;
+inline constexpr int wire_version = 2;
+inline constexpr int oldest_wire_version = 2;  // that this program still understands; 1 knew no packs
 
-// ---- A trial's stream: what a gang reports under one lease, in order, numbered from 1. ----
+// ---- A trial's stream: what a gang reports under one lease, in order, numbered from 1. EndItem or YieldItem ends it.
+// ----
 
 /// Metrics of one step of the optimiser; step 0 is the untrained model.
 struct MetricsItem {
@@ -48,7 +50,7 @@ struct CheckpointItem {
   std::vector<std::string> chunks;
   HIVQ_FIELDS(step, size, chunks)
 };
-/// The trial has ended; the last item of a stream.
+/// The trial has ended.
 struct EndItem {
   static constexpr const char* type = "end";
   bool failed = false;
@@ -56,7 +58,13 @@ struct EndItem {
   std::map<std::string, double> final;  // the last evaluation's metrics
   HIVQ_FIELDS(failed, reason, final)
 };
-using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem>;
+/// The gang gives the trial back, as Yield asked: whatever it did under the lease is in the last checkpoint.
+struct YieldItem {
+  static constexpr const char* type = "yield";
+  uint64_t unused = 0;
+  HIVQ_FIELDS(unused)
+};
+using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem, YieldItem>;
 
 inline constexpr size_t chunk_bytes = 4 << 20;
 
@@ -83,15 +91,20 @@ struct Hello {
   uint64_t epoch = 0;  // of the newest lease that it has seen: a coordinator with a new store gives newer ones
   HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid, epoch)
 };
-/// Once a second: the gang lives, and this is the lease that it believes in (job 0: none).
-struct Heartbeat {
-  static constexpr const char* type = "heartbeat";
-  std::string gang;
+/// How far a trial has come.
+struct Progress {
   Lease lease;
   int64_t step = 0;         // of the optimiser
   int64_t total_steps = 0;  // of the whole trial; 0: not known yet
   std::string phase;        // "features 120/1500", "training"
-  HIVQ_FIELDS(gang, lease, step, total_steps, phase)
+  HIVQ_FIELDS(lease, step, total_steps, phase)
+};
+/// Once a second: the gang lives, and these are the leases that it believes in.
+struct Heartbeat {
+  static constexpr const char* type = "heartbeat";
+  std::string gang;
+  std::vector<Progress> trials;
+  HIVQ_FIELDS(gang, trials)
 };
 /// Consecutive items of a lease's stream; the first has number `first`.
 struct Report {
@@ -134,15 +147,25 @@ struct Heard {
   uint64_t unused = 0;
   HIVQ_FIELDS(unused)
 };
-/// A lease: run this trial, from the checkpoint if there is one. Leases of a gang follow each other: a newer one ends
-/// the one before.
+/// One trial of a pack.
+struct Part {
+  Lease lease;
+  std::string spec;     // resolved, YAML
+  Manifest checkpoint;  // to start from; without chunks: untrained
+  bool warm = false;    // the checkpoint is another trial's: its model and codebooks, from step 0
+  HIVQ_FIELDS(lease, spec, checkpoint, warm)
+};
+/// Leases: run these trials side by side. Packs of a gang follow each other: a newer one ends the one before.
 struct Assign {
   static constexpr const char* type = "assign";
-  Lease lease;
-  std::string spec;  // resolved, YAML
-  bool resume = false;
-  Manifest checkpoint;
-  HIVQ_FIELDS(lease, spec, resume, checkpoint)
+  std::vector<Part> parts;  // their leases have one epoch
+  HIVQ_FIELDS(parts)
+};
+/// The gang shall give the pack with this epoch back: stop at the next step, report a checkpoint of it and YieldItem.
+struct Yield {
+  static constexpr const char* type = "yield";
+  uint64_t epoch = 0;
+  HIVQ_FIELDS(epoch)
 };
 /// Everything of the lease's stream up to and including `last` is on disk.
 struct Ack {
@@ -186,6 +209,14 @@ struct Cancel {
   static constexpr const char* type = "cancel";
   JobId job = 0;
   HIVQ_FIELDS(job)
+};
+/// Holds a job's trials, or lets them go on. `key` makes a resent one, however late it arrives, the same one.
+struct SetPaused {
+  static constexpr const char* type = "set_paused";
+  std::string key;
+  JobId job = 0;
+  bool paused = true;
+  HIVQ_FIELDS(key, job, paused)
 };
 struct ListJobs {
   static constexpr const char* type = "list_jobs";
@@ -240,6 +271,13 @@ struct Cancelled {
   uint64_t trials = 0;  // that had not ended yet; 0: the job had ended before
   HIVQ_FIELDS(trials)
 };
+/// The job is held, or is not.
+struct PausedSet {
+  static constexpr const char* type = "paused_set";
+  uint64_t running = 0;  // trials that still run; where the job is held, their gangs were asked to give them back
+  uint64_t waiting = 0;
+  HIVQ_FIELDS(running, waiting)
+};
 struct JobView {
   JobId id = 0;
   std::string name, state, reason;
@@ -263,9 +301,10 @@ struct TrialView {
   Millis started = 0, ended = 0;
   int64_t step = 0, total_steps = 0;  // progress, where the trial runs
   std::string phase, gang;
+  uint64_t beside = 0;           // other trials that its gang trains side by side with it
   int64_t checkpoint_step = -1;  // -1: none stored
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase,
-              gang, checkpoint_step)
+              gang, beside, checkpoint_step)
 };
 struct JobDetail {
   static constexpr const char* type = "job_detail";
@@ -299,9 +338,9 @@ struct TrialCheckpoint {
 struct GangView {
   std::string id, host, devices, launch, phase;
   uint64_t ranks = 0;
-  Lease lease;
+  std::vector<TrialId> trials;  // that it runs side by side
   bool connected = false;
-  HIVQ_FIELDS(id, host, devices, launch, phase, ranks, lease, connected)
+  HIVQ_FIELDS(id, host, devices, launch, phase, ranks, trials, connected)
 };
 struct GangList {
   static constexpr const char* type = "gang_list";
@@ -309,10 +348,10 @@ struct GangList {
   HIVQ_FIELDS(gangs)
 };
 
-using Body =
-    std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Ack, Refused, Chunk,
-                 Leave, Submit, Cancel, ListJobs, ShowJob, QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, Failed,
-                 Submitted, Cancelled, JobList, JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList>;
+using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Yield, Ack,
+                          Refused, Chunk, Leave, Submit, Cancel, SetPaused, ListJobs, ShowJob, QueryMetrics, QueryLogs,
+                          FetchCheckpoint, QueryGangs, Failed, Submitted, Cancelled, PausedSet, JobList, JobDetail,
+                          MetricSeries, LogLines, TrialCheckpoint, GangList>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

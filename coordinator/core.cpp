@@ -38,6 +38,7 @@ void Core::on(Running& run, const Received& received) {
   if (auto* goodbye = std::get_if<Goodbye>(&body)) return on(run, received.identity, *goodbye);
   if (auto* submit = std::get_if<Submit>(&body)) return on(run, received.identity, *submit, id);
   if (auto* cancel = std::get_if<Cancel>(&body)) return on(run, received.identity, *cancel, id);
+  if (auto* wish = std::get_if<SetPaused>(&body)) return on(run, received.identity, *wish, id);
   run.reply(received.identity, id, Failed{"this message is not for the coordinator"});
 }
 
@@ -86,10 +87,20 @@ uint64_t Core::running_trials(JobId id) const {
                        [](const auto& t) { return t.second.row.state == State::running; });
 }
 
+bool Core::paused(JobId id) const {
+  const JobRow* row = open_job(id);
+  return row != nullptr && row->paused;
+}
+
 std::string Core::waiting_reason(JobId id) const {
+  if (paused(id)) {
+    const uint64_t running = running_trials(id);
+    return fmt::format("it is paused{}; `hivq resume {}` lets it go on",
+                       running == 0 ? "" : fmt::format(", {} to stop at the next step", running), id);
+  }
   for (const auto& [ranks, trials] : waiting_) {
     auto first = trials.lower_bound(TrialId{id, 0});
-    if (first == trials.end() || first->job != id) continue;
+    if (first == trials.end() || first->first.job != id) continue;
     std::string sizes;
     bool fitting = false;
     for (const auto& [name, gang] : gangs_) {

@@ -26,6 +26,7 @@ struct CoreOptions {
   Millis gang_timeout = 10'000;     // a gang that is silent for so long is lost
   Millis restart_grace = 30'000;    // the same, right after a start: gangs need time to connect again
   Millis launch_timeout = 180'000;  // from mpirun to the gang's Hello
+  Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
   uint64_t local_gangs = 0;         // that this coordinator may launch itself
   uint64_t local_ranks = 1;         // of a local gang for a trial that does not say
 };
@@ -72,18 +73,20 @@ struct Snapshot {
   std::vector<LeaseRow> leases;
   std::vector<Hello> gangs;
   std::vector<LaunchRow> launches;
-  std::map<TrialId, Manifest> checkpoints;  // of every job
+  std::map<TrialId, Manifest> checkpoints;                 // of every job
+  std::map<std::pair<TrialId, int64_t>, Manifest> starts;  // that trials start from, by trial and step
   uint64_t next_event = 1, next_epoch = 1;
 };
 
 /// What is known of a gang beyond its Hello; not stored.
 struct GangState {
   Hello hello;
-  std::optional<Lease> lease;  // ours for it
-  bool connected = false;      // heard since the start
-  bool leaving = false;        // asked to
+  std::set<Lease> leases;             // ours for it: a pack
+  std::optional<Millis> yield_asked;  // when it was last asked to give the pack back
+  bool connected = false;             // heard since the start
+  bool leaving = false;               // asked to
   Millis heard = 0;
-  Heartbeat progress;
+  std::map<Lease, Progress> progress;  // as it said last
 };
 
 class Core {
@@ -102,12 +105,15 @@ class Core {
   uint64_t running_trials(JobId job) const;
   /// Why the trials of a job wait, for people; empty if they do not.
   std::string waiting_reason(JobId job) const;
+  /// The job is held: its trials wait, and those that run are to be given back.
+  bool paused(JobId job) const;
   bool all_jobs_ended() const { return jobs_.empty(); }
 
  private:
   struct Trial {
     TrialRow row;
     std::optional<LeaseRow> lease;  // the newest
+    std::string fusion;             // the key of its Fusion
   };
   struct Job {
     JobRow row;
@@ -126,6 +132,7 @@ class Core {
   void on(Running&, const std::string& peer, const Hello&);
   void on(Running&, const std::string& peer, const Heartbeat&);
   void on(Running&, const std::string& peer, const Goodbye&);
+  void answer_claim(Running&, const std::string& peer, const Lease&);
   void lose_gang(Running&, const GangId&, const std::string& reason);
 
   // The stream of a lease: core_stream.cpp.
@@ -133,6 +140,7 @@ class Core {
   Status lawful(const Item&) const;
   bool apply(Running&, Job&, Trial&, uint64_t number, const Item&);
   void apply_checkpoint(Running&, Trial&, const CheckpointItem&);
+  void end_stream(Running&, Job&, Trial&, const Item&);
   void drop_staged(Running&, LeaseRow&);
   void release(Running&, const std::string& chunk);
 
@@ -141,13 +149,33 @@ class Core {
   void on(Running&, const std::string& peer, const Submit&, uint64_t request);
   void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
   static Result<Job> make_job(JobRow row, const std::string& file);
+  Result<Trial> make_trial(const Job&, uint64_t index) const;
   void end_lease(Running&, Trial&);
   void lose_lease(Running&, Trial&, const std::string& reason);
   void end_trial(Running&, Job&, Trial&, State, const std::string& reason);
 
+  // Trials that are given back, and jobs that are held: core_pause.cpp.
+  void on(Running&, const std::string& peer, const SetPaused&, uint64_t request);
+  void set_paused(Running&, Job&, bool paused);
+  /// Asks a gang to give its whole pack back: the trials then wait, each with a checkpoint of its last step, and no
+  /// attempt is counted. It is asked again until it has. For whoever needs the gang for something else.
+  void yield(Running&, GangState&);
+  void yield_again(Running&);
+  void take_back(Running&, Trial&);
+
+  // What trials start from: core_start.cpp.
+  Status set_start(Trial&, const TrialSpec&) const;
+  bool needs_start(const Trial&) const;
+  void hold_start(Running&, const Trial&);
+  void release_start(Running&, const Trial&);
+  void load_starts(Running&, Snapshot&);
+  int64_t checkpoint_step(const TrialId&) const;
+
   // Trials to gangs, and gangs to be launched: core_place.cpp.
   void place(Running&);
-  void assign(Running&, Trial&, GangState&);
+  void lease(Running&, const Placement&);
+  void assign(Running&, GangState&);
+  Part part_of(const Trial&, const TrialSpec&) const;
   void launch_gangs(Running&);
   void launch(Running&, uint64_t ranks);
   uint64_t fitting_gangs(uint64_t ranks) const;
@@ -159,6 +187,7 @@ class Core {
   void wait(const Trial&);
   void wait_no_more(const Trial&);
 
+  static Result<TrialSpec> spec_of(const Job&, uint64_t index);
   Job* job(JobId id);
   Trial* trial(const TrialId& id);
   const Trial* trial(const TrialId& id) const { return const_cast<Core*>(this)->trial(id); }
@@ -176,7 +205,12 @@ class Core {
   std::map<GangId, GangState> gangs_;
   std::set<GangId> idle_;  // that said so, and have no lease
   WaitingTrials waiting_;
-  std::map<TrialId, Manifest> checkpoints_;     // of trials that have not ended
+  std::map<TrialId, Manifest> checkpoints_;  // the newest of every trial, of ended jobs too
+  struct Start {
+    Manifest manifest;
+    uint64_t trials = 0;  // that have no checkpoint of their own yet
+  };
+  std::map<std::pair<TrialId, int64_t>, Start> starts_;  // what trials start from, by trial and step
   std::map<std::string, uint64_t> chunk_uses_;  // by hash: manifests and staging leases that name it, of every job
   Millis grace_until_ = 0;
   Millis last_tick_ = 0;

@@ -41,24 +41,27 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
   if (!gang.connected) run.tell(peer, Welcome{version});
   gang.connected = true;
   gang.heard = run.now;
-  gang.progress = heartbeat;
+  gang.progress.clear();
+  for (const auto& said : heartbeat.trials) gang.progress[said.lease] = said;
   run.tell(peer, Heard{});
-  bool claims = heartbeat.lease.trial.job != 0;
-  if (!claims && !gang.lease && !gang.leaving) idle_.insert(peer);
-  if (claims && gang.lease != heartbeat.lease) {
-    idle_.erase(peer);
-    // Done and not heard of it, or lost: either way the answer ends it.
-    Trial* claimed = trial(heartbeat.lease.trial);
-    bool done = claimed && claimed->lease && claimed->lease->lease == heartbeat.lease && claimed->lease->done;
-    if (done) {
-      run.tell(peer, Ack{heartbeat.lease, claimed->lease->last});
-    } else {
-      run.tell(peer, Refused{heartbeat.lease, "the lease has ended"});
-    }
+  if (gang.progress.empty() && gang.leases.empty() && !gang.leaving) idle_.insert(peer);
+  for (const auto& [lease, said] : gang.progress) {
+    if (!gang.leases.contains(lease)) answer_claim(run, peer, lease);
   }
-  if (!claims && gang.lease) {
-    // It has not heard of its lease: the Assign was lost.
-    if (Trial* leased = trial(gang.lease->trial)) assign(run, *leased, gang);
+  const auto unheard = [&](const Lease& lease) { return !gang.progress.contains(lease); };
+  // The Assign was lost.
+  if (std::any_of(gang.leases.begin(), gang.leases.end(), unheard)) assign(run, gang);
+}
+
+/// The gang believes in a lease that is not live: it is done and has not heard of it, or the lease was lost. Either way
+/// the answer ends it.
+void Core::answer_claim(Running& run, const std::string& peer, const Lease& lease) {
+  idle_.erase(peer);
+  const Trial* claimed = trial(lease.trial);
+  if (claimed && claimed->lease && claimed->lease->lease == lease && claimed->lease->done) {
+    run.tell(peer, Ack{lease, claimed->lease->last});
+  } else {
+    run.tell(peer, Refused{lease, "the lease has ended"});
   }
 }
 
@@ -81,6 +84,7 @@ void Core::on(Running& run, const Tick&) {
     if (run.now > limit) lost[id] = run.now - gang.heard;
   }
   for (const auto& [id, silence] : lost) lose_gang(run, id, fmt::format("it was silent for {} s", silence / 1000));
+  yield_again(run);
   for (const auto& [id, row] : launches_) {
     if (!spoke(id) && run.now > row.at + options_.launch_timeout) stop_launch(run, id);
   }
@@ -93,8 +97,9 @@ void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) 
   run.erase(Family::gangs, gang_key(id));
   event(run, fmt::format("gang {} lost: {}", short_id(id), reason));
   if (launches_.contains(gang.hello.launch)) stop_launch(run, gang.hello.launch);
-  if (!gang.lease) return;
-  if (Trial* leased = trial(gang.lease->trial)) lose_lease(run, *leased, reason);
+  for (const Lease& lease : gang.leases) {
+    if (Trial* leased = trial(lease.trial)) lose_lease(run, *leased, reason);
+  }
 }
 
 }  // namespace hivq

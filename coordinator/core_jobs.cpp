@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "common/sha256.h"
 #include "coordinator/core_running.h"
+#include "jobs/fusion.h"
 
 namespace hivq {
 
@@ -24,6 +26,10 @@ void count(JobRow& row, State state) {
   row.cancelled += state == State::cancelled;
 }
 
+std::string fusion_of(const TrialSpec& spec) {
+  return spec.gang.fuse == 1 ? "" : sha256_hex(fusion_key(spec)).substr(0, 16);
+}
+
 }  // namespace
 
 Result<Core::Job> Core::make_job(JobRow row, const std::string& file) {
@@ -32,6 +38,13 @@ Result<Core::Job> Core::make_job(JobRow row, const std::string& file) {
   Job made{std::move(row), std::move(*spec), nullptr, {}};
   made.searcher = make_searcher(made.spec);
   return made;
+}
+
+/// A trial's resolved values: the same whenever they are asked for.
+Result<TrialSpec> Core::spec_of(const Job& owner, uint64_t index) {
+  auto proposal = owner.searcher->propose(static_cast<int64_t>(index));
+  if (!proposal) return error("the sweep has no such trial in this version");
+  return with_params(owner.spec.trial, proposal->params);
 }
 
 /// After a restart: jobs that have not ended go on.
@@ -54,6 +67,10 @@ void Core::load(Running& run, Snapshot& snapshot) {
     event(run, fmt::format("job {} failed: {}", row.id, row.reason));
     invalid[row.id] = row.reason;
   }
+  for (auto& [id, manifest] : snapshot.checkpoints) {
+    for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
+    checkpoints_[id] = std::move(manifest);
+  }
   for (auto& row : snapshot.trials) {
     if (auto found = invalid.find(row.id.job); found != invalid.end() && !ended(row.state)) {
       row.state = State::failed;
@@ -64,8 +81,13 @@ void Core::load(Running& run, Snapshot& snapshot) {
     Job* owner = job(row.id.job);
     if (owner == nullptr) continue;
     count(owner->row, row.state);
-    auto [added, _] = owner->trials.emplace(row.id.index, Trial{std::move(row), std::nullopt});
-    if (added->second.row.state == State::pending) wait(added->second);
+    auto [added, _] = owner->trials.emplace(row.id.index, Trial{std::move(row), std::nullopt, ""});
+    Trial& trial = added->second;
+    if (ended(trial.row.state)) continue;
+    if (trial.row.fuse > 1) {
+      if (auto spec = spec_of(*owner, trial.row.id.index)) trial.fusion = fusion_of(*spec);
+    }
+    if (trial.row.state == State::pending) wait(trial);
   }
   for (auto& row : snapshot.jobs) {
     if (!invalid.contains(row.id)) continue;
@@ -75,13 +97,10 @@ void Core::load(Running& run, Snapshot& snapshot) {
     put(run, row);
   }
 
-  for (auto& [id, manifest] : snapshot.checkpoints) {
-    for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
-    if (const Trial* owner = trial(id); owner && !ended(owner->row.state)) checkpoints_[id] = std::move(manifest);
-  }
   for (const auto& row : snapshot.leases) {
     for (const auto& chunk : row.staged) ++chunk_uses_[chunk];
   }
+  load_starts(run, snapshot);
   for (auto& row : snapshot.leases) {
     Trial* owner = trial(row.lease.trial);
     if (owner == nullptr) {
@@ -98,8 +117,11 @@ void Core::load(Running& run, Snapshot& snapshot) {
     if (gang == gangs_.end()) {
       lose_lease(run, *owner, "its gang is not known any more");
     } else {
-      gang->second.lease = owner->lease->lease;
+      gang->second.leases.insert(owner->lease->lease);
     }
+  }
+  for (auto& [id, gang] : gangs_) {
+    if (!gang.leases.empty() && paused(gang.leases.begin()->trial.job)) yield(run, gang);
   }
 }
 
@@ -127,30 +149,40 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   }
   made->row.trials = static_cast<uint64_t>(size);
   for (int64_t index = 0; index < size; ++index) {
-    auto proposal = made->searcher->propose(index);
-    auto spec = proposal ? with_params(made->spec.trial, proposal->params)
-                         : Result<TrialSpec>(error("the sweep proposes nothing where it should"));
-    if (!spec)
-      return run.reply(peer, request,
-                       Failed{fmt::format("{}: trial {}: {}", submit.file, index, spec.error().message)});
-    Trial trial;
-    trial.row.id = {made->row.id, static_cast<uint64_t>(index)};
-    trial.row.variant = proposal->variant;
-    trial.row.params = readable(proposal->params);
-    trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
-    made->trials.emplace(trial.row.id.index, std::move(trial));
+    auto trial = make_trial(*made, static_cast<uint64_t>(index));
+    if (!trial) {
+      const std::string which = made->spec.sweep ? fmt::format("trial {}: ", index) : "";
+      return run.reply(peer, request, Failed{fmt::format("{}: {}{}", submit.file, which, trial.error().message)});
+    }
+    made->trials.emplace(trial->row.id.index, std::move(*trial));
   }
   ++next_job_;
   if (!submit.key.empty()) submissions_[submit.key] = made->row.id;
   put(run, made->row);
-  for (const auto& [index, trial] : made->trials) {
-    put(run, trial.row);
-    wait(trial);
-  }
   event(run, fmt::format("job {} '{}' submitted: {} trials", made->row.id, made->row.name, size));
   run.reply(peer, request, Submitted{made->row.id});
   JobId id = made->row.id;
-  jobs_.emplace(id, std::move(*made));
+  for (const auto& [index, trial] : jobs_.emplace(id, std::move(*made)).first->second.trials) {
+    put(run, trial.row);
+    if (needs_start(trial)) hold_start(run, trial);
+    wait(trial);
+  }
+}
+
+/// A trial of a job that is submitted. Errors: its parameters, or what it is to start from.
+Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index) const {
+  auto spec = spec_of(owner, index);
+  if (!spec) return spec.error();
+  const Proposal proposal = *owner.searcher->propose(static_cast<int64_t>(index));
+  Trial trial;
+  trial.row.id = {owner.row.id, index};
+  trial.row.variant = proposal.variant;
+  trial.row.params = readable(proposal.params);
+  trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
+  trial.row.fuse = static_cast<uint64_t>(spec->gang.fuse);
+  trial.fusion = fusion_of(*spec);
+  if (auto possible = set_start(trial, *spec); !possible) return possible.error();
+  return trial;
 }
 
 void Core::on(Running& run, const std::string& peer, const Cancel& cancel, uint64_t request) {
@@ -183,9 +215,7 @@ void Core::end_lease(Running& run, Trial& trial) {
   lease.live = false;
   drop_staged(run, lease);
   put(run, lease);
-  if (auto gang = gangs_.find(lease.gang); gang != gangs_.end() && gang->second.lease == lease.lease) {
-    gang->second.lease.reset();
-  }
+  if (auto gang = gangs_.find(lease.gang); gang != gangs_.end()) gang->second.leases.erase(lease.lease);
 }
 
 void Core::lose_lease(Running& run, Trial& trial, const std::string& reason) {
@@ -205,7 +235,7 @@ void Core::lose_lease(Running& run, Trial& trial, const std::string& reason) {
 void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const std::string& reason) {
   wait_no_more(trial);
   end_lease(run, trial);
-  checkpoints_.erase(trial.row.id);  // its row stays in the store
+  if (needs_start(trial)) release_start(run, trial);
   trial.row.state = state;
   trial.row.reason = reason;
   trial.row.ended = run.now;
@@ -216,6 +246,7 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   count(row, state);
   if (row.finished + row.failed + row.cancelled < row.trials) return;
   row.ended = run.now;
+  row.paused = false;
   row.state = row.cancelled > 0 ? State::cancelled : row.finished > 0 ? State::finished : State::failed;
   if (row.state == State::failed) row.reason = reason;
   put(run, row);

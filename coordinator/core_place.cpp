@@ -12,7 +12,11 @@ namespace {
 constexpr uint64_t most_fruitless_launches = 3;  // before the waiting trials fail
 }
 
-void Core::wait(const Trial& trial) { waiting_[trial.row.ranks].insert(trial.row.id); }
+/// Where its job is held, it waits without asking for a gang.
+void Core::wait(const Trial& trial) {
+  if (paused(trial.row.id.job)) return;
+  waiting_[trial.row.ranks][trial.row.id] = {trial.row.fuse, trial.fusion, checkpoint_step(trial.row.id)};
+}
 
 void Core::wait_no_more(const Trial& trial) {
   auto group = waiting_.find(trial.row.ranks);
@@ -26,38 +30,56 @@ void Core::place(Running& run) {
   std::vector<IdleGang> idle;
   for (const auto& id : idle_) idle.push_back({id, gangs_.at(id).hello.ranks});
   for (const auto& placement : schedule(waiting_, std::move(idle))) {
-    Trial& chosen = *trial(placement.trial);
-    GangState& gang = gangs_.at(placement.gang);
+    lease(run, placement);
+  }
+  launch_gangs(run);
+}
+
+/// Gives a gang a pack: a lease for each trial, of one epoch.
+void Core::lease(Running& run, const Placement& placement) {
+  GangState& gang = gangs_.at(placement.gang);
+  idle_.erase(placement.gang);
+  gang.yield_asked.reset();
+  const uint64_t epoch = next_epoch_++;
+  run.put(Family::meta, "next_epoch", key_of(next_epoch_));
+  for (const TrialId& id : placement.trials) {
+    Trial& chosen = *trial(id);
     wait_no_more(chosen);
-    idle_.erase(placement.gang);
-    chosen.lease = LeaseRow{{chosen.row.id, next_epoch_++}, placement.gang, 0, true, false, {}};
-    run.put(Family::meta, "next_epoch", key_of(next_epoch_));
+    chosen.lease = LeaseRow{{id, epoch}, placement.gang, 0, true, false, {}};
     chosen.row.state = State::running;
     chosen.row.attempts += 1;
     if (chosen.row.started == 0) chosen.row.started = run.now;
     put(run, chosen.row);
     put(run, *chosen.lease);
-    gang.lease = chosen.lease->lease;
-    mark_useful(run, gang.hello.launch);
-    event(run, fmt::format("trial {} leased to gang {} (attempt {})", to_string(chosen.row.id),
-                           short_id(placement.gang), chosen.row.attempts));
-    assign(run, chosen, gang);
+    gang.leases.insert(chosen.lease->lease);
+    event(run, fmt::format("trial {} leased to gang {} (attempt {})", to_string(id), short_id(placement.gang),
+                           chosen.row.attempts));
   }
-  launch_gangs(run);
+  mark_useful(run, gang.hello.launch);
+  assign(run, gang);
 }
 
-void Core::assign(Running& run, Trial& trial, GangState& gang) {
-  Job& owner = *job(trial.row.id.job);
-  auto proposal = owner.searcher->propose(static_cast<int64_t>(trial.row.id.index));
-  auto spec = proposal ? with_params(owner.spec.trial, proposal->params)
-                       : Result<TrialSpec>(error("the sweep has no such trial in this version"));
-  if (!spec) return end_trial(run, owner, trial, State::failed, spec.error().message);
-  Assign assign{trial.lease->lease, to_yaml(*spec), false, {}};
-  if (auto checkpoint = checkpoints_.find(trial.row.id); checkpoint != checkpoints_.end()) {
-    assign.resume = true;
-    assign.checkpoint = checkpoint->second;
+/// Tells a gang of its pack; again where it has not heard of it.
+void Core::assign(Running& run, GangState& gang) {
+  Assign pack;
+  for (std::set<Lease> leases = gang.leases; const Lease& lease : leases) {
+    Trial* leased = trial(lease.trial);
+    if (leased == nullptr) continue;  // the job ended with the one before
+    Job& owner = *job(lease.trial.job);
+    if (auto spec = spec_of(owner, lease.trial.index)) {
+      pack.parts.push_back(part_of(*leased, *spec));
+    } else {
+      end_trial(run, owner, *leased, State::failed, spec.error().message);
+    }
   }
-  run.tell(gang.hello.gang, std::move(assign));
+  if (!pack.parts.empty()) run.tell(gang.hello.gang, std::move(pack));
+}
+
+Part Core::part_of(const Trial& trial, const TrialSpec& spec) const {
+  Part part{trial.lease->lease, to_yaml(spec), {}, needs_start(trial)};
+  if (auto own = checkpoints_.find(trial.row.id); own != checkpoints_.end()) part.checkpoint = own->second;
+  if (part.warm) part.checkpoint = starts_.at({trial.row.start, trial.row.start_step}).manifest;
+  return part;
 }
 
 // ---- Launching ----
@@ -78,7 +100,7 @@ uint64_t Core::fitting_gangs(uint64_t ranks) const {
 void Core::launch_gangs(Running& run) {
   if (options_.local_gangs == 0 || run.now < next_launch_) return;
   std::map<TrialId, uint64_t> sizes;  // by the oldest trial that asks for it
-  for (const auto& [ranks, trials] : waiting_) sizes[*trials.begin()] = ranks;
+  for (const auto& [ranks, trials] : waiting_) sizes[trials.begin()->first] = ranks;
   for (const auto& [oldest, ranks] : sizes) {
     uint64_t fitting = fitting_gangs(ranks);
     if (fitting >= std::min<uint64_t>(options_.local_gangs, waiting_.at(ranks).size())) continue;
@@ -153,7 +175,8 @@ void Core::on(Running& run, const LaunchEnded& end) {
 void Core::give_up_launching(Running& run, const std::string& reason) {
   std::vector<TrialId> stuck;
   for (const auto& [ranks, trials] : waiting_) {
-    if (fitting_gangs(ranks) == 0) stuck.insert(stuck.end(), trials.begin(), trials.end());
+    if (fitting_gangs(ranks) > 0) continue;
+    for (const auto& [id, fusion] : trials) stuck.push_back(id);
   }
   for (const auto& id : stuck) {
     end_trial(run, *job(id.job), *trial(id), State::failed,

@@ -61,7 +61,7 @@ Status Core::lawful(const Item& item) const {
   return {};
 }
 
-/// False when the item ended the trial.
+/// False when the item ended the stream.
 bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const Item& item) {
   LeaseRow& lease = *trial.lease;
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
@@ -79,26 +79,38 @@ bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const 
     lease.staged.push_back(chunk->hash);
   } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
     apply_checkpoint(run, trial, *checkpoint);
-  } else if (auto* end = std::get_if<EndItem>(&item)) {
-    if (!end->final.empty()) trial.row.final = end->final;
-    lease.done = true;
-    GangId gang = lease.gang;
-    end_trial(run, owner, trial, end->failed ? State::failed : State::finished, end->reason);
-    // The end is the last item, so nothing of the trial is left there.
-    if (auto found = gangs_.find(gang); found != gangs_.end() && !found->second.leaving) idle_.insert(gang);
+  } else {
+    end_stream(run, owner, trial, item);
     return false;
   }
   return true;
 }
 
+/// The last item: the trial's end, or it is given back.
+void Core::end_stream(Running& run, Job& owner, Trial& trial, const Item& item) {
+  trial.lease->done = true;
+  const GangId id = trial.lease->gang;
+  if (auto* end = std::get_if<EndItem>(&item)) {
+    if (!end->final.empty()) trial.row.final = end->final;
+    end_trial(run, owner, trial, end->failed ? State::failed : State::finished, end->reason);
+  } else {
+    take_back(run, trial);
+  }
+  // After the last items of all its streams nothing of the pack is left there.
+  auto gang = gangs_.find(id);
+  if (gang != gangs_.end() && gang->second.leases.empty() && !gang->second.leaving) idle_.insert(id);
+}
+
 void Core::apply_checkpoint(Running& run, Trial& trial, const CheckpointItem& item) {
   Manifest manifest{item.step, item.size, item.chunks};
+  const bool first = needs_start(trial);
   for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
   if (auto old = checkpoints_.find(trial.row.id); old != checkpoints_.end()) {
     for (const auto& chunk : old->second.chunks) release(run, chunk);
   }
   run.put(Family::checkpoints, key_of(trial.row.id), pack(manifest));
   checkpoints_[trial.row.id] = std::move(manifest);
+  if (first) release_start(run, trial);
   drop_staged(run, *trial.lease);
 }
 

@@ -37,14 +37,18 @@ JobView view(const JobRow& stored, const Core& core) {
   JobView view{
       row.id,       row.name,   to_string(row.state),        row.reason,    row.submitted, row.ended, row.trials,
       row.finished, row.failed, core.running_trials(row.id), row.cancelled, row.metric,    row.goal};
-  if (view.running == 0 && !core.waiting_reason(row.id).empty()) view.state = "waiting";
+  if (core.paused(row.id)) {
+    view.state = view.running == 0 ? "paused" : "pausing";
+  } else if (view.running == 0 && !core.waiting_reason(row.id).empty()) {
+    view.state = "waiting";
+  }
   return view;
 }
 
 Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store) {
   TrialView view;
   view.id = row.id;
-  view.state = to_string(row.state);
+  view.state = row.state == State::pending && core.paused(row.id.job) ? "paused" : to_string(row.state);
   view.reason = row.reason;
   view.variant = row.variant;
   view.params = row.params;
@@ -56,10 +60,13 @@ Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store
   const GangState* gang = core.gang_of(row.id);
   if (gang != nullptr) {
     view.gang = gang->hello.gang;
-    if (gang->progress.lease == gang->lease) {  // else it still speaks of another trial
-      view.step = gang->progress.step;
-      view.total_steps = gang->progress.total_steps;
-      view.phase = gang->progress.phase;
+    view.beside = gang->leases.size() - 1;
+    auto lease = gang->leases.lower_bound(Lease{row.id, 0});
+    auto said = lease == gang->leases.end() ? gang->progress.end() : gang->progress.find(*lease);
+    if (said != gang->progress.end()) {  // else it still speaks of another trial
+      view.step = said->second.step;
+      view.total_steps = said->second.total_steps;
+      view.phase = said->second.phase;
     }
   }
   auto manifest = find<Manifest>(store, Family::checkpoints, key_of(row.id));
@@ -158,8 +165,10 @@ Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&)
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {
   GangList answer;
   for (const auto& [id, gang] : core.gangs()) {
-    answer.gangs.push_back({id, gang.hello.host, gang.hello.devices, gang.hello.launch, gang.progress.phase,
-                            gang.hello.ranks, gang.lease.value_or(Lease{}), gang.connected});
+    GangView view{id, gang.hello.host, gang.hello.devices, gang.hello.launch, "", gang.hello.ranks, {}, gang.connected};
+    for (const Lease& lease : gang.leases) view.trials.push_back(lease.trial);
+    if (!gang.progress.empty()) view.phase = gang.progress.begin()->second.phase;
+    answer.gangs.push_back(std::move(view));
   }
   return answer;
 }

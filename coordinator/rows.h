@@ -34,7 +34,8 @@ inline const char* to_string(State state) {
 }
 inline bool ended(State state) { return state >= State::finished; }
 
-/// Written when the job is submitted and when it ends; until then its counts are those of its trials' rows.
+/// Written when the job is submitted, is paused or goes on, and when it ends; until then its counts are those of its
+/// trials' rows.
 struct JobRow {
   JobId id = 0;
   std::string key;  // of the submission
@@ -42,7 +43,10 @@ struct JobRow {
   State state = State::pending;
   Millis submitted = 0, ended = 0;
   uint64_t trials = 0, finished = 0, failed = 0, cancelled = 0;
-  HIVQ_FIELDS(id, key, name, yaml, reason, metric, goal, state, submitted, ended, trials, finished, failed, cancelled)
+  bool paused = false;
+  std::vector<std::string> pause_keys;  // of the last wishes to pause it or to let it go on
+  HIVQ_FIELDS(id, key, name, yaml, reason, metric, goal, state, submitted, ended, trials, finished, failed, cancelled,
+              paused, pause_keys)
 };
 
 struct TrialRow {
@@ -52,10 +56,14 @@ struct TrialRow {
   std::map<std::string, std::string> params;
   std::map<std::string, double> initial;  // evaluation of the untrained model
   std::map<std::string, double> final;    // last evaluation
-  uint64_t attempts = 0;
-  uint64_t ranks = 0;  // that its gang must have; 0: any
+  uint64_t attempts = 0;                  // leases, without those that were given back
+  uint64_t ranks = 0;                     // that its gang must have; 0: any
+  uint64_t fuse = 1;                      // trials that its gang may train side by side
+  TrialId start;                          // another trial whose checkpoint it starts from …
+  int64_t start_step = -1;                // … of this step; -1: untrained
   Millis started = 0, ended = 0;
-  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, ranks, started, ended)
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, ranks, fuse, start, start_step, started,
+              ended)
 };
 
 /// The newest lease of a trial.
@@ -104,6 +112,12 @@ inline std::string key_of(const TrialId& trial) {
   std::string key;
   append(key, trial.job);
   append(key, trial.index);
+  return key;
+}
+/// Of a manifest that trials start from, beside that of the trial's newest checkpoint.
+inline std::string start_key(const TrialId& trial, int64_t step) {
+  std::string key = key_of(trial);
+  append(key, static_cast<uint64_t>(step));
   return key;
 }
 inline std::string gang_key(const std::string& id) { return "gang/" + id; }

@@ -53,7 +53,10 @@ Result<Snapshot> read_snapshot(const Source& source) {
   if (status) status = collect(Family::gangs, launch_key(""), found.launches);
   if (status) {
     status = read_rows<Manifest>(source, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
-      if (key.size() == 16) found.checkpoints[{number_at(key, 0), number_at(key, 8)}] = std::move(row);
+      if (key.size() < 16) return;
+      const TrialId trial{number_at(key, 0), number_at(key, 8)};
+      if (key.size() == 16) found.checkpoints[trial] = std::move(row);
+      if (key.size() == 24) found.starts[{trial, row.step}] = std::move(row);
     });
   }
   if (!status) return status.error();

@@ -22,6 +22,11 @@ class Session : public testing::Test {
     hello.gang = "0123456789abcdef";
     return hello;
   }
+  static Assign assign(const std::vector<Lease>& leases, const Manifest& checkpoint = {}) {
+    Assign assign;
+    for (const Lease& each : leases) assign.parts.push_back({each, "spec", checkpoint, false});
+    return assign;
+  }
   void receive(Body body) { session_.receive({0, std::move(body)}, now_); }
   void tick(Millis later) {
     now_ += later;
@@ -45,8 +50,8 @@ class Session : public testing::Test {
     return numbers;
   }
   void begin() {
-    receive(Assign{lease, "spec", false, {}});
-    ASSERT_TRUE(session_.take_assignment());
+    receive(assign({lease}));
+    ASSERT_EQ(session_.take_assignments().size(), 1u);
     session_.take_outgoing();
   }
   void report(int count) {
@@ -78,12 +83,13 @@ TEST_F(Session, SaysHelloUntilItIsWelcome) {
 
 TEST_F(Session, BeatsOnceASecondWithItsLeaseAndProgress) {
   begin();
-  session_.set_progress(3, 10, "training");
+  session_.set_progress(lease, 3, 10, "training");
   tick(1000);
   auto beats = sent<Heartbeat>();
   ASSERT_EQ(beats.size(), 1u);
-  EXPECT_EQ(beats[0].lease, lease);
-  EXPECT_EQ(beats[0].step, 3);
+  ASSERT_EQ(beats[0].trials.size(), 1u);
+  EXPECT_EQ(beats[0].trials[0].lease, lease);
+  EXPECT_EQ(beats[0].trials[0].step, 3);
   tick(500);
   EXPECT_TRUE(sent<Heartbeat>().empty());
   tick(500);
@@ -156,7 +162,7 @@ TEST_F(Session, IsFullWhenTheCoordinatorIsAwayForLong) {
   SessionOptions small;
   small.buffer_bytes = 1000;
   GangSession session(hello(), small);
-  session.receive({0, Assign{lease, "spec", false, {}}}, now_);
+  session.receive({0, assign({lease})}, now_);
   EXPECT_FALSE(session.full());
   session.report(lease, LogItem{std::string(2000, 'x')}, now_);
   EXPECT_TRUE(session.full());
@@ -193,19 +199,19 @@ TEST_F(Session, DropsATrialThatIsRefused) {
 
 TEST_F(Session, TakesARefusalThatOvertakesItsAssignment) {
   receive(Refused{lease, "cancelled"});
-  receive(Assign{lease, "spec", false, {}});
+  receive(assign({lease}));
   EXPECT_FALSE(session_.busy());
-  receive(Assign{{{2, 0}, 6}, "spec", false, {}});
+  receive(assign({{{2, 0}, 6}}));
   EXPECT_TRUE(session_.busy());
 }
 
 TEST_F(Session, TakesAnAssignmentOnce) {
   begin();
-  receive(Assign{lease, "spec", false, {}});
-  EXPECT_FALSE(session_.take_assignment());
+  receive(assign({lease}));
+  EXPECT_TRUE(session_.take_assignments().empty());
   session_.report(lease, EndItem{}, now_);
   receive(Ack{lease, 1});
-  receive(Assign{lease, "spec", false, {}});  // late
+  receive(assign({lease}));  // late
   EXPECT_FALSE(session_.busy());
 }
 
@@ -213,7 +219,7 @@ TEST_F(Session, ANewerLeaseEndsTheOneBefore) {
   begin();
   report(2);
   const Lease newer{{1, 1}, 9};
-  receive(Assign{newer, "other", false, {}});
+  receive(assign({newer}));
   EXPECT_FALSE(session_.holds(lease));
   EXPECT_TRUE(session_.holds(newer));
   EXPECT_NE(session_.refusal(), "");
@@ -253,7 +259,7 @@ class Fetching : public Session {
 };
 
 TEST_F(Fetching, AsksForEachChunkOnceAWindowAtATime) {
-  receive(Assign{lease, "spec", true, manifest_});
+  receive(assign({lease}, manifest_));
   EXPECT_EQ(asked(), (std::vector<std::string>(manifest_.chunks.begin(), manifest_.chunks.begin() + 4)));
   for (size_t i : {3, 1, 0}) give(i);
   give(1);  // again
@@ -261,18 +267,18 @@ TEST_F(Fetching, AsksForEachChunkOnceAWindowAtATime) {
   give(2);
   EXPECT_EQ(asked(), (std::vector<std::string>{manifest_.chunks[4], manifest_.chunks[5]}));
   give(5);
-  EXPECT_FALSE(session_.take_assignment());
+  EXPECT_TRUE(session_.take_assignments().empty());
   give(4);
-  auto assignment = session_.take_assignment();
-  ASSERT_TRUE(assignment);
-  EXPECT_EQ(assignment->checkpoint_step, 12);
+  auto assignments = session_.take_assignments();
+  ASSERT_EQ(assignments.size(), 1u);
+  EXPECT_EQ(assignments[0].checkpoint_step, 12);
   std::string all;
   for (const auto& part : parts_) all += part;
-  EXPECT_EQ(assignment->checkpoint, all);
+  EXPECT_EQ(assignments[0].checkpoint, all);
 }
 
 TEST_F(Fetching, AsksAgainForWhatDidNotArriveOrArrivedDamaged) {
-  receive(Assign{lease, "spec", true, manifest_});
+  receive(assign({lease}, manifest_));
   asked();
   give(0);
   receive(Chunk{manifest_.chunks[1], "other bytes", ""});
@@ -282,9 +288,9 @@ TEST_F(Fetching, AsksAgainForWhatDidNotArriveOrArrivedDamaged) {
 }
 
 TEST_F(Fetching, AChunkThatIsLostOnDiskFailsTheTrialWithTheReason) {
-  receive(Assign{lease, "spec", true, manifest_});
+  receive(assign({lease}, manifest_));
   receive(Chunk{manifest_.chunks[1], "", "it is damaged on disk"});
-  EXPECT_FALSE(session_.take_assignment());
+  EXPECT_TRUE(session_.take_assignments().empty());
   tick(100);
   auto reports = sent<Report>();
   ASSERT_EQ(reports.size(), 1u);
@@ -295,11 +301,227 @@ TEST_F(Fetching, AChunkThatIsLostOnDiskFailsTheTrialWithTheReason) {
 
 TEST_F(Fetching, ACheckpointOfTheWrongSizeFailsTheTrial) {
   manifest_.size += 1;
-  receive(Assign{lease, "spec", true, manifest_});
+  receive(assign({lease}, manifest_));
   for (size_t i = 0; i < 6; ++i) give(i);
-  EXPECT_FALSE(session_.take_assignment());
+  EXPECT_TRUE(session_.take_assignments().empty());
   tick(100);
   ASSERT_EQ(sent<Report>().size(), 1u);
+}
+
+// ---- Packs ----
+
+const Lease beside{{1, 1}, 5};
+
+class Pack : public Session {
+ protected:
+  void SetUp() override {
+    Session::SetUp();
+    receive(assign({lease, beside}));
+    ASSERT_EQ(session_.take_assignments().size(), 2u);
+    session_.take_outgoing();
+  }
+  void report(const Lease& of, int count) {
+    for (int i = 0; i < count; ++i) session_.report(of, MetricsItem{i, {{"loss", 1.0}}}, now_);
+  }
+  /// The numbers of the items that are to be sent, by trial.
+  std::map<TrialId, Numbers> sent_by_trial() {
+    std::map<TrialId, Numbers> numbers;
+    for (const auto& report : sent<Report>()) {
+      for (size_t i = 0; i < report.items.size(); ++i) numbers[report.lease.trial].push_back(report.first + i);
+    }
+    return numbers;
+  }
+};
+
+TEST_F(Pack, EachTrialHasAStreamOfItsOwn) {
+  report(lease, 2);
+  report(beside, 3);
+  tick(100);
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {1, 2}}, {{1, 1}, {1, 2, 3}}}));
+  receive(Ack{beside, 3});
+  tick(2000);  // only what is not acknowledged comes again
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {1, 2}}}));
+}
+
+TEST_F(Pack, AStreamWhoseReportWasLostIsSentAgainWhileTheOtherGoesOn) {
+  report(lease, 1);
+  report(beside, 1);
+  tick(100);
+  sent_by_trial();
+  for (int i = 1; i < 19; ++i) {  // the other makes progress all the time
+    receive(Ack{beside, static_cast<uint64_t>(i)});
+    report(beside, 1);
+    tick(100);
+    EXPECT_FALSE(sent_by_trial().contains({1, 0}));
+  }
+  tick(100);
+  EXPECT_EQ(sent_by_trial()[lease.trial], (Numbers{1}));
+}
+
+TEST_F(Pack, HeartbeatsNameEveryLeaseWithItsProgress) {
+  session_.set_progress(beside, 7, 9, "training");
+  tick(1000);
+  auto beats = sent<Heartbeat>();
+  ASSERT_EQ(beats.size(), 1u);
+  ASSERT_EQ(beats[0].trials.size(), 2u);
+  EXPECT_EQ(beats[0].trials[0].lease, lease);
+  EXPECT_EQ(beats[0].trials[0].step, 0);
+  EXPECT_EQ(beats[0].trials[1].lease, beside);
+  EXPECT_EQ(beats[0].trials[1].step, 7);
+}
+
+TEST_F(Pack, OneWindowAndOneBufferServeAllStreamsInTurns) {
+  const std::string part(chunk_bytes, 'x');
+  for (int i = 0; i < 4; ++i) {
+    session_.report(lease, ChunkItem{"hash", part}, now_);
+    session_.report(beside, ChunkItem{"hash", part}, now_);
+  }
+  tick(100);
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {1, 2}}, {{1, 1}, {1, 2}}}));  // 16 MiB
+  receive(Ack{lease, 2});
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {3}}, {{1, 1}, {3}}}));
+  SessionOptions small;
+  small.buffer_bytes = 3000;
+  GangSession session(hello(), small);
+  session.receive({0, assign({lease, beside})}, now_);
+  session.report(lease, LogItem{std::string(2000, 'x')}, now_);
+  EXPECT_FALSE(session.full());
+  session.report(beside, LogItem{std::string(2000, 'x')}, now_);
+  EXPECT_TRUE(session.full());
+  session.receive({0, Refused{beside, "cancelled"}}, now_);
+  EXPECT_FALSE(session.full());
+}
+
+TEST_F(Pack, ARefusedTrialEndsAloneAndGivesItsPlaceInTheWindowBack) {
+  const std::string part(chunk_bytes, 'x');
+  for (int i = 0; i < 4; ++i) session_.report(beside, ChunkItem{"hash", part}, now_);
+  tick(100);
+  sent_by_trial();
+  report(lease, 1);
+  tick(100);
+  EXPECT_TRUE(sent_by_trial().empty());  // the window is full
+  receive(Refused{beside, "the lease has ended"});
+  EXPECT_FALSE(session_.holds(beside));
+  EXPECT_TRUE(session_.holds(lease));
+  tick(100);
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {1}}}));
+}
+
+TEST_F(Pack, IsFreeOnceAllEndsAreAcknowledged) {
+  session_.report(lease, EndItem{}, now_);
+  session_.report(beside, EndItem{}, now_);
+  tick(100);
+  receive(Ack{lease, 1});
+  EXPECT_FALSE(session_.holds(lease));
+  EXPECT_TRUE(session_.busy());
+  receive(Ack{beside, 1});
+  EXPECT_FALSE(session_.busy());
+}
+
+TEST_F(Pack, ANewerOneEndsAllOfTheOneBefore) {
+  const Lease newer{{2, 0}, 6};
+  receive(assign({newer}));
+  EXPECT_FALSE(session_.holds(lease));
+  EXPECT_FALSE(session_.holds(beside));
+  EXPECT_TRUE(session_.holds(newer));
+}
+
+TEST_F(Session, APartThatIsRefusedBeforeThePackArrivesIsLeftOut) {
+  receive(Refused{lease, "cancelled"});
+  receive(assign({lease, beside}));
+  EXPECT_FALSE(session_.holds(lease));
+  auto assignments = session_.take_assignments();
+  ASSERT_EQ(assignments.size(), 1u);
+  EXPECT_EQ(assignments[0].lease, beside);
+}
+
+TEST_F(Session, AnOlderPackThanARefusedLeaseIsNotBegun) {
+  receive(Refused{{{2, 0}, 6}, "cancelled"});
+  receive(assign({lease}));
+  EXPECT_FALSE(session_.busy());
+}
+
+TEST_F(Fetching, AChunkThatSeveralPartsShareIsFetchedOnceAndThePackComesWhole) {
+  Manifest other{9, parts_[0].size(), {sha256_hex(parts_[0])}};
+  Assign pack = assign({lease}, manifest_);
+  pack.parts.push_back({beside, "spec", other, true});
+  receive(pack);
+  std::vector<std::string> all = asked();
+  for (size_t i : {0, 1, 2, 3}) give(i);
+  for (const auto& hash : asked()) all.push_back(hash);
+  EXPECT_EQ(all, (std::vector<std::string>(manifest_.chunks.begin(), manifest_.chunks.begin() + 6)));
+  EXPECT_TRUE(session_.take_assignments().empty());
+  for (size_t i : {4, 5}) give(i);
+  auto assignments = session_.take_assignments();
+  ASSERT_EQ(assignments.size(), 2u);
+  EXPECT_FALSE(assignments[0].warm);
+  EXPECT_TRUE(assignments[1].warm);
+  EXPECT_EQ(assignments[1].checkpoint, parts_[0]);
+  EXPECT_EQ(assignments[1].checkpoint_step, 9);
+}
+
+TEST_F(Fetching, APartThatIsRefusedMeanwhileDropsOut) {
+  Assign pack = assign({lease}, manifest_);
+  pack.parts.push_back({beside, "spec", {}, false});
+  receive(pack);
+  receive(Refused{lease, "cancelled"});
+  auto assignments = session_.take_assignments();
+  ASSERT_EQ(assignments.size(), 1u);
+  EXPECT_EQ(assignments[0].lease, beside);
+}
+
+TEST_F(Fetching, AChunkThatIsLostFailsOnlyTheTrialsThatNeedIt) {
+  Assign pack = assign({lease}, manifest_);
+  pack.parts.push_back({beside, "spec", {}, false});
+  receive(pack);
+  receive(Chunk{manifest_.chunks[1], "", "it is damaged on disk"});
+  tick(100);
+  auto reports = sent<Report>();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].lease, lease);
+  for (size_t i : {0, 2, 3}) give(i);
+  auto assignments = session_.take_assignments();
+  ASSERT_EQ(assignments.size(), 1u);
+  EXPECT_EQ(assignments[0].lease, beside);
+}
+
+// ---- Yielding ----
+
+TEST_F(Pack, IsAskedBackAsAWholeAndEachYieldEndsItsStream) {
+  EXPECT_FALSE(session_.yields(lease));
+  receive(Yield{lease.epoch});
+  EXPECT_TRUE(session_.yields(lease));
+  EXPECT_TRUE(session_.yields(beside));
+  session_.report(lease, YieldItem{}, now_);
+  report(lease, 1);  // after its end: ignored
+  tick(100);
+  EXPECT_EQ(sent_by_trial(), (std::map<TrialId, Numbers>{{{1, 0}, {1}}}));
+  receive(Ack{lease, 1});
+  EXPECT_FALSE(session_.holds(lease));
+  EXPECT_TRUE(session_.holds(beside));
+  const Lease newer{{1, 0}, 6};
+  receive(assign({newer}));
+  EXPECT_FALSE(session_.yields(newer));
+}
+
+TEST_F(Fetching, APackThatHasNotBegunIsGivenBackAtOnce) {
+  receive(assign({lease}, manifest_));
+  asked();
+  receive(Yield{lease.epoch});
+  tick(100);
+  auto reports = sent<Report>();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<YieldItem>(unpack_item(reports[0].items.at(0)).value()));
+  for (size_t i = 0; i < 6; ++i) give(i);
+  EXPECT_TRUE(session_.take_assignments().empty());
+}
+
+TEST_F(Session, AnAssignmentThatIsOvertakenByItsYieldIsGivenBack) {
+  receive(Yield{lease.epoch});
+  receive(assign({lease}));
+  EXPECT_TRUE(session_.take_assignments().empty());
+  tick(100);
+  EXPECT_EQ(sent_items(), (Numbers{1}));
 }
 
 TEST_F(Session, SplitsACheckpointIntoChunksWithTheirHashes) {

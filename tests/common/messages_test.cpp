@@ -19,9 +19,11 @@ TEST(Messages, ArriveAsTheyWereSent) {
   auto report = round_trip(9, Report{"gang", {{3, 4}, 5}, 6, {"item", std::string("\0\xff", 2)}});
   EXPECT_EQ(report.lease, (Lease{{3, 4}, 5}));
   EXPECT_EQ(report.items, (std::vector<std::string>{"item", std::string("\0\xff", 2)}));
-  auto assign = round_trip(0, Assign{{{1, 0}, 2}, "data:\n", true, {7, 8, {"h"}}});
-  EXPECT_TRUE(assign.resume);
-  EXPECT_EQ(assign.checkpoint.chunks, std::vector<std::string>{"h"});
+  auto assign = round_trip(0, Assign{{{{{1, 0}, 2}, "data:\n", {7, 8, {"h"}}, true}, {{{1, 1}, 2}, "", {}, false}}});
+  ASSERT_EQ(assign.parts.size(), 2u);
+  EXPECT_TRUE(assign.parts[0].warm);
+  EXPECT_EQ(assign.parts[0].checkpoint.chunks, std::vector<std::string>{"h"});
+  EXPECT_EQ(assign.parts[1].lease, (Lease{{1, 1}, 2}));
   TrialView view;
   view.params = {{"train.lr", "1e-3"}};
   view.final = {{"auroc", 0.75}};
@@ -62,11 +64,17 @@ struct Envelope {
 TEST(Messages, NeighbouringVersionsUnderstandEachOther) {
   std::string body = pack(Cancel{3});
   EXPECT_TRUE(decode(pack(Envelope{wire_version + 1, "cancel", 1, body})));
-  EXPECT_TRUE(decode(pack(Envelope{wire_version - 1, "cancel", 1, body})));
+  for (int v = oldest_wire_version; v < wire_version; ++v) EXPECT_TRUE(decode(pack(Envelope{v, "cancel", 1, body})));
   auto newer = decode(pack(Envelope{wire_version + 2, "cancel", 1, body}));
   ASSERT_FALSE(newer);
   EXPECT_NE(newer.error().message.find("upgrade the older"), std::string::npos) << newer.error().message;
   EXPECT_FALSE(decode(pack(Envelope{-5, "cancel", 1, body})));
+}
+
+TEST(Messages, AVersionThatKnewNoPacksIsToldSo) {
+  auto older = decode(pack(Envelope{1, "heartbeat", 0, pack(Heartbeat{})}));
+  ASSERT_FALSE(older);
+  EXPECT_NE(older.error().message.find("upgrade the older"), std::string::npos) << older.error().message;
 }
 
 TEST(Messages, AnUnknownTypeIsNamed) {

@@ -60,11 +60,11 @@ TEST_F(CoreTest, AnEnormousSweepIsRefusedAtOnce) {
 TEST_F(CoreTest, AWaitingTrialGoesToAnIdleGang) {
   join("g1");
   submit(2);
-  auto assigns = sent<Assign>("g1");
-  ASSERT_EQ(assigns.size(), 1u);
-  EXPECT_EQ(assigns[0].lease.trial, (TrialId{1, 0}));
-  EXPECT_FALSE(assigns[0].resume);
-  EXPECT_TRUE(parse_trial(assigns[0].spec, "assigned")) << assigns[0].spec;
+  auto pack = pack_of("g1");
+  ASSERT_EQ(pack.size(), 1u);
+  EXPECT_EQ(pack[0].lease.trial, (TrialId{1, 0}));
+  EXPECT_TRUE(pack[0].checkpoint.chunks.empty());
+  EXPECT_TRUE(parse_trial(pack[0].spec, "assigned")) << pack[0].spec;
   EXPECT_EQ(state({1, 0}), State::running);
   EXPECT_EQ(state({1, 1}), State::pending);
 }
@@ -183,11 +183,11 @@ TEST_F(CoreTest, ALaterAttemptReplacesThePointsThatItRunsAgain) {
   report("g1", lease_of("g1"), 1, items);
   from("g1", Goodbye{"g1", "preempted"});
   join("g2");
-  auto assign = sent<Assign>("g2").at(0);
-  EXPECT_TRUE(assign.resume);
-  EXPECT_EQ(assign.checkpoint.step, 1);
+  auto part = pack_of("g2").at(0);
+  EXPECT_FALSE(part.warm);
+  EXPECT_EQ(part.checkpoint.step, 1);
   EXPECT_EQ(store_.rows(Family::metrics).size(), 3u);  // what was acknowledged stays until it is run again
-  report("g2", assign.lease, 1, {metrics(2, 0.25), metrics(3, 0.35), EndItem{}});
+  report("g2", part.lease, 1, {metrics(2, 0.25), metrics(3, 0.35), EndItem{}});
   EXPECT_EQ(store_.rows(Family::metrics).size(), 3u);
   EXPECT_EQ(store_.row<double>(Family::metrics, metric_key({1, 0}, "auroc", 2)), 0.25);
 }

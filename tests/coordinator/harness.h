@@ -65,12 +65,12 @@ class CoreTest : public testing::Test {
     hello.epoch = epoch;
     from(gang, hello);
   }
-  void beat(const GangId& gang, const Lease& lease = {}) {
-    Heartbeat beat;
-    beat.gang = gang;
-    beat.lease = lease;
+  void beat(const GangId& gang, const std::vector<Lease>& leases = {}) {
+    Heartbeat beat{gang, {}};
+    for (const Lease& lease : leases) beat.trials.push_back({lease, 0, 0, ""});
     from(gang, beat);
   }
+  void beat(const GangId& gang, const Lease& lease) { beat(gang, std::vector{lease}); }
   void join(const GangId& gang, uint64_t ranks = 2, const std::string& launch = "") {
     hello(gang, ranks, launch);
     beat(gang);
@@ -98,25 +98,36 @@ class CoreTest : public testing::Test {
     return items;
   }
 
-  static std::string yaml(int trials, int ranks = 0, int max_attempts = 5) {
+  static std::string yaml(int trials, int ranks = 0, int max_attempts = 5, int fuse = 1,
+                          const std::string& start_from = "") {
     std::string seeds;
     for (int i = 0; i < trials; ++i) seeds += (i == 0 ? "" : ", ") + std::to_string(i);
     return fmt::format(
-        "name: test\nmax_attempts: {}\ngang:\n  ranks: {}\nsweep:\n  search: grid\n  parameters:\n    train.seed: "
-        "[{}]\n",
-        max_attempts, ranks, seeds);
+        "name: test\nmax_attempts: {}\ngang:\n  ranks: {}\n  fuse: {}\ntrain: {{start_from: {}}}\n"
+        "sweep:\n  search: grid\n  parameters:\n    train.seed: [{}]\n",
+        max_attempts, ranks, fuse, start_from, seeds);
   }
   JobId submit(int trials = 1, int ranks = 0, int max_attempts = 5) {
-    from("client", Submit{"key " + std::to_string(++submissions_), "test.yaml", yaml(trials, ranks, max_attempts)}, 7);
+    return submit_yaml(yaml(trials, ranks, max_attempts));
+  }
+  /// Trials that may train side by side, so many at once.
+  JobId submit_fused(int trials, int fuse) { return submit_yaml(yaml(trials, 0, 5, fuse)); }
+  JobId submit_yaml(const std::string& text) {
+    from("client", Submit{"key " + std::to_string(++submissions_), "test.yaml", text}, 7);
     auto answers = sent<Submitted>("client");
     EXPECT_EQ(answers.size(), 1u);
     return answers.empty() ? 0 : answers[0].job;
   }
-  /// The lease that the gang was given last.
-  Lease lease_of(const GangId& gang) {
+  /// The pack that the gang was given last.
+  std::vector<Part> pack_of(const GangId& gang) {
     auto assigns = sent<Assign>(gang);
-    EXPECT_FALSE(assigns.empty());
-    return assigns.empty() ? Lease{} : assigns.back().lease;
+    return assigns.empty() ? std::vector<Part>() : assigns.back().parts;
+  }
+  /// The lease that the gang was given last: a pack of one.
+  Lease lease_of(const GangId& gang) {
+    auto pack = pack_of(gang);
+    EXPECT_EQ(pack.size(), 1u);
+    return pack.empty() ? Lease{} : pack.back().lease;
   }
   TrialRow trial(const TrialId& id) const { return store_.row<TrialRow>(Family::trials, key_of(id)); }
   JobRow job(JobId id) const { return store_.row<JobRow>(Family::jobs, key_of(id)); }

@@ -19,6 +19,9 @@ void each(const MapStore& store, Family family, const std::string& prefix, const
   });
 }
 
+/// Not a manifest that is kept because trials start from it.
+bool is_newest_checkpoint(const Write& write) { return write.family == Family::checkpoints && write.key.size() == 16; }
+
 TrialId trial_of(const std::string& key) { return {number_at(key, 0), number_at(key, 8)}; }
 
 }  // namespace
@@ -27,22 +30,33 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
   data_needs_a_live_lease(input, step);
   std::vector<Write> rows;
   for (const auto& write : step.writes) {
-    if (write.family == Family::trials || write.family == Family::leases) rows.push_back(write);
-    if (!write.value && (write.family == Family::jobs || write.family == Family::trials ||
-                         write.family == Family::metrics || write.family == Family::checkpoints)) {
+    if (write.family == Family::jobs || write.family == Family::trials || write.family == Family::leases) {
+      rows.push_back(write);
+    }
+    bool newest = write.family == Family::checkpoints && write.key.size() == 16;
+    if (!write.value &&
+        (write.family == Family::jobs || write.family == Family::trials || write.family == Family::metrics || newest)) {
       violated("1: a row of '{}' was erased", family_names[static_cast<size_t>(write.family)]);
     }
     if (write.family != Family::leases) continue;
     auto row = unpack<LeaseRow>(*write.value).value();
-    uint64_t& newest = epochs_[row.lease.trial];
-    if (row.lease.epoch < newest) violated("2: trial {} went back to an older epoch", to_string(row.lease.trial));
+    if (row.lease.epoch < epochs_[row.lease.trial]) {
+      violated("2: trial {} went back to an older epoch", to_string(row.lease.trial));
+    }
   }
-  ahead_.commit(rows);
+  for (const auto& write : rows) {
+    std::optional<LeaseRow> before;
+    if (write.family == Family::leases && ahead_.rows(Family::leases).contains(write.key)) {
+      before = ahead_.row<LeaseRow>(Family::leases, write.key);
+    }
+    ahead_.commit({&write, 1});
+    if (write.family == Family::leases) count_leases(unpack<LeaseRow>(*write.value).value(), before);
+  }
   each_lease_once();
   const auto* received = std::get_if<Received>(&input);
   if (received) {
     if (auto* beat = std::get_if<Heartbeat>(&received->message.body)) {
-      if (beat->lease.trial.job == 0) {
+      if (beat->trials.empty()) {
         idle_.insert(received->identity);
       } else {
         idle_.erase(received->identity);
@@ -51,9 +65,26 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
   }
   std::erase_if(idle_, [&](const auto& id) {
     auto found = core.gangs().find(id);
-    return found == core.gangs().end() || found->second.lease || found->second.leaving;
+    return found == core.gangs().end() || !found->second.leases.empty() || found->second.leaving;
   });
   nobody_waits_in_vain(core);
+}
+
+/// 4: a trial of a job that is held gets no lease. Every lease is an attempt, unless it was given back.
+void Invariants::count_leases(const LeaseRow& row, const std::optional<LeaseRow>& before) {
+  const TrialId& trial = row.lease.trial;
+  const bool granted = !before || before->lease.epoch < row.lease.epoch;
+  if (granted && paused(trial.job)) violated("4: trial {} was leased although its job is paused", to_string(trial));
+  if (granted) counting_.push_back({trial, 1});
+  const auto stream = streams_.find(row.lease);
+  const bool whole = stream != streams_.end() && stream->second.size() == row.last;
+  if (row.done && !before->done && whole && std::holds_alternative<YieldItem>(stream->second.back())) {
+    counting_.push_back({trial, -1});
+  }
+}
+
+bool Invariants::paused(JobId job) const {
+  return ahead_.rows(Family::jobs).contains(key_of(job)) && ahead_.row<JobRow>(Family::jobs, key_of(job)).paused;
 }
 
 /// 2, and half of 1: what changes a trial's data comes from the holder of its newest lease, and each point once.
@@ -61,8 +92,8 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
   const auto* received = std::get_if<Received>(&input);
   const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
   for (const auto& write : step.writes) {
-    bool data = write.family == Family::metrics || write.family == Family::logs ||
-                write.family == Family::checkpoints || (write.family == Family::blobs && write.value);
+    bool data = write.family == Family::metrics || write.family == Family::logs || is_newest_checkpoint(write) ||
+                (write.family == Family::blobs && write.value);
     if (!data) continue;
     if (report == nullptr) violated("2: data was written without a report");
     std::string key = key_of(report->lease.trial);
@@ -84,16 +115,22 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
   }
 }
 
-/// 2 and 4: a trial runs exactly if it has a live lease; a gang has one at most.
+/// 2 and 4: a trial runs exactly if it has a live lease; a gang has one pack at most, and no more trials than it may.
 void Invariants::each_lease_once() {
-  std::map<GangId, TrialId> busy;
+  std::map<GangId, std::vector<Lease>> busy;
   std::set<TrialId> leased;
   each<LeaseRow>(ahead_, Family::leases, "", [&](auto, const LeaseRow& row) {
     if (!row.live) return;
     leased.insert(row.lease.trial);
-    auto [at, first] = busy.try_emplace(row.gang, row.lease.trial);
-    if (!first)
-      violated("4: gang {} has the trials {} and {}", row.gang, to_string(at->second), to_string(row.lease.trial));
+    auto& pack = busy[row.gang];
+    pack.push_back(row.lease);
+    if (pack.front().epoch != row.lease.epoch || pack.front().trial.job != row.lease.trial.job) {
+      violated("4: gang {} has the trials {} and {}, which are no pack", row.gang, to_string(pack.front().trial),
+               to_string(row.lease.trial));
+    }
+    if (pack.size() > ahead_.row<TrialRow>(Family::trials, key_of(row.lease.trial)).fuse) {
+      violated("4: gang {} has {} trials at once", row.gang, pack.size());
+    }
   });
   each<TrialRow>(ahead_, Family::trials, "", [&](auto, const TrialRow& row) {
     if ((row.state == State::running) != leased.contains(row.id)) {
@@ -106,7 +143,7 @@ void Invariants::each_lease_once() {
 void Invariants::nobody_waits_in_vain(const Core& core) const {
   if (idle_.empty()) return;
   each<TrialRow>(ahead_, Family::trials, "", [&](auto, const TrialRow& row) {
-    if (row.state != State::pending) return;
+    if (row.state != State::pending || paused(row.id.job)) return;
     for (const auto& id : idle_) {
       if (fits(row.ranks, core.gangs().at(id).hello.ranks)) {
         violated("4: trial {} waits although gang {} is idle and fits", to_string(row.id), id);
@@ -119,6 +156,7 @@ void Invariants::after_commit(const MapStore& store) {
   for (auto& point : std::exchange(writing_, {})) {
     if (++written_[point] > 1) violated("1: a metric point was stored twice within one lease");
   }
+  for (const auto& [trial, change] : std::exchange(counting_, {})) attempts_[trial] += change;
   std::set<std::string> named;
   each<Manifest>(store, Family::checkpoints, "",
                  [&](auto, const Manifest& m) { named.insert(m.chunks.begin(), m.chunks.end()); });
@@ -139,12 +177,14 @@ void Invariants::let_out(const Send& send, const MapStore& store) {
     submitted_.insert(submitted->job);
   }
   if (auto* assign = std::get_if<Assign>(&body)) {
-    auto& spec = proposals_.try_emplace(assign->lease.trial, assign->spec).first->second;
-    if (spec != assign->spec) violated("3: trial {} was proposed differently before", to_string(assign->lease.trial));
-    uint64_t& newest = epochs_[assign->lease.trial];
-    if (assign->lease.epoch < newest)
-      violated("2: trial {} was leased with an old epoch", to_string(assign->lease.trial));
-    newest = assign->lease.epoch;
+    for (const Part& part : assign->parts) {
+      const TrialId& trial = part.lease.trial;
+      auto& spec = proposals_.try_emplace(trial, part.spec).first->second;
+      if (spec != part.spec) violated("3: trial {} was proposed differently before", to_string(trial));
+      uint64_t& newest = epochs_[trial];
+      if (part.lease.epoch < newest) violated("2: trial {} was leased with an old epoch", to_string(trial));
+      newest = part.lease.epoch;
+    }
   }
 }
 
@@ -153,10 +193,11 @@ void Invariants::acknowledged(const Ack& ack, const MapStore& store) {
   if (stream == streams_.end()) violated("1: a stream was acknowledged that does not exist");
   if (ack.last > stream->second.size()) violated("1: more was acknowledged than was ever sent");
   uint64_t& known = acknowledged_[ack.lease];
-  for (; known < ack.last; ++known) is_stored(ack.lease.trial, stream->second[known], store);
+  for (; known < ack.last; ++known) is_stored(ack.lease, stream->second[known], store);
 }
 
-void Invariants::is_stored(const TrialId& trial, const Item& item, const MapStore& store) const {
+void Invariants::is_stored(const Lease& lease, const Item& item, const MapStore& store) const {
+  const TrialId& trial = lease.trial;
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
     for (const auto& [name, value] : metrics->values) {
       if (!store.rows(Family::metrics).contains(metric_key(trial, name, metrics->step))) {
@@ -173,23 +214,44 @@ void Invariants::is_stored(const TrialId& trial, const Item& item, const MapStor
     if (!ended(store.row<TrialRow>(Family::trials, key_of(trial)).state)) {
       violated("1: the end of trial {} was acknowledged and is lost", to_string(trial));
     }
+  } else if (std::holds_alternative<YieldItem>(item)) {
+    is_given_back(lease, store);
+  }
+}
+
+/// Nothing that was done under the lease is lost: a checkpoint of the last step is there.
+void Invariants::is_given_back(const Lease& lease, const MapStore& store) const {
+  int64_t last = -1, stored = -1;
+  for (const Item& item : streams_.at(lease)) {
+    if (auto* metrics = std::get_if<MetricsItem>(&item)) last = std::max(last, metrics->step);
+  }
+  const std::string key = key_of(lease.trial);
+  if (store.rows(Family::checkpoints).contains(key)) stored = store.row<Manifest>(Family::checkpoints, key).step;
+  if (stored < last) {
+    violated("1: trial {} was given back at step {}, but its checkpoint is of step {}", to_string(lease.trial), last,
+             stored);
+  }
+  auto newest = store.row<LeaseRow>(Family::leases, key);
+  if (newest.lease == lease && newest.live) {
+    violated("2: trial {} was given back and is still leased", to_string(lease.trial));
   }
 }
 
 void Invariants::after_start(const MapStore& store) {
   ahead_ = {};
-  for (Family family : {Family::trials, Family::leases}) {
+  for (Family family : {Family::jobs, Family::trials, Family::leases}) {
     std::vector<Write> rows;
     for (const auto& [key, value] : store.rows(family)) rows.push_back({family, key, value});
     ahead_.commit(rows);
   }
   writing_.clear();
+  counting_.clear();
   idle_.clear();
   for (JobId job : submitted_) {
     if (!store.rows(Family::jobs).contains(key_of(job))) violated("1: job {} was acknowledged and is lost", job);
   }
   for (const auto& [lease, count] : acknowledged_) {
-    for (uint64_t i = 0; i < count; ++i) is_stored(lease.trial, streams_.at(lease)[i], store);
+    for (uint64_t i = 0; i < count; ++i) is_stored(lease, streams_.at(lease)[i], store);
   }
 }
 
@@ -206,6 +268,10 @@ void Invariants::at_the_end(const MapStore& store) const {
   each<TrialRow>(store, Family::trials, "", [&](auto, const TrialRow& trial) {
     if (trial.state == State::failed && trial.reason.empty())
       violated("5: trial {} failed without a reason", to_string(trial.id));
+    auto attempts = attempts_.find(trial.id);
+    if (static_cast<int64_t>(trial.attempts) != (attempts == attempts_.end() ? 0 : attempts->second)) {
+      violated("5: trial {} counts {} attempts", to_string(trial.id), trial.attempts);
+    }
     if (trial.state != State::finished) return;
     const int64_t last = script_.steps(trial.id);
     std::map<std::string, std::string> expected;
@@ -222,7 +288,8 @@ void Invariants::at_the_end(const MapStore& store) const {
     if (trial.initial != script_.metrics(trial.id, 0).values || trial.final != script_.metrics(trial.id, last).values) {
       violated("1: the evaluations of trial {} are not those of its first and last step", to_string(trial.id));
     }
-    if (store.row<Manifest>(Family::checkpoints, key_of(trial.id)).step != last / 3 * 3) {
+    // One that was given back has a newer one.
+    if (store.row<Manifest>(Family::checkpoints, key_of(trial.id)).step < last / 3 * 3) {
       violated("1: the last checkpoint of trial {} is not stored", to_string(trial.id));
     }
   });

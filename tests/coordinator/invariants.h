@@ -40,19 +40,24 @@ class Invariants {
   void data_needs_a_live_lease(const Input& input, const Effects& step);
   void each_lease_once();
   void nobody_waits_in_vain(const Core& core) const;
+  void count_leases(const LeaseRow& row, const std::optional<LeaseRow>& before);
+  bool paused(JobId job) const;
   void acknowledged(const Ack& ack, const MapStore& store);
-  void is_stored(const TrialId& trial, const Item& item, const MapStore& store) const;
+  void is_stored(const Lease& lease, const Item& item, const MapStore& store) const;
+  void is_given_back(const Lease& lease, const MapStore& store) const;
 
   const Script& script_;
   const Streams& streams_;
-  MapStore ahead_;  // trials and leases as the core sees them: the store and what is not committed yet
+  MapStore ahead_;  // jobs, trials and leases as the core sees them: the store and what is not committed yet
   std::map<Lease, uint64_t> acknowledged_;                   // items of each stream
   std::set<JobId> submitted_;                                // acknowledged
   std::map<std::pair<uint64_t, std::string>, int> written_;  // points, by the lease's epoch and the key
   std::vector<std::pair<uint64_t, std::string>> writing_;    // the same, not committed yet
   std::map<TrialId, std::string> proposals_;
-  std::map<TrialId, uint64_t> epochs_;  // the newest that was let out
-  std::set<GangId> idle_;               // that said so
+  std::map<TrialId, uint64_t> epochs_;                 // the newest that was let out
+  std::map<TrialId, int64_t> attempts_;                // leases that were not given back
+  std::vector<std::pair<TrialId, int64_t>> counting_;  // the same, not committed yet
+  std::set<GangId> idle_;                              // that said so
 };
 
 }  // namespace hivq

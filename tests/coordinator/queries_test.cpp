@@ -38,10 +38,11 @@ class Queries : public testing::Test {
     core_->step(Received{peer, {1, std::move(body)}}, 2000, effects);
     ASSERT_TRUE(store_->commit(effects.writes));
     for (const auto& send : effects.sends) {
-      if (auto* assign = std::get_if<Assign>(&send.message.body)) lease_ = assign->lease;
+      if (auto* assign = std::get_if<Assign>(&send.message.body)) lease_ = assign->parts.at(0).lease;
     }
   }
-  void beat(const Lease& lease) { from("g1", Heartbeat{"g1", lease, 7, 20, "training"}); }
+  void idle() { from("g1", Heartbeat{"g1", {}}); }
+  void beat(const Lease& lease) { from("g1", Heartbeat{"g1", {{lease, 7, 20, "training"}}}); }
   void report(std::vector<Item> items) {
     Report report{"g1", lease_, next_, {}};
     for (const auto& item : items) report.items.push_back(pack_item(item));
@@ -50,7 +51,7 @@ class Queries : public testing::Test {
   }
   void run_one_of_two_trials() {
     from("client", Submit{"k", "t.yaml", "name: two\nsweep:\n  search: grid\n  parameters:\n    train.seed: [3, 4]\n"});
-    beat({});
+    idle();
     beat(lease_);
     report({MetricsItem{0, {{"auroc", 0.5}, {"loss", 2}}}, MetricsItem{5, {{"loss", 1}}},
             MetricsItem{10, {{"auroc", 0.8}, {"loss", 0.5}}}, LogItem{"first"}, LogItem{"second"},
@@ -131,8 +132,37 @@ TEST_F(Queries, GangsAreShown) {
   auto gangs = ask<GangList>(QueryGangs{}).gangs;
   ASSERT_EQ(gangs.size(), 1u);
   EXPECT_EQ(gangs[0].host, "here");
-  EXPECT_EQ(gangs[0].lease, lease_);
+  EXPECT_EQ(gangs[0].trials, (std::vector<TrialId>{{1, 0}}));
+  EXPECT_EQ(gangs[0].phase, "training");
   EXPECT_TRUE(gangs[0].connected);
+}
+
+TEST_F(Queries, APackIsShownTrialByTrial) {
+  from("client",
+       Submit{"k", "t.yaml", "name: four\ngang: {fuse: 3}\nsweep: {parameters: {train.seed: [1, 2, 3, 4]}}\n"});
+  idle();
+  from("g1", Heartbeat{"g1", {{{{1, 0}, lease_.epoch}, 7, 20, "training"}, {{{1, 2}, lease_.epoch}, 9, 20, ""}}});
+  EXPECT_EQ(ask<GangList>(QueryGangs{}).gangs.at(0).trials, (std::vector<TrialId>{{1, 0}, {1, 1}, {1, 2}}));
+  auto trials = ask<JobDetail>(ShowJob{1}).trials;
+  EXPECT_EQ(trials.at(0).beside, 2u);
+  EXPECT_EQ(trials.at(0).step, 7);
+  EXPECT_EQ(trials.at(1).step, 0);
+  EXPECT_EQ(trials.at(2).step, 9);
+  EXPECT_EQ(trials.at(3).beside, 0u);
+}
+
+TEST_F(Queries, APausedJobIsShownAsSuch) {
+  run_one_of_two_trials();
+  from("client", SetPaused{"p", 1, true});
+  EXPECT_EQ(ask<JobList>(ListJobs{}).jobs.at(0).state, "pausing");
+  report({YieldItem{}});
+  EXPECT_EQ(ask<JobList>(ListJobs{}).jobs.at(0).state, "paused");
+  auto detail = ask<JobDetail>(ShowJob{1});
+  EXPECT_EQ(detail.waiting, "it is paused; `hivq resume 1` lets it go on");
+  EXPECT_EQ(detail.trials.at(0).state, "paused");
+  EXPECT_EQ(detail.trials.at(1).state, "paused");
+  from("client", SetPaused{"r", 1, false});
+  EXPECT_EQ(ask<JobList>(ListJobs{}).jobs.at(0).state, "running");
 }
 
 TEST_F(Queries, AChunkIsVerifiedAsItIsRead) {

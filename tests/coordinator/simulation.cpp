@@ -44,9 +44,9 @@ struct Faults {
 
 struct Client {
   std::string identity, key, yaml;
-  JobId job = 0;  // once it is acknowledged
-  bool cancels = false;
-  bool cancelled = false;
+  JobId job = 0;            // once it is acknowledged
+  std::deque<Body> wishes;  // for the job, one after another
+  uint64_t request = 1;     // that is waited for
 };
 
 struct Member {
@@ -112,14 +112,19 @@ class Simulation {
       int64_t trials = random_.between(1, 6) * options_.scale;
       for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
       client.yaml = fmt::format(
-          "name: job-{}\nmax_attempts: {}\ngang:\n  ranks: {}\nsweep:\n  search: grid\n  parameters:\n"
-          "    train.seed: [{}]\n",
+          "name: job-{}\nmax_attempts: {}\ngang:\n  ranks: {}\n  fuse: {}\n{}sweep:\n  search: grid\n  parameters:\n"
+          "    train.seed: [{}]\n{}",
           j, random_.one_of({2, 5, 100, 100}), *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)),
-          seeds);
-      client.cancels = random_.chance(0.15);
+          random_.one_of({1, 1, 2, 3, 8}), random_.chance(0.3) ? warm_start : "", seeds,
+          random_.chance(0.2) ? "    model.layers: [1, 2]\n" : "");
+      for (int64_t pauses = random_.one_of({0, 0, 1, 2}); pauses > 0; --pauses) {
+        client.wishes.push_back(SetPaused{fmt::format("pause-{}-{}", j, pauses), 0, true});
+        client.wishes.push_back(SetPaused{fmt::format("resume-{}-{}", j, pauses), 0, false});
+      }
+      if (random_.chance(0.15)) client.wishes.push_back(Cancel{});
       clients_.push_back(std::move(client));
     }
-    for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j); });
+    for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j, 1); });
     int64_t gangs = random_.between(1, 4) * options_.scale;
     for (int64_t i = 0; i < gangs; ++i) add_gang(random_.one_of<uint64_t>({1, 2}), "");
     after(1000, [this] { strike(); });
@@ -145,9 +150,8 @@ class Simulation {
     hello.host = "virtual";
     hello.ranks = ranks;
     hello.launch = launch;
-    bool never_ends = options_.bug == Bug::trial_without_end;
     Member member;
-    member.gang = std::make_unique<VirtualGang>(hello, script_, random_.between(100, 900), streams_, never_ends);
+    member.gang = std::make_unique<VirtualGang>(hello, script_, random_.between(100, 900), streams_, options_.bug);
     members_.emplace(hello.gang, std::move(member));
     after(random_.between(0, 100), [this, id = hello.gang] { tick_gang(id); });
     return hello.gang;
@@ -235,6 +239,12 @@ class Simulation {
 
   void from_coordinator(const Send& send) {
     checks_.let_out(send, store_);
+    if (auto* assign = std::get_if<Assign>(&send.message.body)) {
+      for (const Part& part : assign->parts) {
+        if (assign->parts.size() > 1) packs_.insert(part.lease.epoch);
+        if (part.warm) warm_.insert(part.lease.trial);
+      }
+    }
     deliver([this, identity = send.identity, bytes = encode(send.message)] {
       if (auto member = members_.find(identity); member != members_.end()) {
         member->second.socket.push_back(bytes);
@@ -248,37 +258,51 @@ class Simulation {
 
   // ---- Clients ----
 
-  void ask(size_t j) {
+  /// Asks until the answer to this request is there.
+  void ask(size_t j, uint64_t request) {
     Client& client = clients_[j];
-    if (client.job == 0) {
-      to_coordinator(client.identity, encode({j + 1, Submit{client.key, client.key + ".yaml", client.yaml}}));
-    } else if (client.cancels && !client.cancelled) {
-      to_coordinator(client.identity, encode({j + 1, Cancel{client.job}}));
-    } else {
-      return;
+    if (client.request != request) return;
+    Body body = Submit{client.key, client.key + ".yaml", client.yaml};
+    if (client.job != 0) {
+      if (client.wishes.empty()) return;
+      body = client.wishes.front();
+      if (auto* cancel = std::get_if<Cancel>(&body)) cancel->job = client.job;
+      if (auto* wish = std::get_if<SetPaused>(&body)) wish->job = client.job;
     }
-    after(random_.between(1000, 5000), [this, j] { ask(j); });
+    to_coordinator(client.identity, encode({request, body}));
+    after(random_.between(1000, 5000), [this, j, request] { ask(j, request); });
   }
 
   void answer(Client& client, const Message& message) {
-    if (auto* submitted = std::get_if<Submitted>(&message.body)) {
-      if (client.job != 0 && client.job != submitted->job) throw Violation("1: one submission became two jobs");
-      if (client.job == 0 && client.cancels) {
-        size_t j = static_cast<size_t>(&client - clients_.data());
-        after(random_.between(0, 30'000), [this, j] { ask(j); });
-      }
+    auto* submitted = std::get_if<Submitted>(&message.body);
+    if (submitted && client.job != 0 && client.job != submitted->job) {
+      throw Violation("1: one submission became two jobs");
+    }
+    if (message.id != client.request) return;  // to an earlier one
+    auto* failed = std::get_if<Failed>(&message.body);
+    auto* paused = std::get_if<PausedSet>(&message.body);
+    if (submitted) {
       client.job = submitted->job;
-    } else if (std::holds_alternative<Cancelled>(message.body)) {
-      client.cancelled = true;
+    } else if (failed && client.job == 0 && failed->reason.find("start_from") != failed->reason.npos) {
+      client.yaml.erase(client.yaml.find(warm_start), std::string(warm_start).size());
+    } else if (std::holds_alternative<Cancelled>(message.body) || paused ||
+               (failed && failed->reason.find("has ended") != failed->reason.npos)) {
+      if (paused && std::get<SetPaused>(client.wishes.front()).paused) ++result_.pauses;
+      client.wishes.pop_front();
     } else {
       throw Violation(fmt::format("5: {} was answered with {}", client.identity, encode(message)));
     }
+    size_t j = static_cast<size_t>(&client - clients_.data());
+    after(random_.between(0, 15'000), [this, j, request = ++client.request] { ask(j, request); });
   }
 
   // ---- The coordinator's shell ----
 
   void start_coordinator() {
     auto snapshot = read_snapshot(store_).value();
+    if (options_.bug == Bug::forgets_pauses) {
+      for (auto& job : snapshot.jobs) job.paused = false;
+    }
     if (options_.bug == Bug::proposes_anew) {
       for (auto& job : snapshot.jobs) job.yaml.replace(job.yaml.find(": [") + 3, 0, "77, ");
     }
@@ -321,7 +345,7 @@ class Simulation {
       if (is_question(*received)) return questions_.push_back(*received);
       if (options_.bug == Bug::takes_old_epochs || options_.bug == Bug::stores_repeats) make_new(*received);
       auto* beat = std::get_if<Heartbeat>(&received->message.body);
-      if (options_.bug == Bug::deaf_to_idle_gangs && beat && beat->lease.trial.job == 0) input = Tick{};
+      if (options_.bug == Bug::deaf_to_idle_gangs && beat && beat->trials.empty()) input = Tick{};
     }
     core_->step(input, now_, effects);
     checks_.after_step(original, effects, *core_);
@@ -438,11 +462,17 @@ class Simulation {
       result_.cancelled += trial.state == State::cancelled;
     }
     result_.points = store_.rows(Family::metrics).size();
+    result_.packs = packs_.size();
+    result_.warm_starts = warm_.size();
+    for (const auto& [lease, items] : streams_) {
+      result_.yields += !items.empty() && std::holds_alternative<YieldItem>(items.back());
+    }
     result_.virtual_seconds = static_cast<double>(now_ - start_) / 1000;
   }
 
   static constexpr Millis start_ = 1'700'000'000'000;
   static constexpr Millis patience = 300'000;
+  static constexpr const char* warm_start = "train:\n  start_from: 1/0\n";
 
   SimulationOptions options_;
   Random random_;
@@ -459,6 +489,8 @@ class Simulation {
   std::map<GangId, Member> members_;
   std::multiset<uint64_t> ranks_;
   std::vector<Client> clients_;
+  std::set<uint64_t> packs_;  // epochs of those with several trials
+  std::set<TrialId> warm_;
   std::map<std::string, GangId> launches_;  // that run; their gang, once it is there
 
   MapStore store_;

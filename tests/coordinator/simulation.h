@@ -9,14 +9,17 @@
 
 namespace hivq {
 
-/// A mistake planted on purpose, to see that the simulation finds it. One for each invariant, two for the first.
+/// A mistake planted on purpose, to see that the simulation finds it; with the invariant that it breaks.
 enum class Bug {
   none,
   answers_before_commit,  // 1: a crash lets out the answers of a round that was not committed
   stores_repeats,         // 1: a report that comes again passes for a new one
+  mixes_streams,          // 1: a gang reports every trial of a pack what the first one gave
+  yields_in_vain,         // 1: a gang gives a trial back without a checkpoint of its last step
   takes_old_epochs,       // 2: a report with an old epoch passes for one of the newest lease
   proposes_anew,          // 3: after a restart the searcher proposes other trials
   deaf_to_idle_gangs,     // 4: the coordinator does not hear that a gang is idle
+  forgets_pauses,         // 4: after a restart no job is paused
   trial_without_end,      // 5: the end of a trial is never reported
 };
 
@@ -31,6 +34,9 @@ struct SimulationResult {
   std::string store;      // SHA-256 of the final store: the same for the same seed
   uint64_t commits = 0, crashes = 0, lost_messages = 0, repeated_messages = 0, lost_gangs = 0, paused_gangs = 0;
   uint64_t attempts = 0, finished = 0, failed = 0, cancelled = 0, points = 0;
+  uint64_t packs = 0;               // of several trials
+  uint64_t pauses = 0, yields = 0;  // of jobs, of trials
+  uint64_t warm_starts = 0;
   double virtual_seconds = 0;
 };
 

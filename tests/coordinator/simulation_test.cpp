@@ -31,19 +31,28 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.failed += result.failed;
     sum.cancelled += result.cancelled;
     sum.points += result.points;
+    sum.packs += result.packs;
+    sum.pauses += result.pauses;
+    sum.yields += result.yields;
+    sum.warm_starts += result.warm_starts;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
       "{} seeds, {:.1f} virtual hours: {} commits, {} crashes, {} messages lost, {} repeated, {} gangs lost, {} "
-      "paused; "
-      "{} trials finished, {} failed, {} cancelled in {} attempts; {} points\n",
+      "stopped for a while; {} trials finished, {} failed, {} cancelled in {} attempts; {} points; {} packs of "
+      "several trials, {} jobs paused, {} trials given back, {} started from others\n",
       seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
-      sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points);
+      sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points, sum.packs,
+      sum.pauses, sum.yields, sum.warm_starts);
   if (seeds < 20) return;
   // The faults did happen, and most trials lived through them.
   EXPECT_GT(sum.crashes, seeds / 4);
   EXPECT_GT(sum.lost_messages, seeds);
   EXPECT_GT(sum.lost_gangs, seeds);
+  EXPECT_GT(sum.packs, seeds);
+  EXPECT_GT(sum.pauses, seeds / 4);
+  EXPECT_GT(sum.yields, seeds / 4);
+  EXPECT_GT(sum.warm_starts, seeds / 10);
   EXPECT_GT(sum.attempts, sum.finished + sum.failed + sum.cancelled);
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
@@ -74,9 +83,12 @@ std::string found(Bug bug) {
 
 TEST(Simulation, FindsAnswersThatAreLetOutBeforeTheCommit) { EXPECT_EQ(found(Bug::answers_before_commit), "1"); }
 TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_EQ(found(Bug::stores_repeats), "1"); }
+TEST(Simulation, FindsThatTheStreamsOfAPackAreMixed) { EXPECT_EQ(found(Bug::mixes_streams), "1"); }
+TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_EQ(found(Bug::yields_in_vain), "1"); }
 TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old_epochs), "2"); }
 TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
 TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }
+TEST(Simulation, FindsThatAPauseIsForgotten) { EXPECT_EQ(found(Bug::forgets_pauses), "4"); }
 TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_EQ(found(Bug::trial_without_end), "5"); }
 
 }  // namespace

@@ -65,7 +65,7 @@ struct Cluster {
     }
     for (const auto& send : effects.sends) {
       if (auto* assign = std::get_if<Assign>(&send.message.body))
-        streams.push_back({send.identity, assign->lease, 1, {}});
+        streams.push_back({send.identity, assign->parts.at(0).lease, 1, {}});
     }
     check(store.commit(effects.writes) && streams.size() == static_cast<size_t>(gangs), "the cluster did not start");
   }

@@ -1,6 +1,7 @@
 #include "tests/coordinator/virtual_gang.h"
 
 #include "common/sha256.h"
+#include "jobs/spec.h"
 
 namespace hivq {
 
@@ -41,69 +42,89 @@ std::vector<std::string> Script::checkpoint(const TrialId& trial, int64_t step) 
   return chunks;
 }
 
-VirtualGang::VirtualGang(Hello hello, const Script& script, Millis step_time, Streams& streams, bool never_ends)
+VirtualGang::VirtualGang(Hello hello, const Script& script, Millis step_time, Streams& streams, Bug bug)
     : hello_(std::move(hello)),
       script_(script),
       streams_(streams),
       step_time_(step_time),
-      never_ends_(never_ends),
+      bug_(bug),
       session_(hello_) {}
 
 void VirtualGang::tick(Millis now) {
-  if (auto assignment = session_.take_assignment()) begin(*assignment);
-  if (lease_ && !session_.holds(*lease_)) lease_.reset();
-  if (lease_ && now >= next_step_) {
+  std::erase_if(pack_, [&](const auto& trial) { return !session_.holds(trial.first); });
+  for (const auto& assignment : session_.take_assignments()) begin(assignment);
+  if (now >= next_step_) {
     next_step_ = now + step_time_;
-    train(now);
+    for (auto& [lease, training] : pack_) train(lease, training, now);
   }
   session_.tick(now);
 }
 
 void VirtualGang::begin(const Assignment& assignment) {
-  lease_ = assignment.lease;
-  ended_ = false;
-  step_ = assignment.checkpoint_step;
+  Training& training = pack_[assignment.lease] = {};
+  TrialId source = assignment.lease.trial;
+  if (assignment.warm) {
+    source = parse_trial_id(parse_trial(assignment.spec, "assigned").value().train.start_from).value();
+  } else {
+    training.step = assignment.checkpoint_step;
+  }
   std::string expected;
-  if (step_ >= 0) {
-    for (const auto& chunk : script_.checkpoint(lease_->trial, step_)) expected += chunk;
+  if (assignment.checkpoint_step >= 0) {
+    for (const auto& chunk : script_.checkpoint(source, assignment.checkpoint_step)) expected += chunk;
   }
-  if (assignment.checkpoint != expected) {
-    complaint_ =
-        fmt::format("trial {} was given a checkpoint of step {} that is not its own", to_string(lease_->trial), step_);
+  if (assignment.checkpoint != expected || (assignment.warm && expected.empty())) {
+    complaint_ = fmt::format("trial {} was given a checkpoint of step {} that is not that of trial {}",
+                             to_string(assignment.lease.trial), assignment.checkpoint_step, to_string(source));
   }
 }
 
-void VirtualGang::report(Item item, Millis now) {
-  if (!session_.holds(*lease_)) return;
-  streams_[*lease_].push_back(item);
-  session_.report(*lease_, std::move(item), now);
+std::vector<Message> VirtualGang::take_outgoing() {
+  auto messages = session_.take_outgoing();
+  for (const auto& message : messages) {
+    const auto* report = std::get_if<Report>(&message.body);
+    if (report == nullptr) continue;
+    auto& stream = streams_[report->lease];
+    for (size_t i = 0; i < report->items.size(); ++i) {
+      if (report->first + i == stream.size() + 1) stream.push_back(unpack_item(report->items[i]).value());
+    }
+  }
+  return messages;
 }
 
-void VirtualGang::train(Millis now) {
-  if (ended_) return;  // it waits for the last acknowledgement
-  const TrialId trial = lease_->trial;
+void VirtualGang::train(const Lease& lease, Training& training, Millis now) {
+  if (training.ended) return;  // it waits for the last acknowledgement
+  if (session_.yields(lease)) return give_back(lease, training, now);
+  const TrialId trial = lease.trial;
   const bool fails = script_.fails(trial);
   const int64_t last = fails ? script_.steps(trial) / 2 : script_.steps(trial);
-  if (step_ < last) {  // a trial may have been lost between its last checkpoint and its end
-    ++step_;
-    session_.set_progress(step_, script_.steps(trial), "training");
-    report(script_.metrics(trial, step_), now);
-    if (step_ == 0) report(LogItem{"it begins"}, now);
-    if (script_.checkpoints_at(step_)) report_checkpoint(now);
+  int64_t& step = training.step;
+  if (step < last) {  // a trial may have been lost between its last checkpoint and its end
+    ++step;
+    session_.set_progress(lease, step, script_.steps(trial), "training");
+    session_.report(lease, script_.metrics(bug_ == Bug::mixes_streams ? pack_.begin()->first.trial : trial, step), now);
+    if (step == 0) session_.report(lease, LogItem{"it begins"}, now);
+    if (script_.checkpoints_at(step)) report_checkpoint(lease, step, now);
   }
-  if (step_ < last || never_ends_) return;
-  ended_ = true;
-  report(EndItem{fails, fails ? "its loss is not finite" : "", script_.metrics(trial, step_).values}, now);
+  if (step < last || bug_ == Bug::trial_without_end) return;
+  training.ended = true;
+  session_.report(lease, EndItem{fails, fails ? "its loss is not finite" : "", script_.metrics(trial, step).values},
+                  now);
 }
 
-void VirtualGang::report_checkpoint(Millis now) {
-  CheckpointItem manifest{step_, 0, {}};
-  for (auto& chunk : script_.checkpoint(lease_->trial, step_)) {
+void VirtualGang::give_back(const Lease& lease, Training& training, Millis now) {
+  training.ended = true;
+  if (training.step >= 0 && bug_ != Bug::yields_in_vain) report_checkpoint(lease, training.step, now);
+  session_.report(lease, YieldItem{}, now);
+}
+
+void VirtualGang::report_checkpoint(const Lease& lease, int64_t step, Millis now) {
+  CheckpointItem manifest{step, 0, {}};
+  for (auto& chunk : script_.checkpoint(lease.trial, step)) {
     manifest.chunks.push_back(sha256_hex(chunk));
     manifest.size += chunk.size();
-    report(ChunkItem{manifest.chunks.back(), std::move(chunk)}, now);
+    session_.report(lease, ChunkItem{manifest.chunks.back(), std::move(chunk)}, now);
   }
-  report(std::move(manifest), now);
+  session_.report(lease, std::move(manifest), now);
 }
 
 }  // namespace hivq

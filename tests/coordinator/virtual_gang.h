@@ -8,6 +8,7 @@
 
 #include "common/gang_session.h"
 #include "common/messages.h"
+#include "tests/coordinator/simulation.h"
 
 namespace hivq {
 
@@ -25,17 +26,17 @@ struct Script {
   std::vector<std::string> checkpoint(const TrialId& trial, int64_t step) const;
 };
 
-/// The items of every lease's stream that a gang has ever put into it, for the checks.
+/// The items of every lease's stream that its gang has ever sent, for the checks.
 using Streams = std::map<Lease, std::vector<Item>>;
 
 class VirtualGang {
  public:
-  VirtualGang(Hello hello, const Script& script, Millis step_time, Streams& streams, bool never_ends);
+  VirtualGang(Hello hello, const Script& script, Millis step_time, Streams& streams, Bug bug);
 
   void receive(const Message& message, Millis now) { session_.receive(message, now); }
   /// Time passes: it trains and speaks.
   void tick(Millis now);
-  std::vector<Message> take_outgoing() { return session_.take_outgoing(); }
+  std::vector<Message> take_outgoing();
   void goodbye() { session_.goodbye("its time is over"); }
 
   const Hello& hello() const { return hello_; }
@@ -44,20 +45,23 @@ class VirtualGang {
   const std::string& complaint() const { return complaint_; }
 
  private:
+  struct Training {
+    int64_t step = -1;  // the last one that is done
+    bool ended = false;
+  };
+
   void begin(const Assignment& assignment);
-  void train(Millis now);
-  void report(Item item, Millis now);
-  void report_checkpoint(Millis now);
+  void train(const Lease& lease, Training& training, Millis now);
+  void give_back(const Lease& lease, Training& training, Millis now);
+  void report_checkpoint(const Lease& lease, int64_t step, Millis now);
 
   Hello hello_;
   const Script& script_;
   Streams& streams_;
   Millis step_time_;
-  bool never_ends_;  // a planted bug
+  Bug bug_;
   GangSession session_;
-  std::optional<Lease> lease_;
-  int64_t step_ = -1;  // the last one that is done
-  bool ended_ = false;
+  std::map<Lease, Training> pack_;
   Millis next_step_ = 0;
   std::string complaint_;
 };

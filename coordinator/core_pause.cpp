@@ -1,0 +1,84 @@
+// Jobs that are held, and trials that their gangs give back.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coordinator/core_running.h"
+
+namespace hivq {
+
+namespace {
+constexpr size_t most_keys = 64;  // that are remembered of a job's wishes
+}
+
+void Core::on(Running& run, const std::string& peer, const SetPaused& wish, uint64_t request) {
+  Job* owner = job(wish.job);
+  if (owner == nullptr) {
+    bool known = wish.job != 0 && wish.job < next_job_;
+    return run.reply(peer, request,
+                     Failed{known ? fmt::format("job {} has ended: there is nothing to {}", wish.job,
+                                                wish.paused ? "pause" : "resume")
+                                  : fmt::format("there is no job {}; `hivq list` shows them", wish.job)});
+  }
+  // A repetition may arrive after a later wish to the contrary.
+  auto& keys = owner->row.pause_keys;
+  if (wish.key.empty() || std::find(keys.begin(), keys.end(), wish.key) == keys.end()) {
+    if (!wish.key.empty()) keys.push_back(wish.key);
+    if (keys.size() > most_keys) keys.erase(keys.begin());
+    if (owner->row.paused != wish.paused) set_paused(run, *owner, wish.paused);
+    put(run, owner->row);
+  }
+  PausedSet answer;
+  for (const auto& [index, trial] : owner->trials) {
+    answer.running += trial.row.state == State::running;
+    answer.waiting += trial.row.state == State::pending;
+  }
+  run.reply(peer, request, answer);
+}
+
+void Core::set_paused(Running& run, Job& owner, bool paused) {
+  owner.row.paused = paused;
+  event(run, fmt::format("job {} {}", owner.row.id, paused ? "paused" : "resumed"));
+  for (auto& [index, trial] : owner.trials) {
+    if (trial.row.state != State::pending) continue;
+    if (paused) {
+      wait_no_more(trial);
+    } else {
+      wait(trial);
+    }
+  }
+  for (auto& [id, gang] : gangs_) {
+    if (gang.leases.empty() || gang.leases.begin()->trial.job != owner.row.id) continue;
+    if (paused) {
+      yield(run, gang);
+    } else {
+      gang.yield_asked.reset();
+    }
+  }
+}
+
+void Core::yield(Running& run, GangState& gang) {
+  if (gang.leases.empty()) return;
+  gang.yield_asked = run.now;
+  run.tell(gang.hello.gang, Yield{gang.leases.begin()->epoch});
+}
+
+void Core::yield_again(Running& run) {
+  for (auto& [id, gang] : gangs_) {
+    if (gang.yield_asked && run.now - *gang.yield_asked >= options_.yield_again) yield(run, gang);
+  }
+}
+
+/// The trial waits again, and goes on where it stopped; to be asked for it was no attempt.
+void Core::take_back(Running& run, Trial& trial) {
+  end_lease(run, trial);
+  trial.row.state = State::pending;
+  trial.row.attempts -= 1;
+  put(run, trial.row);
+  wait(trial);
+  event(run, fmt::format("trial {} was given back at step {}", to_string(trial.row.id),
+                         std::max<int64_t>(0, checkpoint_step(trial.row.id))));
+}
+
+}  // namespace hivq
