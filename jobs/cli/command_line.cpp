@@ -113,6 +113,18 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_where(sub, line);
   add_json(sub, line);
 
+  sub = add(app, line, "pause", "Hold a job: its trials stop at the next step, and keep all that they have learned",
+            "hivq pause 1", [&] { return set_paused(line.common, line.job, true); });
+  add_job(sub, line);
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "resume", "Let a paused job go on where its trials stopped", "hivq resume 1",
+            [&] { return set_paused(line.common, line.job, false); });
+  add_job(sub, line);
+  add_where(sub, line);
+  add_json(sub, line);
+
   sub = add(app, line, "validate", "Check a specification and print it with every default",
             "hivq validate jobs/specs/quick.yaml --set train.epochs=5", [&] { return validate(line.run.spec); });
   add_spec(sub, line, true);

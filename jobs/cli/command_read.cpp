@@ -72,12 +72,20 @@ std::string trial_text(const TrialView& trial, const Terminal& terminal) {
   if (trial.total_steps > 0) add("progress", fmt::format("step {} of {}", trial.step, trial.total_steps));
   add("phase", trial.phase);
   add("gang", trial.gang);
+  if (trial.beside > 0)
+    add("side by side", fmt::format("with {} on its gang", count_text(trial.beside, "other trial")));
   if (trial.checkpoint_step >= 0) add("checkpoint", fmt::format("step {}", trial.checkpoint_step));
   std::string text = render(facts, terminal.style());
 
   const std::string metrics = metrics_text(trial.initial, trial.final, terminal.style());
   if (!metrics.empty()) text += "\n" + metrics;
   return text;
+}
+
+std::string pack_text(const std::vector<TrialId>& trials) {
+  if (trials.empty()) return "idle";
+  const std::string others = trials.size() == 1 ? "" : fmt::format(" and {} more", trials.size() - 1);
+  return to_string(trials.front()) + others;
 }
 
 std::string metrics_csv(const MetricSeries& series) {
@@ -308,9 +316,8 @@ Result<int> gangs(const Common& common) {
                {"connected"}},
               {}};
   for (const auto& gang : answer->gangs) {
-    table.rows.push_back({gang.id, gang.host, gang.devices, std::to_string(gang.ranks),
-                          gang.lease.trial.job == 0 ? "idle" : to_string(gang.lease.trial), gang.phase,
-                          gang.launch.empty() ? "by hand" : "by hivq",
+    table.rows.push_back({gang.id, gang.host, gang.devices, std::to_string(gang.ranks), pack_text(gang.trials),
+                          gang.phase, gang.launch.empty() ? "by hand" : "by hivq",
                           Cell(gang.connected ? "yes" : "no", gang.connected ? Tint::good : Tint::bad)});
   }
   return printed(render(table, terminal_of(1).style()));

@@ -209,6 +209,10 @@ Result<int> run(const Common& common, const RunArguments& arguments) {
   if (!spec) {
     auto known = session->client().ask<JobDetail>(ShowJob{job});
     if (!known) return known.error();
+    if (!has_ended(known->job.state)) {
+      auto resumed = session->client().ask<PausedSet>(SetPaused{random_id(), job, false});
+      if (!resumed) return resumed.error();
+    }
   }
   return follow(common, *session, display, job, arguments.spec.file);
 }

@@ -1,4 +1,4 @@
-// validate, submit, cancel, watch: what a user sends, and how it is followed.
+// validate, submit, cancel, pause, resume, watch: what a user sends, and how it is followed.
 
 #include <cerrno>
 #include <cstdio>
@@ -115,6 +115,25 @@ Result<int> cancel(const Common& common, const std::string& job_text) {
                                             : fmt::format("job {} cancelled: {} had not ended\n", *job,
                                                           count_text(cancelled->trials, "trial"));
   if (common.json) text = text_of({{"job", *job}, {"cancelled_trials", cancelled->trials}});
+  if (auto printed = print(text); !printed) return printed.error();
+  return 0;
+}
+
+Result<int> set_paused(const Common& common, const std::string& job_text, bool paused) {
+  auto job = parse_job_id(job_text);
+  if (!job) return wrong_input(job.error());
+  auto session = Session::for_reading(common.where);
+  if (!session) return session.error();
+  auto done = session->client().ask<PausedSet>(SetPaused{random_id(), *job, paused});
+  if (!done) return done.error();
+  std::string text = fmt::format("job {} {}: {}", *job, paused ? "paused" : "resumed",
+                                 count_text(done->waiting, "trial") + (done->waiting == 1 ? " waits" : " wait"));
+  if (done->running > 0) text += fmt::format(", {} {}", done->running, paused ? "to stop at the next step" : "running");
+  if (paused) text += fmt::format("; {} resume {}{} lets it go on", common.program, *job, common.where.flags());
+  text += '\n';
+  if (common.json) {
+    text = text_of({{"job", *job}, {"paused", paused}, {"running", done->running}, {"waiting", done->waiting}});
+  }
   if (auto printed = print(text); !printed) return printed.error();
   return 0;
 }

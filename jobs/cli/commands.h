@@ -45,6 +45,8 @@ Result<int> submit(const Common& common, const SpecArguments& arguments, bool wa
 Result<int> validate(const SpecArguments& arguments);
 Result<int> watch_command(const Common& common, const std::string& job);
 Result<int> cancel(const Common& common, const std::string& job);
+/// Holds the job, or lets it go on.
+Result<int> set_paused(const Common& common, const std::string& job, bool paused);
 
 Result<int> list(const Common& common);
 Result<int> show(const Common& common, const std::string& job_or_trial);

@@ -30,11 +30,22 @@ ordered_json to_json(const JobView& job) {
 }
 
 ordered_json to_json(const TrialView& trial) {
-  return {{"trial", to_string(trial.id)}, {"variant", trial.variant},   {"params", trial.params},
-          {"initial", trial.initial},     {"final", trial.final},       {"state", trial.state},
-          {"reason", trial.reason},       {"attempts", trial.attempts}, {"started", time(trial.started)},
-          {"ended", time(trial.ended)},   {"step", trial.step},         {"total_steps", trial.total_steps},
-          {"phase", trial.phase},         {"gang", trial.gang},         {"checkpoint_step", trial.checkpoint_step}};
+  return {{"trial", to_string(trial.id)},
+          {"variant", trial.variant},
+          {"params", trial.params},
+          {"initial", trial.initial},
+          {"final", trial.final},
+          {"state", trial.state},
+          {"reason", trial.reason},
+          {"attempts", trial.attempts},
+          {"started", time(trial.started)},
+          {"ended", time(trial.ended)},
+          {"step", trial.step},
+          {"total_steps", trial.total_steps},
+          {"phase", trial.phase},
+          {"gang", trial.gang},
+          {"beside", trial.beside},
+          {"checkpoint_step", trial.checkpoint_step}};
 }
 
 ordered_json to_json(const JobDetail& detail) {
@@ -120,7 +131,8 @@ ordered_json to_json(const LogLines& lines) {
 ordered_json to_json(const GangView& gang) {
   ordered_json json = {{"gang", gang.id},     {"host", gang.host},   {"devices", gang.devices},
                        {"ranks", gang.ranks}, {"phase", gang.phase}, {"connected", gang.connected}};
-  json["trial"] = gang.lease.trial.job == 0 ? ordered_json() : ordered_json(to_string(gang.lease.trial));
+  json["trials"] = ordered_json::array();
+  for (const auto& trial : gang.trials) json["trials"].push_back(to_string(trial));
   json["launched_by_coordinator"] = !gang.launch.empty();
   return json;
 }

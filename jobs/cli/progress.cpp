@@ -91,12 +91,15 @@ std::vector<std::string> changes(const JobDetail& before, const JobDetail& after
     if (found == known.end()) continue;
     const TrialView& old = *found->second;
     std::string name = name_of(trial, names);
+    const std::string step = trial.checkpoint_step >= 0 ? fmt::format("step {}", trial.checkpoint_step) : "the start";
     if (trial.attempts > old.attempts && trial.attempts > 1) {
-      std::string from = trial.checkpoint_step >= 0 ? fmt::format("step {}", trial.checkpoint_step) : "the start";
-      lines.push_back(fmt::format("trial {} goes on from {} (attempt {})", name, from, trial.attempts));
+      lines.push_back(fmt::format("trial {} goes on from {} (attempt {})", name, step, trial.attempts));
     } else if (trial.attempts > old.attempts && trial.state == "running") {
-      lines.push_back(fmt::format("trial {} started", name));
+      lines.push_back(trial.checkpoint_step >= 0 ? fmt::format("trial {} goes on from {}", name, step)
+                                                 : fmt::format("trial {} started", name));
     }
+    if (old.state == "running" && trial.state == "paused")
+      lines.push_back(fmt::format("trial {} paused at {}", name, step));
     if (has_ended(trial.state) && !has_ended(old.state)) lines.push_back(end_line(trial, name, after.job.metric));
     if (old.state == "running" && trial.state == "waiting")
       lines.push_back(fmt::format("trial {} lost its gang", name));

@@ -93,6 +93,14 @@ TEST(Changes, TellOfStartsEndsAndNewAttempts) {
   EXPECT_EQ(changes(job({trial(0, "running")}), job({again})).at(0), "trial 1/0 v0 goes on from step 40 (attempt 2)");
 }
 
+TEST(Changes, APausedTrialIsNotOneThatLostItsGang) {
+  TrialView running = trial(0, "running"), paused = trial(0, "paused"), resumed = trial(0, "running");
+  paused.attempts = 0;
+  paused.checkpoint_step = resumed.checkpoint_step = 17;
+  EXPECT_EQ(changes(job({running}), job({paused})), std::vector<std::string>{"trial 1/0 v0 paused at step 17"});
+  EXPECT_EQ(changes(job({paused}), job({resumed})), std::vector<std::string>{"trial 1/0 v0 goes on from step 17"});
+}
+
 TEST(Changes, AreComplete) {
   // Between two looks a trial may start and end.
   auto lines =

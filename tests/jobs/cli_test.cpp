@@ -159,8 +159,8 @@ TEST_F(CommandLine, HelpAndVersionSucceed) {
   EXPECT_EQ(run({"--version"}).code, 0);
   auto help = run({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* command : {"run", "submit", "watch", "cancel", "validate", "list", "show", "results", "metrics",
-                              "logs", "plot", "gangs"}) {
+  for (const char* command : {"run", "submit", "watch", "cancel", "pause", "resume", "validate", "list", "show",
+                              "results", "metrics", "logs", "plot", "gangs"}) {
     EXPECT_TRUE(contains(help.output, command)) << command;
     auto one = run({command, "--help"});
     EXPECT_EQ(one.code, 0) << command;
@@ -278,6 +278,61 @@ TEST_F(CommandLine, SubmitSendsTheResolvedJobWithItsOverrides) {
   ASSERT_TRUE(bool(job)) << job.error().message;
   EXPECT_EQ(job->trial.train.batch_size, 8);
   EXPECT_EQ(job->trial.train.epochs, 3);
+}
+
+TEST_F(CommandLine, PauseAndResumeSayWhatRunsAndWhatWaits) {
+  std::mutex mutex;
+  std::vector<SetPaused> received;
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    std::lock_guard lock(mutex);
+    received.push_back(std::get<SetPaused>(question.body));
+    reply(router, peer, question.id, PausedSet{received.size() == 1 ? 2u : 0u, received.size() == 1 ? 1u : 3u});
+  });
+  auto paused = run({"pause", "4", "--data", folder, "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(paused.code, 0);
+  EXPECT_TRUE(contains(paused.output, "job 4 paused: 1 trial waits, 2 to stop at the next step; ")) << paused.output;
+  EXPECT_TRUE(contains(paused.output, "hivq resume 4 ")) << paused.output;
+  auto resumed = run({"resume", "4", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(resumed.output, "job 4 resumed: 3 trials wait\n");
+  auto json = nlohmann::json::parse(run({"pause", "4", "--json", "--coordinator", coordinator.endpoint()}).output);
+  EXPECT_EQ(json["paused"], true);
+  EXPECT_EQ(json["waiting"], 3);
+  std::lock_guard lock(mutex);
+  ASSERT_EQ(received.size(), 3u);
+  EXPECT_TRUE(received[0].paused);
+  EXPECT_FALSE(received[1].paused);
+  EXPECT_EQ(received[0].job, 4u);
+  EXPECT_EQ(received[0].key.size(), 16u);
+  EXPECT_NE(received[0].key, received[2].key);
+}
+
+TEST_F(CommandLine, PausingWhatCannotBePausedSaysWhy) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    reply(router, peer, question.id, Failed{"job 4 has ended: there is nothing to pause"});
+  });
+  auto ended = run({"pause", "4", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 1);
+  EXPECT_EQ(ended.output, "hivq: job 4 has ended: there is nothing to pause\n");
+  EXPECT_EQ(run({"pause", "4/1", "--coordinator", coordinator.endpoint()}).code, 2);
+}
+
+TEST_F(CommandLine, APackIsToldPlainly) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    GangView gang{"0123456789abcdef", "host", "2 CPU ranks", "", "training", 2, {}, true};
+    for (uint64_t i = 3; i < 11; ++i) gang.trials.push_back({1, i});
+    JobDetail detail = stored_job();
+    detail.trials[0].gang = gang.id;
+    detail.trials[0].beside = 7;
+    bool gangs = std::holds_alternative<QueryGangs>(question.body);
+    reply(router, peer, question.id, gangs ? Body(GangList{{gang}}) : Body(detail));
+  });
+  auto gangs = run({"gangs", "--coordinator", coordinator.endpoint()});
+  EXPECT_TRUE(contains(gangs.output, "1/3 and 7 more")) << gangs.output;
+  auto json = nlohmann::json::parse(run({"gangs", "--json", "--coordinator", coordinator.endpoint()}).output);
+  EXPECT_EQ(json[0]["trials"].size(), 8u);
+  EXPECT_EQ(json[0]["trials"][0], "1/3");
+  auto trial = run({"show", "4/0", "--coordinator", coordinator.endpoint()});
+  EXPECT_TRUE(contains(trial.output, "with 7 other trials on its gang")) << trial.output;
 }
 
 TEST_F(CommandLine, TheCoordinatorsSentenceReachesTheUser) {
