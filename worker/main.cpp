@@ -98,7 +98,7 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
   const Work work{[&](const DataSpec& data, const BackboneSpec& backbone, const FeatureProgress& progress) {
                     return load_features(data, backbone, options.places, progress);
                   },
-                  run_trial};
+                  run_trials};
   Result<Ending> ending = run_gang(world, **collective, leader.get(), work, log);
   signals.on_signal([](const char*) {});
   return ending;

@@ -10,6 +10,7 @@
 #include <map>
 #include <thread>
 
+#include "common/sha256.h"
 #include "common/transport.h"
 #include "worker/gang/gang.h"
 
@@ -21,22 +22,33 @@ using steady = std::chrono::steady_clock;
 
 const std::string kGang = "00000000000000ab";
 
-/// Plays the coordinator: greets, assigns the trials one after another, keeps what is reported and acknowledges it.
+/// Plays the coordinator: greets, assigns packs of trials one after another, keeps what is reported and acknowledges
+/// it.
 class FakeCoordinator {
  public:
+  using Pack = std::vector<std::string>;  // specifications
   struct Stream {
     std::vector<Item> items;
-    steady::time_point assigned, first_metric, ended;
+    steady::time_point assigned, first_metric;
     const EndItem* end() const { return items.empty() ? nullptr : std::get_if<EndItem>(&items.back()); }
+    bool given_back() const { return !items.empty() && std::holds_alternative<YieldItem>(items.back()); }
+    std::vector<int64_t> steps() const {
+      std::vector<int64_t> steps;
+      for (const Item& item : items) {
+        if (auto* metrics = std::get_if<MetricsItem>(&item)) steps.push_back(metrics->step);
+      }
+      return steps;
+    }
   };
   /// Called for every report before it is stored; false: the coordinator does not see it.
   std::function<bool(const Report&)> hears = [](const Report&) { return true; };
-  /// Refuses the running lease once this many items are there.
-  size_t refuse_after = SIZE_MAX;
-  bool dismiss = true;  // Leave when no trial is left
+  /// Refuses a lease once it has reported this many items, the first that does; or asks its pack back.
+  size_t refuse_after = SIZE_MAX, yield_after = SIZE_MAX;
+  std::string others_checkpoint;  // that all trials start from
+  bool dismiss = true;            // Leave when no trial is left
 
-  explicit FakeCoordinator(std::vector<std::string> specs)
-      : specs_(std::move(specs)), router_(Router::bind("tcp://127.0.0.1:0").value()) {}
+  explicit FakeCoordinator(std::vector<Pack> packs)
+      : packs_(std::move(packs)), router_(Router::bind("tcp://127.0.0.1:0").value()) {}
   ~FakeCoordinator() { stop(); }
   const std::string& endpoint() const { return router_.endpoint(); }
   void start() {
@@ -51,7 +63,6 @@ class FakeCoordinator {
   // After stop() only.
   std::map<TrialId, Stream> streams;
   std::vector<std::string> goodbyes;
-  std::vector<std::string> phases;
   Hello hello;
 
  private:
@@ -65,9 +76,10 @@ class FakeCoordinator {
       hello = *greeting;
       tell(Welcome{"test"});
       assign();
-    } else if (auto* heartbeat = std::get_if<Heartbeat>(&message->body)) {
-      if (phases.empty() || phases.back() != heartbeat->phase) phases.push_back(heartbeat->phase);
+    } else if (std::holds_alternative<Heartbeat>(message->body)) {
       tell(Heard{});
+    } else if (auto* fetch = std::get_if<FetchChunk>(&message->body)) {
+      tell(Chunk{fetch->hash, others_checkpoint, ""});
     } else if (auto* report = std::get_if<Report>(&message->body)) {
       if (hears(*report)) take(*report);
     } else if (auto* goodbye = std::get_if<Goodbye>(&message->body)) {
@@ -76,57 +88,69 @@ class FakeCoordinator {
   }
 
   void assign() {
-    if (lease_) return tell(Assign{*lease_, specs_[lease_->trial.index], false, {}});
-    if (next_ == specs_.size()) {
+    if (!last_.empty()) return tell(pack_);
+    if (next_ == packs_.size()) {
       if (dismiss) tell(Leave{"no trial is left"});
       return;
     }
-    lease_ = Lease{{1, next_}, next_ + 1};
-    last_ = 0;
-    streams[lease_->trial].assigned = steady::now();
-    tell(Assign{*lease_, specs_[next_++], false, {}});
+    pack_ = {};
+    Manifest checkpoint;
+    if (!others_checkpoint.empty()) checkpoint = {9, others_checkpoint.size(), {sha256_hex(others_checkpoint)}};
+    for (const std::string& spec : packs_[next_]) {
+      const Lease lease{{1, streams.size()}, next_ + 1};
+      pack_.parts.push_back({lease, spec, checkpoint, !others_checkpoint.empty()});
+      last_[lease] = 0;
+      streams[lease.trial].assigned = steady::now();
+    }
+    ++next_;
+    tell(pack_);
   }
 
   void take(const Report& report) {
-    if (!lease_ || report.lease != *lease_) return tell(Refused{report.lease, "the lease has ended"});
-    Stream& stream = streams[lease_->trial];
+    auto last = last_.find(report.lease);
+    if (last == last_.end()) return tell(Refused{report.lease, "the lease has ended"});
+    Stream& stream = streams[report.lease.trial];
     uint64_t number = report.first;
     for (const std::string& bytes : report.items) {
-      if (number++ != last_ + 1) continue;
-      ++last_;
+      if (number++ != last->second + 1) continue;
+      ++last->second;
       stream.items.push_back(*unpack_item(bytes));
       if (std::holds_alternative<MetricsItem>(stream.items.back()) && stream.first_metric == steady::time_point{}) {
         stream.first_metric = steady::now();
       }
     }
+    if (stream.items.size() >= yield_after) {
+      yield_after = SIZE_MAX;
+      tell(Yield{report.lease.epoch});
+    }
     if (stream.items.size() >= refuse_after) {
       refuse_after = SIZE_MAX;
-      tell(Refused{*std::exchange(lease_, std::nullopt), "the job was cancelled"});
-      return assign();
+      tell(Refused{report.lease, "the job was cancelled"});
+      last_.erase(last);
+    } else {
+      tell(Ack{report.lease, last->second});
+      if (stream.end() == nullptr && !stream.given_back()) return;
+      last_.erase(last);
     }
-    tell(Ack{*lease_, last_});
-    if (stream.end() == nullptr) return;
-    stream.ended = steady::now();
-    lease_.reset();
-    assign();
+    if (last_.empty()) assign();
   }
 
   void tell(Body body) { router_.send(peer_, encode({0, std::move(body)})); }
 
-  std::vector<std::string> specs_;
+  std::vector<Pack> packs_;
   Router router_;
   std::string peer_;
   size_t next_ = 0;
-  std::optional<Lease> lease_;
-  uint64_t last_ = 0;
+  Assign pack_;                     // the last one
+  std::map<Lease, uint64_t> last_;  // its leases that are live, and the last item of each
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };
 
-std::string spec(int64_t epochs = 3, const std::string& data = "fashion-mnist") {
+std::string spec(int64_t epochs = 3, uint64_t seed = 0) {
   TrialSpec trial;
-  trial.data.name = data;
   trial.train.epochs = epochs;
+  trial.train.seed = seed;
   return to_yaml(trial);
 }
 
@@ -137,17 +161,33 @@ FeatureSet few_features() {
   return set;
 }
 
-/// One step an epoch: sums the ranks' shares, reports the sum, and stops all ranks together.
-Result<TrialOutcome> count_steps(const TrialSpec& spec, Collective& collective, const TrialHooks& hooks,
-                                 std::chrono::milliseconds step_time = 0ms) {
-  for (int64_t step = 1; step <= spec.train.epochs; ++step) {
-    at::Tensor sums = at::tensor({1.0, hooks.stop && hooks.stop() ? 1.0 : 0.0}, at::kDouble);
+/// One step an epoch, of all trials side by side: sums the ranks' shares, reports the sum, and ends a trial on all
+/// ranks together.
+Result<std::vector<TrialOutcome>> count_steps(std::span<const TrialRun> runs, Collective& collective,
+                                              std::chrono::milliseconds step_time = 0ms) {
+  using Wish = TrialHooks::Wish;
+  using End = TrialOutcome::End;
+  std::vector<TrialOutcome> outcomes(runs.size(), {End::finished, "", {{"auroc", 0.75}}});
+  for (int64_t step = 1; step <= runs.front().spec.train.epochs; ++step) {
+    std::vector<double> wishes = {1};
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const bool ask = collective.rank() == 0 && outcomes[i].end == End::finished;
+      wishes.push_back(ask ? static_cast<double>(runs[i].hooks.wish()) : 0);
+    }
+    at::Tensor sums = at::tensor(wishes, at::kDouble);
     if (Status summed = collective.all_reduce_sum(sums); !summed) return summed.error();
-    if (sums[1].item<double>() > 0) return TrialOutcome{TrialOutcome::End::stopped, "", {}};
-    if (collective.rank() == 0) hooks.metrics(step, {{"ranks", sums[0].item<double>()}});
+    for (size_t i = 0; i < runs.size(); ++i) {
+      if (outcomes[i].end != End::finished) continue;
+      const auto wish = static_cast<Wish>(sums[static_cast<int64_t>(i) + 1].item<int>());
+      if (wish != Wish::go_on) outcomes[i].end = wish == Wish::stop ? End::stopped : End::yielded;
+      if (collective.rank() != 0) continue;
+      if (wish == Wish::yield) runs[i].hooks.checkpoint(step - 1, "state");
+      if (wish == Wish::go_on) runs[i].hooks.metrics(step, {{"ranks", sums[0].item<double>()}});
+    }
+    if (std::ranges::all_of(outcomes, [](const TrialOutcome& o) { return o.end != End::finished; })) break;
     std::this_thread::sleep_for(step_time);
   }
-  return TrialOutcome{TrialOutcome::End::finished, "", {{"auroc", 0.75}}};
+  return outcomes;
 }
 
 class GangTest : public testing::Test {
@@ -157,14 +197,21 @@ class GangTest : public testing::Test {
       ++loads_;
       return few_features();
     };
-    work_.run_trial = [](const TrialSpec& trial, const FeatureSet&, Collective& ranks, std::string_view,
-                         const TrialHooks& hooks) { return count_steps(trial, ranks, hooks); };
+    work_.run_trials = [this](std::span<const TrialRun> runs, const FeatureSet&, Collective& ranks) {
+      for (const TrialRun& run : runs) started_.push_back(run.start);
+      return count_steps(runs, ranks, step_time_);
+    };
   }
   bool leads() const { return world_.rank() == 0; }
 
-  void serve(std::vector<std::string> specs) {
-    if (!leads()) return;
-    coordinator_ = std::make_unique<FakeCoordinator>(std::move(specs));
+  /// Trials one after another.
+  void serve(const std::vector<std::string>& specs) {
+    std::vector<FakeCoordinator::Pack> packs;
+    for (const std::string& each : specs) packs.push_back({each});
+    serve_packs(std::move(packs));
+  }
+  void serve_packs(std::vector<FakeCoordinator::Pack> packs) {
+    if (leads()) coordinator_ = std::make_unique<FakeCoordinator>(std::move(packs));
   }
 
   Result<Ending> run_gang_to_its_end() {
@@ -190,6 +237,8 @@ class GangTest : public testing::Test {
   std::unique_ptr<Collective> collective_;
   Work work_;
   int loads_ = 0;
+  std::chrono::milliseconds step_time_ = 0ms;
+  std::vector<TrialStart> started_;
   LeaderOptions options_;
   std::unique_ptr<FakeCoordinator> coordinator_;
   std::unique_ptr<Leader> leader_;
@@ -206,14 +255,12 @@ TEST_F(GangTest, RunsTrialsOnAllRanksAndReportsThem) {
   EXPECT_EQ(coordinator_->hello.ranks, static_cast<uint64_t>(world_.size()));
   ASSERT_EQ(coordinator_->streams.size(), 2u);
   for (const auto& [id, stream] : coordinator_->streams) {
-    std::vector<int64_t> steps;
     for (const Item& item : stream.items) {
       if (auto* metrics = std::get_if<MetricsItem>(&item)) {
-        steps.push_back(metrics->step);
         EXPECT_EQ(metrics->values.at("ranks"), world_.size());
       }
     }
-    EXPECT_EQ(steps, id.index == 0 ? (std::vector<int64_t>{1, 2, 3}) : (std::vector<int64_t>{1, 2}));
+    EXPECT_EQ(stream.steps(), id.index == 0 ? (std::vector<int64_t>{1, 2, 3}) : (std::vector<int64_t>{1, 2}));
     ASSERT_TRUE(stream.end());
     EXPECT_FALSE(stream.end()->failed);
     EXPECT_EQ(stream.end()->final.at("auroc"), 0.75);
@@ -280,9 +327,9 @@ TEST_F(GangTest, AWrongSpecificationFailsTheTrial) {
 }
 
 TEST_F(GangTest, ATrialThatFailsOfItselfIsReportedSo) {
-  work_.run_trial = [](const TrialSpec&, const FeatureSet&, Collective&, std::string_view,
-                       const TrialHooks&) -> Result<TrialOutcome> {
-    return TrialOutcome{TrialOutcome::End::failed, "the loss is not finite at step 7", {}};
+  work_.run_trials = [](std::span<const TrialRun>, const FeatureSet&,
+                        Collective&) -> Result<std::vector<TrialOutcome>> {
+    return std::vector{TrialOutcome{TrialOutcome::End::failed, "the loss is not finite at step 7", {}}};
   };
   serve({spec()});
   ASSERT_TRUE(run_gang_to_its_end());
@@ -293,11 +340,10 @@ TEST_F(GangTest, ATrialThatFailsOfItselfIsReportedSo) {
 
 TEST_F(GangTest, ARefusedLeaseStopsTheTrialOnEveryRank) {
   std::vector<TrialOutcome::End> ends;
-  work_.run_trial = [&](const TrialSpec& trial, const FeatureSet&, Collective& ranks, std::string_view,
-                        const TrialHooks& hooks) {
-    auto outcome = count_steps(trial, ranks, hooks, 5ms);
-    if (outcome) ends.push_back(outcome->end);
-    return outcome;
+  work_.run_trials = [&](std::span<const TrialRun> runs, const FeatureSet&, Collective& ranks) {
+    auto outcomes = count_steps(runs, ranks, 5ms);
+    if (outcomes) ends.push_back(outcomes->at(0).end);
+    return outcomes;
   };
   serve({spec(100'000), spec(2)});
   if (leads()) coordinator_->refuse_after = 10;
@@ -309,6 +355,85 @@ TEST_F(GangTest, ARefusedLeaseStopsTheTrialOnEveryRank) {
   EXPECT_FALSE(coordinator_->streams.at({1, 1}).end()->failed);
 }
 
+// ---- Packs ----
+
+TEST_F(GangTest, TrialsOfAPackRunSideBySideEachWithItsStream) {
+  serve_packs({{spec(3, 1), spec(3, 2), spec(3, 3)}, {spec(2)}});
+  ASSERT_TRUE(run_gang_to_its_end());
+  EXPECT_EQ(loads_, 1);
+  if (!leads()) return;
+  ASSERT_EQ(coordinator_->streams.size(), 4u);
+  for (const auto& [id, stream] : coordinator_->streams) {
+    EXPECT_EQ(stream.steps(), id.index < 3 ? (std::vector<int64_t>{1, 2, 3}) : (std::vector<int64_t>{1, 2}));
+    ASSERT_TRUE(stream.end());
+    EXPECT_EQ(stream.end()->final.at("auroc"), 0.75);
+    const auto* first = std::get_if<LogItem>(&stream.items.front());
+    ASSERT_TRUE(first);
+    EXPECT_EQ(first->text.find("side by side with 2 others") != std::string::npos, id.index < 3) << first->text;
+  }
+}
+
+TEST_F(GangTest, APackThatIsAskedBackStopsAtOneStepAndReportsItsCheckpoints) {
+  step_time_ = 5ms;
+  serve_packs({{spec(100'000, 1), spec(100'000, 2)}, {spec(1)}});
+  if (leads()) coordinator_->yield_after = 10;
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  const auto& streams = coordinator_->streams;
+  EXPECT_EQ(streams.at({1, 0}).steps(), streams.at({1, 1}).steps());
+  for (const uint64_t trial : {0, 1}) {
+    const auto& stream = streams.at({1, trial});
+    ASSERT_TRUE(stream.given_back());
+    int64_t checkpoint = -1;
+    for (const Item& item : stream.items) {
+      if (auto* found = std::get_if<CheckpointItem>(&item)) checkpoint = found->step;
+    }
+    EXPECT_EQ(checkpoint, stream.steps().back());
+  }
+  EXPECT_TRUE(streams.at({1, 2}).end()) << "the gang lives on";
+}
+
+TEST_F(GangTest, ARefusedTrialOfAPackStopsAlone) {
+  step_time_ = 5ms;
+  serve_packs({{spec(200, 1), spec(200, 2)}});
+  if (leads()) {
+    coordinator_->hears = [this](const Report& report) {
+      // It is the second that reaches the limit first.
+      return report.lease.trial.index == 1 || coordinator_->refuse_after == SIZE_MAX;
+    };
+    coordinator_->refuse_after = 10;
+  }
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  EXPECT_EQ(coordinator_->streams.at({1, 1}).end(), nullptr);
+  EXPECT_LT(coordinator_->streams.at({1, 1}).steps().size(), 200u);
+  EXPECT_EQ(coordinator_->streams.at({1, 0}).steps().size(), 200u);
+  ASSERT_TRUE(coordinator_->streams.at({1, 0}).end());
+}
+
+TEST_F(GangTest, ATrialThatCannotTrainBesideTheOthersFailsAlone) {
+  serve_packs({{spec(3, 1), spec(4), spec(3, 2)}});
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  const EndItem* other = coordinator_->streams.at({1, 1}).end();
+  ASSERT_TRUE(other);
+  EXPECT_NE(other->reason.find("different versions"), std::string::npos) << other->reason;
+  for (const uint64_t trial : {0, 2}) {
+    ASSERT_TRUE(coordinator_->streams.at({1, trial}).end());
+    EXPECT_FALSE(coordinator_->streams.at({1, trial}).end()->failed);
+  }
+}
+
+TEST_F(GangTest, ATrialThatStartsFromAnothersModelIsToldSo) {
+  serve({spec(1)});
+  if (leads()) coordinator_->others_checkpoint = "another trial's state";
+  ASSERT_TRUE(run_gang_to_its_end());
+  ASSERT_EQ(started_.size(), 1u);
+  if (!leads()) return;
+  EXPECT_TRUE(started_[0].warm);
+  EXPECT_EQ(started_[0].checkpoint, "another trial's state");
+}
+
 TEST_F(GangTest, ReportsAgainWhatTheCoordinatorDidNotHear) {
   options_.session.resend = 100;
   serve({spec(50)});
@@ -317,22 +442,19 @@ TEST_F(GangTest, ReportsAgainWhatTheCoordinatorDidNotHear) {
   }
   ASSERT_TRUE(run_gang_to_its_end());
   if (!leads()) return;
-  std::vector<int64_t> steps, expected(50);
-  for (const Item& item : coordinator_->streams.at({1, 0}).items) {
-    if (auto* metrics = std::get_if<MetricsItem>(&item)) steps.push_back(metrics->step);
-  }
+  std::vector<int64_t> expected(50);
   for (int64_t i = 0; i < 50; ++i) expected[i] = i + 1;
-  EXPECT_EQ(steps, expected);
+  EXPECT_EQ(coordinator_->streams.at({1, 0}).steps(), expected);
 }
 
 TEST_F(GangTest, CheckpointsArriveWholeAndTheReporterWaitsForRoom) {
   options_.session.buffer_bytes = 1 << 20;  // so that the second checkpoint has to wait for the first
   std::string content(3 * chunk_bytes + 17, '\0');
   for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 2654435761u >> 13);
-  work_.run_trial = [&](const TrialSpec&, const FeatureSet&, Collective& ranks, std::string_view,
-                        const TrialHooks& hooks) -> Result<TrialOutcome> {
-    for (int64_t step = 1; step <= 3 && ranks.rank() == 0; ++step) hooks.checkpoint(step, content);
-    return TrialOutcome{};
+  work_.run_trials = [&](std::span<const TrialRun> runs, const FeatureSet&,
+                         Collective& ranks) -> Result<std::vector<TrialOutcome>> {
+    for (int64_t step = 1; step <= 3 && ranks.rank() == 0; ++step) runs[0].hooks.checkpoint(step, content);
+    return std::vector<TrialOutcome>(1);
   };
   serve({spec()});
   ASSERT_TRUE(run_gang_to_its_end());
@@ -351,8 +473,7 @@ TEST_F(GangTest, CheckpointsArriveWholeAndTheReporterWaitsForRoom) {
 }
 
 TEST_F(GangTest, ASignalEndsTheTrialInOrder) {
-  work_.run_trial = [](const TrialSpec& trial, const FeatureSet&, Collective& ranks, std::string_view,
-                       const TrialHooks& hooks) { return count_steps(trial, ranks, hooks, 5ms); };
+  step_time_ = 5ms;
   serve({spec(100'000)});
   std::thread signal;
   if (leads()) {

@@ -15,6 +15,13 @@ class RankInvariance : public testing::Test {
   TrialSpec spec = small_trial();
   std::unique_ptr<Collective> gang = make_mpi_collective(), alone = make_single_collective();
 
+  Result<TrialOutcome> train(Collective& collective, const TrialHooks& hooks, const std::string& checkpoint = "") {
+    TrialRun run;
+    run.spec = spec;
+    run.start.checkpoint = checkpoint;
+    run.hooks = hooks;
+    return run_trial(run, features, collective);
+  }
   Training trained(Collective& collective, std::vector<double>* losses = nullptr) {
     Training training = make_training(spec, {6, 3, 3}, features.train.options());
     for (int64_t first = 0; first < 30; first += 7) {
@@ -88,7 +95,7 @@ TEST_F(RankInvariance, WholeTrial) {
           if (name != "images_per_second") curves[i].push_back(value);
         }
       };
-      const auto outcome = run_trial(spec, features, i == 0 ? *gang : *alone, {}, hooks);
+      const auto outcome = train(i == 0 ? *gang : *alone, hooks);
       ASSERT_TRUE(outcome) << outcome.error().message;
       EXPECT_EQ(outcome->end, TrialOutcome::End::finished);
     }
@@ -105,11 +112,11 @@ TEST_F(RankInvariance, ResumedFromRankZerosBytesIsBitIdentical) {
   std::map<int64_t, std::string> checkpoints;
   TrialHooks hooks;
   hooks.checkpoint = [&](int64_t step, std::string bytes) { checkpoints[step] = std::move(bytes); };
-  ASSERT_TRUE(run_trial(spec, features, *gang, {}, hooks));
+  ASSERT_TRUE(train(*gang, hooks));
   const std::map<int64_t, std::string> straight = checkpoints;
   EXPECT_EQ(straight.size(), gang->rank() == 0 ? 3u : 0u);
   checkpoints.clear();
-  const auto outcome = run_trial(spec, features, *gang, gang->rank() == 0 ? straight.at(5) : "not read here", hooks);
+  const auto outcome = train(*gang, hooks, gang->rank() == 0 ? straight.at(5) : "not read here");
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::finished);
   if (gang->rank() == 0) {
@@ -120,8 +127,8 @@ TEST_F(RankInvariance, ResumedFromRankZerosBytesIsBitIdentical) {
 TEST_F(RankInvariance, EveryRankAgreesOnAStop) {
   TrialHooks hooks;
   int asked = 0;
-  hooks.stop = [&] { return ++asked == 4; };
-  const auto outcome = run_trial(spec, features, *gang, {}, hooks);
+  hooks.wish = [&] { return ++asked == 4 ? TrialHooks::Wish::stop : TrialHooks::Wish::go_on; };
+  const auto outcome = train(*gang, hooks);
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::stopped);
   EXPECT_EQ(asked, gang->rank() == 0 ? 4 : 0);
@@ -129,7 +136,7 @@ TEST_F(RankInvariance, EveryRankAgreesOnAStop) {
 
 TEST_F(RankInvariance, EveryRankAgreesOnALossThatIsNotFinite) {
   features.train[5][0][0][0] = std::numeric_limits<double>::quiet_NaN();
-  const auto outcome = run_trial(spec, features, *gang, {}, {});
+  const auto outcome = train(*gang, {});
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::failed);
   EXPECT_NE(outcome->reason.find("is not finite at step"), std::string::npos) << outcome->reason;

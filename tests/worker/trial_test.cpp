@@ -26,13 +26,13 @@ class RunTrial : public testing::Test {
   FeatureSet features = made_up_features(30, 40, 3, at::kFloat);  // 5 steps an epoch, the last of 2 images
   TrialSpec spec = small_trial();
   std::unique_ptr<Collective> single = make_single_collective();
-  std::function<bool()> stop;
+  std::function<TrialHooks::Wish()> wish;
 
-  Record run(std::string_view checkpoint = {}) {
+  Record run(const TrialStart& from = {}) {
     Record record;
     const TrialHooks hooks{[&](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
-                           [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, stop};
-    const auto outcome = run_trial(spec, features, *single, checkpoint, hooks);
+                           [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, wish};
+    const auto outcome = run_trial({spec, from, hooks}, features, *single);
     if (!outcome) panic(outcome.error().message);
     record.outcome = *outcome;
     return record;
@@ -68,7 +68,7 @@ TEST_F(RunTrial, ResumedFromAnyCheckpointIsBitIdentical) {
     spec.model.quantizer.start = start;
     const Record straight = run();
     for (const auto& [step, bytes] : straight.checkpoints) {
-      const Record resumed = run(bytes);
+      const Record resumed = run({bytes});
       EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", step)) << step;
       EXPECT_EQ(resumed.curve("codebook_distance/1"), straight.curve("codebook_distance/1", step)) << step;
       EXPECT_EQ(resumed.outcome.final_, straight.outcome.final_) << step;
@@ -82,18 +82,39 @@ TEST_F(RunTrial, ResumedFromAnyCheckpointIsBitIdentical) {
 TEST_F(RunTrial, ADamagedCheckpointFailsTheTrial) {
   std::string bytes = run().checkpoints.at(5);
   bytes.resize(bytes.size() / 2);
-  const Record record = run(bytes);
+  const Record record = run({bytes});
   EXPECT_EQ(record.outcome.end, TrialOutcome::End::failed);
   EXPECT_NE(record.outcome.reason.find("checkpoint"), std::string::npos) << record.outcome.reason;
 }
 
 TEST_F(RunTrial, StopsWhereItIsTold) {
   int asked = 0;
-  stop = [&] { return ++asked == 8; };
+  wish = [&] { return ++asked == 8 ? TrialHooks::Wish::stop : TrialHooks::Wish::go_on; };
   const Record record = run();
   EXPECT_EQ(record.outcome.end, TrialOutcome::End::stopped);
   EXPECT_EQ(record.curve("loss").size(), 7u);
   EXPECT_EQ(asked, 8);
+  EXPECT_FALSE(record.checkpoints.contains(7));
+}
+
+TEST_F(RunTrial, GivesWayWithACheckpointOfItsLastStepAndGoesOnFromThereExactly) {
+  const Record straight = run();
+  int asked = 0;
+  wish = [&] { return ++asked == 8 ? TrialHooks::Wish::yield : TrialHooks::Wish::go_on; };
+  const Record yielded = run();
+  EXPECT_EQ(yielded.outcome.end, TrialOutcome::End::yielded);
+  wish = {};
+  const Record resumed = run({yielded.checkpoints.at(7)});
+  EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", 7));
+  EXPECT_EQ(resumed.outcome.final_, straight.outcome.final_);
+}
+
+TEST_F(RunTrial, AWarmStartHasTheOtherTrialsModelAtStepZero) {
+  const Record source = run();
+  const Record warm = run({source.checkpoints.at(15), true});
+  EXPECT_EQ(warm.metrics.front().first, 0);
+  EXPECT_EQ(warm.metrics.front().second, source.outcome.final_);
+  EXPECT_EQ(warm.curve("loss").size(), 15u);
 }
 
 TEST_F(RunTrial, ALossThatIsNotFiniteFailsTheTrialWithASentence) {

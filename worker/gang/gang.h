@@ -1,6 +1,7 @@
 #pragma once
 
-// A gang's life: wait for a trial, load its features, train, report; until the coordinator or a signal ends it.
+// A gang's life: wait for a pack of trials, load its features, train, report; until the coordinator or a signal ends
+// it.
 
 #include <functional>
 #include <string>
@@ -15,12 +16,11 @@
 
 namespace hivq {
 
-/// What a gang does with a trial; tests put their own in.
+/// What a gang does with a pack; tests put their own in.
 struct Work {
   std::function<Result<FeatureSet>(const DataSpec&, const BackboneSpec&, const FeatureProgress&)> load_features;
-  std::function<Result<TrialOutcome>(const TrialSpec&, const FeatureSet&, Collective&, std::string_view checkpoint,
-                                     const TrialHooks&)>
-      run_trial;
+  std::function<Result<std::vector<TrialOutcome>>(std::span<const TrialRun>, const FeatureSet&, Collective&)>
+      run_trials;
 };
 
 /// Runs trials on every rank until the gang ends. Collective; `leader` on rank 0 only. Returns how the gang ends, the

@@ -48,16 +48,21 @@ Leader::~Leader() { end_now({0, "it ended in order"}); }
 
 // ---- The main thread's side ----
 
-std::optional<Assignment> Leader::next() {
+std::vector<Assignment> Leader::next() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return ending_ || assignment_; });
-  if (ending_) return std::nullopt;
-  return std::exchange(assignment_, std::nullopt);
+  changed_.wait(lock, [&] { return ending_ || !assignments_.empty(); });
+  if (ending_) return {};
+  return std::exchange(assignments_, {});
 }
 
 bool Leader::holds(const Lease& lease) const {
   std::lock_guard lock(mutex_);
-  return !ending_ && lease_ == lease;
+  return !ending_ && leases_.contains(lease);
+}
+
+bool Leader::yields(const Lease& lease) const {
+  std::lock_guard lock(mutex_);
+  return yields_ && leases_.contains(lease);
 }
 
 std::string Leader::refusal() const {
@@ -82,7 +87,7 @@ void Leader::report_checkpoint(const Lease& lease, int64_t step, std::string byt
 
 void Leader::set_progress(const Lease& lease, int64_t step, int64_t total_steps, std::string phase) {
   post(0, [lease, step, total_steps, phase = std::move(phase)](GangSession& session, Millis) {
-    if (session.holds(lease)) session.set_progress(step, total_steps, phase);
+    session.set_progress(lease, step, total_steps, phase);
   });
 }
 
@@ -96,7 +101,9 @@ void Leader::post(size_t bytes, Command command) {
 
 void Leader::wait_for_room(const Lease& lease) {
   std::unique_lock lock(mutex_);
-  const auto room = [&] { return ending_ || lease_ != lease || (!session_full_ && command_bytes_ <= kCommandBytes); };
+  const auto room = [&] {
+    return ending_ || !leases_.contains(lease) || (!session_full_ && command_bytes_ <= kCommandBytes);
+  };
   if (room()) return;
   const bool full = session_full_;
   if (full) {
@@ -195,7 +202,7 @@ void Leader::watch_coordinator(Millis now) {
   complained_ = true;
   if (ever_heard_) {
     log_.warning("the coordinator at {} has not answered for {} s; {}", options_.coordinator, away / 1000,
-                 session_.busy() ? "the trial goes on and reports when it is back" : "waiting for its return");
+                 session_.busy() ? "training goes on and reports when it is back" : "waiting for its return");
   } else {
     log_.warning("no coordinator answers at {} yet; waiting", options_.coordinator);
     complained_ = false;  // its first answer says enough
@@ -219,14 +226,15 @@ void Leader::send(Millis now) {
 void Leader::publish() {
   {
     std::lock_guard lock(mutex_);
-    if (std::optional<Assignment> assignment = session_.take_assignment()) {
-      lease_ = assignment->lease;
-      assignment_ = std::move(assignment);
+    if (std::vector<Assignment> pack = session_.take_assignments(); !pack.empty()) {
+      assignments_ = std::move(pack);
+      leases_.clear();
+      for (const Assignment& assignment : assignments_) leases_.insert(assignment.lease);
     }
-    if (lease_ && !session_.holds(*lease_)) {
-      lease_.reset();
-      assignment_.reset();  // where it was refused before it was begun
-    }
+    std::erase_if(leases_, [&](const Lease& lease) { return !session_.holds(lease); });
+    // Those that were refused before they were begun.
+    std::erase_if(assignments_, [&](const Assignment& each) { return !session_.holds(each.lease); });
+    yields_ = !leases_.empty() && session_.yields(*leases_.begin());
     session_full_ = session_.full();
     refusal_ = session_.refusal();
   }

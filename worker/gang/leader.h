@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,10 +44,12 @@ class Leader {
   /// Says Goodbye, if end() has not been called.
   ~Leader();
 
-  /// The next trial; waits for it. Nothing when the gang is to end.
-  std::optional<Assignment> next();
+  /// The next pack of trials; waits for it. Empty when the gang is to end.
+  std::vector<Assignment> next();
   /// The lease is ours and the gang is not about to end.
   bool holds(const Lease& lease) const;
+  /// The coordinator asks for the lease, and for all others of its pack, back.
+  bool yields(const Lease& lease) const;
   /// Why the coordinator took the last lease away.
   std::string refusal() const;
 
@@ -89,8 +92,9 @@ class Leader {
   std::condition_variable changed_;
   std::vector<Command> commands_;  // for the session, in order
   size_t command_bytes_ = 0;
-  std::optional<Assignment> assignment_;
-  std::optional<Lease> lease_;  // of the last assignment, while it is ours
+  std::vector<Assignment> assignments_;
+  std::set<Lease> leases_;  // of the last pack, while they are ours
+  bool yields_ = false;     // the last pack is asked back
   bool session_full_ = false;
   std::string refusal_;
   std::optional<Ending> ending_;

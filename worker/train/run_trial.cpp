@@ -83,16 +83,18 @@ Status broadcast_model(Model& model, Collective& collective) {
 /// One trial on one rank.
 class Trial {
  public:
-  Trial(const TrialSpec& spec, const FeatureSet& features, Collective& collective, const TrialHooks& hooks)
-      : spec_(spec), features_(features), collective_(collective), hooks_(hooks) {}
+  Trial(const TrialRun& run, const FeatureSet& features, Collective& collective)
+      : spec_(run.spec), start_(run.start), hooks_(run.hooks), features_(features), collective_(collective) {}
 
-  Result<TrialOutcome> run(std::string_view checkpoint) {
-    const auto bytes = broadcast_bytes(checkpoint, collective_, features_.train.device());
+  Result<TrialOutcome> run() {
+    const auto bytes = broadcast_bytes(start_.checkpoint, collective_, features_.train.device());
     if (!bytes) return bytes.error();
+    const auto warm = broadcast_bytes(start_.warm ? "warm" : "", collective_, features_.train.device());
+    if (!warm) return warm.error();
     if (Status possible = check_trial(spec_, features_); !possible) return failed(possible.error().message);
     make();
-    if (bytes->empty()) {
-      const auto ended = start();
+    if (bytes->empty() || !warm->empty()) {
+      const auto ended = start(*bytes);
       if (!ended) return ended.error();
       if (*ended) return outcome_;
     } else if (Status restored = restore_checkpoint(training_, *bytes, images()); !restored) {
@@ -122,8 +124,15 @@ class Trial {
   void make() { training_ = make_training(spec_, shape_of(features_), features_.train.options()); }
 
   /// True where the trial ended within.
-  Result<bool> start() {
-    if (leads() && spec_.model.quantizer.start != "normal") {
+  Result<bool> start(std::string_view others_checkpoint) {
+    if (!others_checkpoint.empty()) {
+      Training other = make_training(spec_, shape_of(features_), features_.train.options());
+      if (Status restored = restore_checkpoint(other, others_checkpoint, images()); !restored) {
+        failed(restored.error().message);
+        return true;
+      }
+      training_.model = std::move(other.model);
+    } else if (leads() && spec_.model.quantizer.start != "normal") {
       start_codebooks_from_data(training_.model, features_, spec_.train.seed);
     }
     if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent.error();
@@ -172,13 +181,15 @@ class Trial {
   }
 
   Result<bool> step(std::span<const int64_t> chosen) {
-    const bool stop = leads() && hooks_.stop && hooks_.stop();
+    using Wish = TrialHooks::Wish;
+    const Wish wish = leads() && hooks_.wish ? hooks_.wish() : Wish::go_on;
     const Batch batch = load_batch(features_, chosen, collective_.rank(), collective_.size());
     const double lr = learning_rate();
-    const auto done = train_step(training_, spec_, batch, lr, stop, collective_);
+    const auto done = train_step(training_, spec_, batch, lr, wish != Wish::go_on, collective_);
     if (!done) return done.error();
     if (done->stop) {
-      outcome_.end = TrialOutcome::End::stopped;
+      outcome_.end = wish == Wish::yield ? TrialOutcome::End::yielded : TrialOutcome::End::stopped;
+      if (wish == Wish::yield) give_checkpoint();
       return true;
     }
     if (!done->applied) {
@@ -227,16 +238,19 @@ class Trial {
     if (due(spec_.train.eval_every)) {
       if (const auto ended = evaluate_now(); !ended || *ended) return ended;
     }
-    if (due(spec_.train.checkpoint_every) && leads() && hooks_.checkpoint) {
-      hooks_.checkpoint(training_.step, save_checkpoint(training_, spec_, features_));
-    }
+    if (due(spec_.train.checkpoint_every)) give_checkpoint();
     return false;
   }
 
+  void give_checkpoint() const {
+    if (leads() && hooks_.checkpoint) hooks_.checkpoint(training_.step, save_checkpoint(training_, spec_, features_));
+  }
+
   const TrialSpec& spec_;
+  const TrialStart& start_;
+  const TrialHooks& hooks_;
   const FeatureSet& features_;
   Collective& collective_;
-  const TrialHooks& hooks_;
   Training training_;
   TrialOutcome outcome_;
   int64_t evaluated_step_ = -1;
@@ -244,10 +258,20 @@ class Trial {
 
 }  // namespace
 
-Result<TrialOutcome> run_trial(const TrialSpec& spec, const FeatureSet& features, Collective& collective,
-                               std::string_view checkpoint, const TrialHooks& hooks) {
+Result<std::vector<TrialOutcome>> run_trials(std::span<const TrialRun> runs, const FeatureSet& features,
+                                             Collective& collective) {
+  std::vector<TrialOutcome> outcomes;
+  for (const TrialRun& run : runs) {
+    auto outcome = run_trial(run, features, collective);
+    if (!outcome) return outcome.error();
+    outcomes.push_back(std::move(*outcome));
+  }
+  return outcomes;
+}
+
+Result<TrialOutcome> run_trial(const TrialRun& run, const FeatureSet& features, Collective& collective) {
   try {
-    return Trial(spec, features, collective, hooks).run(checkpoint);
+    return Trial(run, features, collective).run();
   } catch (const c10::Error& failure) {
     return error("the tensor library failed: {}", failure.what_without_backtrace());
   } catch (const std::bad_alloc&) {
