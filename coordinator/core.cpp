@@ -98,9 +98,9 @@ std::string Core::waiting_reason(JobId id) const {
     return fmt::format("it is paused{}; `hivq resume {}` lets it go on",
                        running == 0 ? "" : fmt::format(", {} to stop at the next step", running), id);
   }
-  for (const auto& [ranks, trials] : waiting_) {
-    auto first = trials.lower_bound(TrialId{id, 0});
-    if (first == trials.end() || first->first.job != id) continue;
+  for (const auto& [ranks, queue] : waiting_) {
+    auto first = queue.trials.lower_bound(TrialId{id, 0});
+    if (first == queue.trials.end() || first->first.job != id) continue;
     std::string sizes;
     bool fitting = false;
     for (const auto& [name, gang] : gangs_) {

@@ -15,14 +15,15 @@ constexpr uint64_t most_fruitless_launches = 3;  // before the waiting trials fa
 /// Where its job is held, it waits without asking for a gang.
 void Core::wait(const Trial& trial) {
   if (paused(trial.row.id.job)) return;
-  waiting_[trial.row.ranks][trial.row.id] = {trial.row.fuse, trial.fusion, checkpoint_step(trial.row.id)};
+  const TrialId& id = trial.row.id;
+  waiting_[trial.row.ranks].add(id, {id.job, trial.fusion, checkpoint_step(id), trial.row.fuse});
 }
 
 void Core::wait_no_more(const Trial& trial) {
-  auto group = waiting_.find(trial.row.ranks);
-  if (group == waiting_.end()) return;
-  group->second.erase(trial.row.id);
-  if (group->second.empty()) waiting_.erase(group);
+  auto queue = waiting_.find(trial.row.ranks);
+  if (queue == waiting_.end()) return;
+  queue->second.remove(trial.row.id);
+  if (queue->second.trials.empty()) waiting_.erase(queue);
 }
 
 void Core::place(Running& run) {
@@ -100,10 +101,10 @@ uint64_t Core::fitting_gangs(uint64_t ranks) const {
 void Core::launch_gangs(Running& run) {
   if (options_.local_gangs == 0 || run.now < next_launch_) return;
   std::map<TrialId, uint64_t> sizes;  // by the oldest trial that asks for it
-  for (const auto& [ranks, trials] : waiting_) sizes[trials.begin()->first] = ranks;
+  for (const auto& [ranks, queue] : waiting_) sizes[queue.trials.begin()->first] = ranks;
   for (const auto& [oldest, ranks] : sizes) {
     uint64_t fitting = fitting_gangs(ranks);
-    if (fitting >= std::min<uint64_t>(options_.local_gangs, waiting_.at(ranks).size())) continue;
+    if (fitting >= std::min<uint64_t>(options_.local_gangs, waiting_.at(ranks).trials.size())) continue;
     if (launches_.size() < options_.local_gangs) return launch(run, ranks == 0 ? options_.local_ranks : ranks);
     if (fitting == 0) return make_room(run, ranks);
   }
@@ -174,9 +175,9 @@ void Core::on(Running& run, const LaunchEnded& end) {
 /// Trials that no gang serves fail.
 void Core::give_up_launching(Running& run, const std::string& reason) {
   std::vector<TrialId> stuck;
-  for (const auto& [ranks, trials] : waiting_) {
+  for (const auto& [ranks, queue] : waiting_) {
     if (fitting_gangs(ranks) > 0) continue;
-    for (const auto& [id, fusion] : trials) stuck.push_back(id);
+    for (const auto& [id, fusion] : queue.trials) stuck.push_back(id);
   }
   for (const auto& id : stuck) {
     end_trial(run, *job(id.job), *trial(id), State::failed,

@@ -1,50 +1,70 @@
 #include "coordinator/schedule.h"
 
 #include <algorithm>
-#include <set>
 
 namespace hivq {
 
 namespace {
 
-using Queue = std::map<TrialId, Fusion>;
+/// The trials of one Fusion that are not placed yet.
+struct Rest {
+  std::set<TrialId>::const_iterator next;
+  size_t count;
+};
+using Rests = std::map<const std::set<TrialId>*, Rest>;
 
-/// The trial, and those of its job behind it that may go with it.
-std::vector<TrialId> fusable(const Queue& queue, Queue::const_iterator first, const std::set<TrialId>& placed) {
-  std::vector<TrialId> found{first->first};
-  if (first->second.most == 1) return found;
-  for (auto at = std::next(first); at != queue.end() && at->first.job == first->first.job; ++at) {
-    if (at->second == first->second && !placed.contains(at->first)) found.push_back(at->first);
+/// The oldest trial of the queue, and with it a share of its companions where `gangs` fit.
+std::vector<TrialId> take_pack(const Queue& queue, const TrialId& oldest, size_t gangs, Rests& rests) {
+  const Fusion& fusion = queue.trials.at(oldest);
+  if (fusion.most == 1) return {oldest};
+  const std::set<TrialId>& companions = queue.companions.at(fusion);
+  Rest& rest = rests.try_emplace(&companions, Rest{companions.begin(), companions.size()}).first->second;
+  std::vector<TrialId> pack;
+  for (size_t size = std::min<size_t>(fusion.most, (rest.count + gangs - 1) / gangs); size > 0; --size) {
+    pack.push_back(*rest.next++);
+    --rest.count;
   }
-  return found;
+  return pack;
 }
 
 }  // namespace
 
+void Queue::add(const TrialId& trial, const Fusion& fusion) {
+  trials[trial] = fusion;
+  if (fusion.most > 1) companions[fusion].insert(trial);
+}
+
+void Queue::remove(const TrialId& trial) {
+  auto node = trials.extract(trial);
+  if (node.empty()) return;
+  auto others = companions.find(node.mapped());
+  if (others == companions.end()) return;
+  others->second.erase(trial);
+  if (others->second.empty()) companions.erase(others);
+}
+
 std::vector<Placement> schedule(const WaitingTrials& waiting, std::vector<IdleGang> idle) {
   // The oldest trial of each size that is not placed; a size that no idle gang fits drops out.
   std::map<TrialId, uint64_t> oldest;
-  for (const auto& [ranks, queue] : waiting) {
-    if (!queue.empty()) oldest[queue.begin()->first] = ranks;
-  }
+  for (const auto& [ranks, queue] : waiting) oldest[queue.trials.begin()->first] = ranks;
   std::vector<Placement> placements;
   std::set<TrialId> placed;
+  Rests rests;
   while (!oldest.empty() && !idle.empty()) {
     auto [trial, ranks] = *oldest.begin();
     oldest.erase(oldest.begin());
     const auto fitting = [&, size = ranks](const IdleGang& gang) { return fits(size, gang.ranks); };
     auto gang = std::find_if(idle.begin(), idle.end(), fitting);
     if (gang == idle.end()) continue;
+    const auto gangs = static_cast<size_t>(std::count_if(gang, idle.end(), fitting));
     const Queue& queue = waiting.at(ranks);
-    auto first = queue.find(trial);
-    std::vector<TrialId> pack = fusable(queue, first, placed);
-    const auto gangs = static_cast<size_t>(std::count_if(idle.begin(), idle.end(), fitting));
-    pack.resize(std::min<size_t>(first->second.most, (pack.size() + gangs - 1) / gangs));
+    std::vector<TrialId> pack = take_pack(queue, trial, gangs, rests);
     placed.insert(pack.begin(), pack.end());
     placements.push_back({std::move(pack), gang->id});
     idle.erase(gang);
-    while (first != queue.end() && placed.contains(first->first)) ++first;
-    if (first != queue.end()) oldest[first->first] = ranks;
+    auto next = queue.trials.find(trial);
+    while (next != queue.trials.end() && placed.contains(next->first)) ++next;
+    if (next != queue.trials.end()) oldest[next->first] = ranks;
   }
   return placements;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,16 +12,26 @@
 
 namespace hivq {
 
-/// With whom a trial may train side by side on one gang: with trials of its job whose Fusion is equal.
+/// With whom a trial may train side by side on one gang: trials whose Fusion is equal may.
 struct Fusion {
-  uint64_t most = 1;  // trials of a pack
-  std::string key;    // of their shape; empty where most is 1
+  JobId job = 0;
+  std::string key;    // of their shape
   int64_t step = -1;  // where they stand; -1: untrained
-  bool operator==(const Fusion&) const = default;
+  uint64_t most = 1;  // trials of a pack
+  auto operator<=>(const Fusion&) const = default;
 };
 
-/// The trials that wait, by the ranks that their gang must have (0: any).
-using WaitingTrials = std::map<uint64_t, std::map<TrialId, Fusion>>;
+/// The trials that wait for a gang of one size.
+struct Queue {
+  std::map<TrialId, Fusion> trials;                // by age
+  std::map<Fusion, std::set<TrialId>> companions;  // of those that may train with others
+
+  void add(const TrialId& trial, const Fusion& fusion);
+  void remove(const TrialId& trial);
+};
+
+/// By the ranks that the gang must have (0: any). No queue is empty.
+using WaitingTrials = std::map<uint64_t, Queue>;
 
 struct IdleGang {
   GangId id;

@@ -37,7 +37,8 @@ void tell_of_older_jobs(Session& session, Display& display, JobId job) {
   if (!jobs) return;
   std::string older;
   for (const auto& other : jobs->jobs) {
-    if (other.id < job && !has_ended(other.state)) older += fmt::format("{}{}", older.empty() ? "" : ", ", other.id);
+    if (other.id < job && !has_ended(other.state) && other.state != "paused")
+      older += fmt::format("{}{}", older.empty() ? "" : ", ", other.id);
   }
   if (older.empty()) return;
   bool several = older.find(',') != std::string::npos;

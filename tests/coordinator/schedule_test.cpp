@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 namespace hivq {
 namespace {
 
@@ -14,19 +16,17 @@ std::string shown(const std::vector<Placement>& placements) {
   return text;
 }
 
-using Queue = std::map<TrialId, Fusion>;
-
 /// Trials that each train alone.
 Queue alone(const std::vector<TrialId>& trials) {
   Queue queue;
-  for (const auto& trial : trials) queue[trial];
+  for (const auto& trial : trials) queue.add(trial, {trial.job, "", -1, 1});
   return queue;
 }
 
 /// Trials of a job that may train side by side.
 Queue fusable(JobId job, uint64_t count, uint64_t most) {
   Queue queue;
-  for (uint64_t i = 0; i < count; ++i) queue[{job, i}] = {most, "shape", -1};
+  for (uint64_t i = 0; i < count; ++i) queue.add({job, i}, {job, "shape", -1, most});
   return queue;
 }
 
@@ -63,10 +63,11 @@ TEST(Schedule, IdleGangsShareTheTrialsEvenly) {
 
 TEST(Schedule, OnlyTrialsOfOneJobOneShapeAndOneStepGoTogether) {
   Queue queue = fusable(1, 6, 8);
-  queue[{1, 1}].key = "another shape";
-  queue[{1, 2}].step = 40;
-  queue[{1, 3}].step = 40;
-  queue[{2, 0}] = queue[{1, 0}];
+  for (uint64_t i : {1, 2, 3}) queue.remove({1, i});
+  queue.add({1, 1}, {1, "another shape", -1, 8});
+  queue.add({1, 2}, {1, "shape", 40, 8});
+  queue.add({1, 3}, {1, "shape", 40, 8});
+  queue.add({2, 0}, {2, "shape", -1, 8});
   WaitingTrials waiting{{0, queue}};
   EXPECT_EQ(shown(schedule(waiting, {{"a", 1}})), "1/0+1/4+1/5:a ");
   const std::vector<IdleGang> two = {{"a", 1}, {"b", 1}};
@@ -78,9 +79,31 @@ TEST(Schedule, OnlyTrialsOfOneJobOneShapeAndOneStepGoTogether) {
 
 TEST(Schedule, TrialsThatWentWithAnOlderOneAreNotPlacedAgain) {
   Queue queue = fusable(1, 3, 2);
-  queue[{1, 1}].key = "another shape";
+  queue.remove({1, 1});
+  queue.add({1, 1}, {1, "another shape", -1, 2});
   EXPECT_EQ(shown(schedule({{0, queue}, {4, alone({{3, 0}})}}, {{"a", 1}, {"b", 4}, {"c", 4}})), "1/0:a 1/1:b 1/2:c ");
   EXPECT_EQ(shown(schedule({{1, queue}}, {{"a", 1}, {"b", 4}})), "1/0+1/2:a ");
+}
+
+TEST(Schedule, WhatWaitsNoMoreIsForgotten) {
+  Queue queue = fusable(1, 3, 2);
+  for (uint64_t i : {0, 1, 1, 2, 9}) queue.remove({1, i});
+  EXPECT_TRUE(queue.trials.empty() && queue.companions.empty());
+}
+
+TEST(Schedule, ThousandsOfGangsAndTrialsArePlacedAtOnce) {
+  std::vector<IdleGang> idle;
+  for (int i = 0; i < 5000; ++i) idle.push_back({std::to_string(i), 1});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto placements = schedule({{0, fusable(1, 100'000, 32)}}, std::move(idle));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  ASSERT_EQ(placements.size(), 5000u);
+  std::set<TrialId> all;
+  for (const auto& placement : placements) {
+    EXPECT_EQ(placement.trials.size(), 20u);
+    all.insert(placement.trials.begin(), placement.trials.end());
+  }
+  EXPECT_EQ(all.size(), 100'000u);
 }
 
 TEST(Schedule, NothingWaitsOrNobodyIsIdle) {
