@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Times a training step of hivq beside the PyTorch programs of torch_step.py, in turns, and prints the ratios.
+
+  tests/worker/reference/compare.py [--worker build/release/bin/hivq-worker] [--shape paper|quick] [--rounds 3] …
+
+What is not known here is handed to both (--batch, --device, --threads). Python needs torch 2.11: set PYTHONPATH.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1",
+                                                                             OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1"))
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worker", default=os.path.join(ROOT, "build", "release", "bin", "hivq-worker"))
+    parser.add_argument("--shape", default="paper", choices=["paper", "quick"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--programs", default="batched,authors")
+    known, rest = parser.parse_known_args()
+    common = ["--threads", str(known.threads), "--steps", str(known.steps), *rest]
+    commands = {"hivq": [known.worker, "bench", "--json", "--shape", known.shape, *common]}
+    for program in known.programs.split(","):
+        commands[program] = [sys.executable, os.path.join(HERE, "torch_step.py"), "--program", program, "--preset",
+                             known.shape, *common]
+    seconds = {name: [] for name in commands}
+    peak = []
+    for round_number in range(known.rounds):
+        for name, command in commands.items():
+            result = run(command)
+            seconds[name].append(result["step_seconds"])
+            if name == "hivq":
+                peak.append(result["of_peak"])
+            print(f"round {round_number + 1}: {name:8} {1e3 * result['step_seconds']:10.1f} ms", file=sys.stderr)
+    ours = statistics.median(seconds["hivq"])
+    print(f"hivq: {1e3 * ours:.1f} ms a step of `{known.shape}`, {100 * statistics.median(peak):.0f} % of at::mm's rate")
+    for name in list(commands)[1:]:
+        theirs = statistics.median(seconds[name])
+        ratios = sorted(a / b for a, b in zip(seconds[name], seconds["hivq"]))
+        print(f"PyTorch {name}: {1e3 * theirs:.1f} ms = {theirs / ours:.2f} times hivq's "
+              f"(by round {ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()
