@@ -31,6 +31,7 @@ struct Options {
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;  // 0: the rank's share of the host's cores
   int64_t patience = 600;
+  int64_t timeout = kCollectiveTimeout.count();
 };
 
 std::string host_name() {
@@ -72,7 +73,8 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
                    std::string& gang, std::unique_ptr<Leader>& leader) {
   const int threads = options.threads > 0 ? options.threads : threads_per_rank(world);
   at::set_num_threads(threads);
-  Result<std::unique_ptr<Collective>> collective = make_collective(options.device, world);
+  Result<std::unique_ptr<Collective>> collective =
+      make_collective(options.device, world, std::chrono::seconds(options.timeout));
   if (!collective) return Ending{1, collective.error().message};
 
   std::string name = world.rank() == 0 ? random_id() : "";
@@ -162,6 +164,11 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "Threads of each rank; by default its share of the host's cores")
       ->check(CLI::Range(1, 4096));
   app.add_option("--patience", options.patience, "Seconds that an absent coordinator is waited for")
+      ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))
+      ->capture_default_str();
+  app.add_option(
+         "--timeout", options.timeout,
+         "Seconds that a rank waits for the others in an operation, before the gang ends for a new one to go on")
       ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))
       ->capture_default_str();
   app.footer(

@@ -2,7 +2,9 @@
 #include <mpi.h>
 #include <torch/torch.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "worker/collective/collective.h"
 
@@ -59,6 +61,27 @@ TEST(MpiCollective, SumsAnElementAlikeWhereverItIsPacked) {
     ASSERT_TRUE(collective->all_reduce_sum(part));
   }
   EXPECT_TRUE(same_bits(whole, parts));
+}
+
+/// Ranks that come at other times, and look after their sums at other times.
+TEST(MpiCollective, SumsManyTensorsThatAreUnderWayAtOnce) {
+  auto collective = make_mpi_collective();
+  const std::vector<int64_t> sizes = {3, 100'003, 1, 3 << 20, 8192, 8193, 0, 2 << 20, 5, 70'001};
+  for (int round = 0; round < 3; ++round) {
+    std::vector<at::Tensor> tensors;
+    for (const int64_t elements : sizes) tensors.push_back(values_of(collective->rank(), elements, at::kFloat));
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      std::this_thread::sleep_for(std::chrono::microseconds((collective->rank() * 7 + round) % 3 * 500));
+      ASSERT_TRUE(collective->begin_sum(tensors[i]));
+      for (size_t k = 0; k < (i * static_cast<size_t>(collective->rank() + 1)) % 4; ++k) {
+        ASSERT_TRUE(collective->progress());
+      }
+    }
+    ASSERT_TRUE(collective->finish_sums());
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      EXPECT_TRUE(same_bits(tensors[i], expected_sum(collective->size(), sizes[i], at::kFloat))) << sizes[i];
+    }
+  }
 }
 
 TEST(MpiCollective, SumsTensorsOfSeveralDimensionsAndNone) {

@@ -22,19 +22,21 @@ Status mpi_status(int code, const char* what) {
   return error("MPI could not {}: {}", what, std::string_view(text, static_cast<size_t>(length)));
 }
 
-Status mpi_wait(MPI_Request& request, const char* what) {
-  using clock = std::chrono::steady_clock;
+void PoliteWait::pause() {
   using namespace std::chrono_literals;
-  const auto begin = clock::now();
-  for (int done = 0;;) {
+  const auto so_far = waited();
+  if (so_far < 300us) {
+    sched_yield();
+  } else {
+    const std::chrono::nanoseconds longest = so_far < 10s ? 1ms : 5ms;
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(so_far / 8, longest));
+  }
+}
+
+Status mpi_wait(MPI_Request& request, const char* what) {
+  PoliteWait wait;
+  for (int done = 0;; wait.pause()) {
     if (Status tested = mpi_status(MPI_Test(&request, &done, MPI_STATUS_IGNORE), what); !tested || done) return tested;
-    const clock::duration waited = clock::now() - begin;
-    if (waited < 300us) {
-      sched_yield();
-    } else {
-      const clock::duration longest = waited < 10s ? 1ms : 5ms;
-      std::this_thread::sleep_for(std::min(waited / 8, longest));
-    }
   }
 }
 

@@ -4,7 +4,7 @@
 
 namespace hivq {
 
-Result<std::unique_ptr<Collective>> make_nccl_collective(int device) {
+Result<std::unique_ptr<Collective>> make_nccl_collective(int device, std::chrono::seconds) {
   return error(
       "cannot use CUDA device {}: this hivq-worker was built without CUDA; build it with `cmake --preset cuda`, or "
       "start it with --device cpu",
@@ -33,7 +33,6 @@ namespace hivq {
 namespace {
 
 using clock = std::chrono::steady_clock;
-constexpr auto kTimeout = std::chrono::minutes(10);  // of one operation: a rank that evaluates or saves may be late
 constexpr auto kLook = std::chrono::milliseconds(50);
 
 /// `last`: NCCL keeps the sentence that goes with its newest error.
@@ -50,11 +49,11 @@ Status cuda_status(cudaError_t code, const char* what) {
 }
 
 /// The communicator is non-blocking, so that a peer that never comes is an Error and not a hang.
-Status settle(ncclComm_t comm, ncclResult_t code, const char* what) {
-  const auto end = clock::now() + kTimeout;
+Status settle(ncclComm_t comm, ncclResult_t code, const char* what, std::chrono::seconds timeout) {
+  const auto end = clock::now() + timeout;
   while (code == ncclInProgress) {
     if (clock::now() > end)
-      return error("NCCL could not {}: another rank did not answer within {} min", what, kTimeout.count());
+      return error("NCCL could not {}: another rank did not answer within {} s", what, timeout.count());
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     if (ncclResult_t asked = ncclCommGetAsyncError(comm, &code); asked != ncclSuccess) code = asked;
   }
@@ -64,7 +63,13 @@ Status settle(ncclComm_t comm, ncclResult_t code, const char* what) {
 // NCCL's algorithms sum an element at one place and copy the sum from there, so every rank gets the same bits.
 class Nccl final : public Collective {
  public:
-  Nccl(ncclComm_t comm, int rank, int size, int device) : comm_(comm), rank_(rank), size_(size), device_(device) {
+  Nccl(ncclComm_t comm, int rank, int size, int device, std::chrono::seconds timeout)
+      : comm_(comm),
+        timeout_(timeout),
+        rank_(rank),
+        size_(size),
+        device_(device),
+        own_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, static_cast<c10::DeviceIndex>(device))) {
     watcher_ = std::thread([this] { watch(); });
   }
 
@@ -76,10 +81,11 @@ class Nccl final : public Collective {
     changed_.notify_all();
     watcher_.join();
     for (cudaEvent_t event : spare_) cudaEventDestroy(event);
+    if (ordering_ != nullptr) cudaEventDestroy(ordering_);
     for (const auto& [event, since] : in_flight_) cudaEventDestroy(event);
     if (comm_ == nullptr) return;
     // Destroying waits for the peers; after an error, or with work still under way, they may not come.
-    if (in_flight_.empty() && settle(comm_, ncclCommFinalize(comm_), "end")) {
+    if (in_flight_.empty() && settle(comm_, ncclCommFinalize(comm_), "end", timeout_)) {
       ncclCommDestroy(comm_);
     } else {
       ncclCommAbort(comm_);
@@ -90,18 +96,23 @@ class Nccl final : public Collective {
   int size() const override { return size_; }
   at::Device device() const override { return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device_)); }
 
-  Status all_reduce_sum(at::Tensor& tensor) override {
+  /// On the own stream, behind what the current stream has been given so far.
+  Status begin_sum(const at::Tensor& tensor) override {
     if (Status usable = check_all_reduce(tensor, device()); !usable) return usable;
     const ncclDataType_t type = tensor.scalar_type() == at::kFloat ? ncclFloat32 : ncclFloat64;
-    return enqueue("all-reduce", tensor, [&](cudaStream_t stream) {
+    tensor.record_stream(own_);  // its memory is not given to others before the sum is there
+    if (Status ordered = order(current(), own_); !ordered) return ordered;
+    return enqueue("all-reduce", tensor, own_, [&](cudaStream_t stream) {
       return ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()), type, ncclSum,
                            comm_, stream);
     });
   }
 
+  Status finish_sums() override { return order(own_, current()); }
+
   Status broadcast(at::Tensor& tensor) override {
     if (Status usable = check_broadcast(tensor, device()); !usable) return usable;
-    return enqueue("broadcast", tensor, [&](cudaStream_t stream) {
+    return enqueue("broadcast", tensor, current(), [&](cudaStream_t stream) {
       return ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), tensor.nbytes(), ncclUint8, /*root=*/0, comm_, stream);
     });
   }
@@ -112,15 +123,33 @@ class Nccl final : public Collective {
     clock::time_point since;
   };
 
-  /// Puts the operation on the current stream, behind what computes its tensor and before what reads the sum.
+  c10::cuda::CUDAStream current() const {
+    return c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_));
+  }
+
+  /// What `after` is given from now on waits for what `before` has been given.
+  Status order(c10::cuda::CUDAStream before, c10::cuda::CUDAStream after) {
+    std::lock_guard lock(mutex_);
+    if (!failure_) return failure_.error();
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    if (ordering_ == nullptr) {
+      const cudaError_t made = cudaEventCreateWithFlags(&ordering_, cudaEventDisableTiming);
+      if (Status usable = cuda_status(made, "make an event"); !usable) return fail(usable);
+    }
+    Status ordered = cuda_status(cudaEventRecord(ordering_, before.stream()), "record an event");
+    if (ordered) ordered = cuda_status(cudaStreamWaitEvent(after.stream(), ordering_), "wait for an event");
+    return ordered ? ordered : fail(ordered);
+  }
+
+  /// Puts the operation on a stream.
   template <typename Operation>
-  Status enqueue(const char* what, const at::Tensor& tensor, Operation operation) {
+  Status enqueue(const char* what, const at::Tensor& tensor, c10::cuda::CUDAStream on, Operation operation) {
     std::lock_guard lock(mutex_);
     if (!failure_) return failure_.error();
     if (tensor.numel() == 0) return {};
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
-    const cudaStream_t stream = c10::cuda::getCurrentCUDAStream(static_cast<c10::DeviceIndex>(device_)).stream();
-    if (Status started = settle(comm_, operation(stream), what); !started) return fail(started);
+    const cudaStream_t stream = on.stream();
+    if (Status started = settle(comm_, operation(stream), what, timeout_); !started) return fail(started);
     cudaEvent_t event = nullptr;
     if (spare_.empty()) {
       if (Status made = cuda_status(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "make an event"); !made)
@@ -159,10 +188,10 @@ class Nccl final : public Collective {
         spare_.push_back(in_flight_.front().event);
         in_flight_.pop_front();
       }
-      if (failure_ && !in_flight_.empty() && clock::now() - in_flight_.front().since > kTimeout) {
+      if (failure_ && !in_flight_.empty() && clock::now() - in_flight_.front().since > timeout_) {
         (void)fail(
-            error("an operation of NCCL did not end within {} min: another rank hangs or its host cannot be reached",
-                  kTimeout.count()));
+            error("an operation of NCCL did not end within {} s: another rank hangs or its host cannot be reached",
+                  timeout_.count()));
       }
     }
   }
@@ -176,7 +205,9 @@ class Nccl final : public Collective {
   }
 
   ncclComm_t comm_;
+  const std::chrono::seconds timeout_;
   int rank_, size_, device_;
+  const c10::cuda::CUDAStream own_;  // of the sums
   std::thread watcher_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
@@ -184,11 +215,12 @@ class Nccl final : public Collective {
   Status failure_;
   std::deque<InFlight> in_flight_;
   std::vector<cudaEvent_t> spare_;
+  cudaEvent_t ordering_ = nullptr;  // may be recorded anew at once: a stream waits for the record that it was given
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Collective>> make_nccl_collective(int device) {
+Result<std::unique_ptr<Collective>> make_nccl_collective(int device, std::chrono::seconds timeout) {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   int rank = 0, size = 1;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -224,11 +256,11 @@ Result<std::unique_ptr<Collective>> make_nccl_collective(int device) {
   config.blocking = 0;
   ncclComm_t comm = nullptr;
   const ncclResult_t started = ncclCommInitRankConfig(&comm, size, offer.id, rank, &config);
-  if (Status joined = settle(comm, started, "connect the ranks"); !joined) {
+  if (Status joined = settle(comm, started, "connect the ranks", timeout); !joined) {
     if (comm != nullptr) ncclCommAbort(comm);
     return joined.error();
   }
-  return std::unique_ptr<Collective>(std::make_unique<Nccl>(comm, rank, size, device));
+  return std::unique_ptr<Collective>(std::make_unique<Nccl>(comm, rank, size, device, timeout));
 }
 
 }  // namespace hivq

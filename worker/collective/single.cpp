@@ -8,7 +8,8 @@ class Single final : public Collective {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  Status all_reduce_sum(at::Tensor& tensor) override { return check_all_reduce(tensor, device()); }
+  Status begin_sum(const at::Tensor& tensor) override { return check_all_reduce(tensor, device()); }
+  Status finish_sums() override { return {}; }
   Status broadcast(at::Tensor& tensor) override { return check_broadcast(tensor, device()); }
 };
 

@@ -10,14 +10,15 @@
 
 namespace hivq {
 
-Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world) {
+Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world,
+                                                    std::chrono::seconds timeout) {
   // Every rank must take the same backend: automatic means CUDA only where all of them have it.
   const bool has_gpu = static_cast<int>(torch::cuda::device_count()) > world.local_rank();
   const Result<Status> all_have = world.agree(has_gpu ? Status() : error("a rank has no GPU"));
   if (!all_have) return all_have.error();
   const bool cuda = choice == DeviceChoice::cuda || (choice == DeviceChoice::automatic && *all_have);
-  if (!cuda) return world.size() == 1 ? make_single_collective() : make_mpi_collective();
-  Result<std::unique_ptr<Collective>> made = make_nccl_collective(world.local_rank());
+  if (!cuda) return world.size() == 1 ? make_single_collective() : make_mpi_collective(timeout);
+  Result<std::unique_ptr<Collective>> made = make_nccl_collective(world.local_rank(), timeout);
   const Result<Status> all_made = world.agree(made ? Status() : made.error());
   if (!all_made) return all_made.error();
   if (!*all_made) return all_made->error();

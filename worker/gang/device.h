@@ -19,7 +19,8 @@ enum class DeviceChoice { automatic, cpu, cuda };
 
 /// The collective of all ranks on the devices that they compute on: NCCL with a GPU per rank, or MPI on CPUs.
 /// Collective. Errors are the same on every rank.
-Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world);
+Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world,
+                                                    std::chrono::seconds timeout = kCollectiveTimeout);
 
 /// Threads for a rank: its share of the host's cores, at least one.
 int threads_per_rank(const World& world);
