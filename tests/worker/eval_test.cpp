@@ -69,7 +69,7 @@ TEST_F(Evaluate, IsWhatTheDefinitionsSay) {
       Dropout none;
       const Forward out = forward(model, h0, chosen, none);
       at::Tensor map = (out.reconstruction - h0).square().sum(2).sqrt();
-      if (pot > 0) map = map + pot * pot_score(model.codebooks[2], out.levels[2].tokens, chosen);
+      if (pot > 0) map = map + pot * pot_score(model.codebooks[2], out.levels[2], chosen);
       const ImageScores scores = image_scores(make_map_scoring(3, at::kDouble), map.view({70, 3, 3}));
       const std::vector<uint8_t> anomalous(features.test_anomalous.begin(), features.test_anomalous.end());
       const auto auroc_of = [&](const at::Tensor& values) {
@@ -193,7 +193,7 @@ TEST_F(Evaluate, ScoreAddsTheTransportOfTheChosenLevels) {
   const Scored both = score(model, spec.eval, h0, labels);
   at::Tensor transport = at::zeros({5, 9}, at::kDouble);
   for (const size_t level : {0, 2}) {
-    transport += pot_score(model.codebooks[level], plain.levels[level].tokens, plain.chosen);
+    transport += pot_score(model.codebooks[level], plain.levels[level], plain.chosen);
   }
   const at::Tensor expected = upsampled(make_map_scoring(3, at::kDouble), 10 * transport.view({5, 3, 3}));
   EXPECT_CLOSE(both.map - plain.map, expected, 1e-9);

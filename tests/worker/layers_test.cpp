@@ -2,6 +2,7 @@
 
 #include "tests/worker/model_fixture.h"
 #include "worker/model/forward.h"
+#include "worker/model/fused_attention.h"
 
 namespace hivq {
 namespace {
@@ -29,7 +30,7 @@ TEST(NeighbourMask, KeepsAttentionFromTheNeighbours) {
   changed[0][12] += 1;
   for (const double rate : {0.0, 1e-9}) {  // with and without the fused kernel
     const auto attended = [&](const at::Tensor& tokens) {
-      Dropout dropout{rate, 1};
+      Dropout dropout{{{rate, 1}}};
       Attending how{2, neighbour_mask(5, 3, at::kDouble), dropout};
       return attention(layer, how, x, tokens, tokens);
     };
@@ -51,6 +52,42 @@ TEST(NeighbourMask, IsPartOfTheModel) {
   const at::Tensor h0 = at::randn({2, 9, 6}), classes = at::tensor({0, 2}, at::kLong);
   EXPECT_FALSE(at::allclose(forward(masked, h0, classes, none).reconstruction,
                             forward(plain, h0, classes, none).reconstruction));
+}
+
+/// Tokens in numbers that fill no vector, heads that do not begin at a chunk of the masks, projections that lie apart.
+TEST(FusedAttention, GivesWhatTensorOperationsGive) {
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    for (const double rate : {0.0, 0.3}) {
+      for (const bool masked : {false, true}) {
+        torch::manual_seed(7);
+        const int64_t grid = 5, heads = 3, width = 12;
+        const at::Tensor qk = at::randn({4, grid * grid, 2 * width}, type),
+                         v = at::randn({4, grid * grid, width}, type);
+        const at::Tensor weight = at::randn_like(v);
+        const auto run = [&](auto attention_of) {
+          std::vector<at::Tensor> leaves = {qk.clone().requires_grad_(), v.clone().requires_grad_()};
+          Dropout dropout{{{rate, 1, 2, 3}, {rate, 4, 5, 6}}, 7};  // two trials side by side
+          Attending how{heads, masked ? neighbour_mask(grid, 3, type) : at::Tensor(), dropout};
+          const at::Tensor out =
+              attention_of(leaves[0].narrow(2, 0, width), leaves[0].narrow(2, width, width), leaves[1], how);
+          (out * weight).sum().backward();
+          EXPECT_EQ(dropout.site, rate > 0 ? 8u : 7u);
+          return std::vector<at::Tensor>{out.detach(), leaves[0].grad(), leaves[1].grad()};
+        };
+        const auto expected = run(attend), got = run(fused_attention);
+        const double tolerance = type == at::kFloat ? 3e-6 : 1e-13;
+        for (size_t i = 0; i < got.size(); ++i) EXPECT_CLOSE(got[i], expected[i], tolerance) << rate << masked << i;
+      }
+    }
+  }
+}
+
+TEST(FusedAttention, SoftmaxOfFarApartLogitsStaysExact) {
+  const at::Tensor q = at::tensor({0.0f, 50.0f, -300.0f, 80.0f}).view({1, 4, 1}),
+                   v = at::arange(4, at::kFloat).view({1, 4, 1});
+  Dropout none;
+  Attending how{1, at::Tensor(), none};
+  EXPECT_CLOSE(fused_attention(q, q, v, how), attend(q, q, v, how), 1e-6);
 }
 
 }  // namespace

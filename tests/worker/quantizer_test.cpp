@@ -48,7 +48,7 @@ TEST(EmaUpdate, LeavesAbsentCodebooksAsTheyAre) {
   const Codebook before = {codebook.embed.clone(), codebook.cluster_size.clone(), codebook.embed_avg.clone(),
                            codebook.squared_norm.clone()};
   const CodebookStatistics statistics{at::rand({2, 5}) + 1, at::randn({2, 5, 3})};
-  ema_update(codebook, statistics, classes({0, 2}), 0.9);
+  ema_update(codebook, statistics, classes({0, 2}), {0.9, 0.9});
   for (const int64_t absent : {1, 3}) {
     EXPECT_TRUE(at::equal(codebook.embed[absent], before.embed[absent]));
     EXPECT_TRUE(at::equal(codebook.cluster_size[absent], before.cluster_size[absent]));
@@ -63,9 +63,9 @@ TEST(EmaUpdate, GivesTheSameForAllCodebooksAtOnceAndForSome) {
   const at::Tensor embed = at::randn({3, 5, 2}, at::kDouble);
   const CodebookStatistics statistics{at::rand({3, 5}, at::kDouble), at::randn({3, 5, 2}, at::kDouble)};
   Codebook at_once = make_codebook(embed.clone(), 1), one_by_one = make_codebook(embed.clone(), 1);
-  ema_update(at_once, statistics, classes({0, 1, 2}), 0.99);
+  ema_update(at_once, statistics, classes({0, 1, 2}), {0.99, 0.99, 0.99});
   for (int64_t s = 0; s < 3; ++s) {
-    ema_update(one_by_one, {statistics.counts.narrow(0, s, 1), statistics.sums.narrow(0, s, 1)}, classes({s}), 0.99);
+    ema_update(one_by_one, {statistics.counts.narrow(0, s, 1), statistics.sums.narrow(0, s, 1)}, classes({s}), {0.99});
   }
   EXPECT_CLOSE(at_once.embed, one_by_one.embed, 1e-12);
   EXPECT_CLOSE(at_once.squared_norm, one_by_one.squared_norm, 1e-12);
@@ -80,7 +80,7 @@ TEST(EmaUpdate, MovesPrototypesToTheMeansOfTheirTokens) {
   for (int step = 0; step < 1000; ++step) {
     CodebookStatistics statistics{at::zeros({1, 4}), at::zeros({1, 4, 3})};
     add_statistics(statistics, quantize(codebook, tokens, group), group);
-    ema_update(codebook, statistics, classes({0}), 0.99);
+    ema_update(codebook, statistics, classes({0}), {0.99});
   }
   EXPECT_CLOSE(codebook.embed, tokens.mean(0, true), 1e-3);
 }

@@ -21,7 +21,7 @@ Scored score(const Model& model, const EvalSpec& spec, const at::Tensor& h0, con
     if (levels.empty()) levels.push_back(model.levels() - 1);
     for (const int64_t level : levels) {
       const auto at = static_cast<size_t>(level);
-      map = map + spec.pot * pot_score(model.codebooks.at(at), out.levels[at].tokens, chosen).view_as(map);
+      map = map + spec.pot * pot_score(model.codebooks.at(at), out.levels[at], chosen).view_as(map);
     }
   }
   const MapScoring scoring = make_map_scoring(model.input.grid, map.options());

@@ -63,7 +63,8 @@ Result<ImageDecoder> ImageDecoder::train(const FeatureSet& features, int64_t ima
   chosen.resize(static_cast<size_t>(std::min(have, options.images)));
   const Result<at::Tensor> targets = read_images(features, chosen, image_size);
   if (!targets) return targets.error();
-  const at::Tensor inputs = features.train.index_select(0, at::tensor(chosen, at::kLong).to(features.train.device()));
+  const at::Tensor inputs =
+      features.train.index_select(0, at::tensor(chosen, at::kLong).to(features.train.device())).to(at::kFloat);
 
   torch::manual_seed(options.seed);
   ImageDecoder decoder;

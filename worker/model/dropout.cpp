@@ -2,9 +2,12 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "common/result.h"
+#include "worker/model/vector_clones.h"
 
 namespace hivq {
 namespace {
@@ -32,12 +35,6 @@ Mask mask_of(double rate) {
 struct Stream {
   uint32_t image, step, site, key0, key1;
 };
-
-#define HIVQ_VECTOR_CLONES
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#undef HIVQ_VECTOR_CLONES
-#define HIVQ_VECTOR_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#endif
 
 /// Blocks [first, first + 32) of a stream: words[w][lane].
 [[gnu::always_inline]] inline void philox_blocks(const Stream& stream, uint32_t first, uint32_t (&words)[4][kLanes]) {
@@ -77,36 +74,25 @@ template <typename T>
   }
 }
 
+/// Chunks [chunk, chunk + chunks) of an image.
 template <typename T>
-[[gnu::always_inline]] inline void mask_image(const Stream& stream, const Mask& mask, const T* in, T* out,
-                                              int64_t count) {
+[[gnu::always_inline]] inline void mask_chunks_of(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
+                                                  const T* in, T* out) {
   uint32_t words[4][kLanes];
-  int64_t at = 0;
-  for (; at + kChunk <= count; at += kChunk) {
-    philox_blocks(stream, static_cast<uint32_t>(at / kChunk * kLanes), words);
-    mask_chunk(words, mask, in + at, out + at);
+  for (int64_t i = 0; i < chunks; ++i) {
+    philox_blocks(stream, static_cast<uint32_t>((chunk + i) * kLanes), words);
+    mask_chunk(words, mask, in + i * kChunk, out + i * kChunk);
   }
-  if (at == count) return;
-  T rest[kChunk] = {};
-  std::copy(in + at, in + count, rest);
-  philox_blocks(stream, static_cast<uint32_t>(at / kChunk * kLanes), words);
-  mask_chunk(words, mask, rest, rest);
-  std::copy(rest, rest + (count - at), out + at);
 }
 
 // target_clones does not take templates.
-HIVQ_VECTOR_CLONES void mask_floats(const Stream& stream, const Mask& mask, const float* in, float* out,
-                                    int64_t count) {
-  mask_image(stream, mask, in, out, count);
+HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
+                                    const float* in, float* out) {
+  mask_chunks_of(stream, mask, chunk, chunks, in, out);
 }
-HIVQ_VECTOR_CLONES void mask_doubles(const Stream& stream, const Mask& mask, const double* in, double* out,
-                                     int64_t count) {
-  mask_image(stream, mask, in, out, count);
-}
-
-Stream stream_of(const Dropout& dropout, int64_t image) {
-  return {static_cast<uint32_t>(dropout.first_image + image), dropout.step, dropout.site,
-          static_cast<uint32_t>(dropout.seed), static_cast<uint32_t>(dropout.seed >> 32)};
+HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
+                                    const double* in, double* out) {
+  mask_chunks_of(stream, mask, chunk, chunks, in, out);
 }
 
 /// x times its mask.
@@ -117,41 +103,33 @@ at::Tensor masked(const Dropout& dropout, const at::Tensor& x) {
   const at::Tensor in = x.contiguous();
   at::Tensor out = at::empty_like(in);
   const int64_t images = in.size(0), count = images == 0 ? 0 : in.numel() / images;
-  const Mask mask = mask_of(dropout.rate);
-  const auto mask_all = [&]<typename T>(const T* from, T* to, auto mask_one) {
+  const MaskSource source(dropout, images);
+  const auto mask_all = [&]<typename T>(const T* from, T* to) {
     at::parallel_for(0, images, 1 + 32768 / (count + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        mask_one(stream_of(dropout, i), mask, from + i * count, to + i * count, count);
-      }
+      for (int64_t i = begin; i < end; ++i) source.apply(i, 0, from + i * count, to + i * count, count);
     });
   };
   if (in.scalar_type() == at::kFloat) {
-    mask_all(in.const_data_ptr<float>(), out.mutable_data_ptr<float>(), mask_floats);
+    mask_all(in.const_data_ptr<float>(), out.mutable_data_ptr<float>());
   } else {
-    mask_all(in.const_data_ptr<double>(), out.mutable_data_ptr<double>(), mask_doubles);
+    mask_all(in.const_data_ptr<double>(), out.mutable_data_ptr<double>());
   }
   return out;
 }
 
 struct MaskFunction : torch::autograd::Function<MaskFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const Dropout& dropout) {
-    context->saved_data["rate"] = dropout.rate;
-    context->saved_data["numbers"] =
-        std::vector<int64_t>{static_cast<int64_t>(dropout.seed), dropout.step, dropout.first_image, dropout.site};
+    context->saved_data["dropout"] = to_value(dropout);
     return masked(dropout, x);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    const std::vector<int64_t> numbers = context->saved_data["numbers"].toIntVector();
-    const Dropout dropout{context->saved_data["rate"].toDouble(), static_cast<uint64_t>(numbers[0]),
-                          static_cast<uint32_t>(numbers[1]), numbers[2], static_cast<uint32_t>(numbers[3])};
-    return {masked(dropout, gradients[0]), at::Tensor()};
+    return {masked(dropout_of(context->saved_data["dropout"]), gradients[0]), at::Tensor()};
   }
 };
 
-}  // namespace
-
-at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
+/// Of one stream.
+at::Tensor stream_mask(const DropoutStream& stream, uint32_t site, const at::Tensor& like) {
   const int64_t images = like.size(0), count = images == 0 ? 0 : like.numel() / images;
   const int64_t chunks = (count + kChunk - 1) / kChunk;
   const auto options = like.options().dtype(at::kLong).requires_grad(false);
@@ -159,10 +137,10 @@ at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
   const auto high = [&](const at::Tensor& x) { return low(x.bitwise_right_shift(32)); };
 
   at::Tensor c0 = at::arange(chunks * kLanes, options).view({1, -1}).expand({images, -1});
-  at::Tensor c1 = at::arange(images, options).add(dropout.first_image).view({-1, 1}).expand_as(c0);
-  at::Tensor c2 = at::full_like(c0, static_cast<int64_t>(dropout.step));
-  at::Tensor c3 = at::full_like(c0, static_cast<int64_t>(dropout.site));
-  uint32_t key0 = static_cast<uint32_t>(dropout.seed), key1 = static_cast<uint32_t>(dropout.seed >> 32);
+  at::Tensor c1 = at::arange(images, options).add(stream.first_image).view({-1, 1}).expand_as(c0);
+  at::Tensor c2 = at::full_like(c0, static_cast<int64_t>(stream.step));
+  at::Tensor c3 = at::full_like(c0, static_cast<int64_t>(site));
+  uint32_t key0 = static_cast<uint32_t>(stream.seed), key1 = static_cast<uint32_t>(stream.seed >> 32);
   for (int round = 0; round < kRounds; ++round) {
     const at::Tensor product0 = c0 * int64_t{kMultiply0}, product1 = c2 * int64_t{kMultiply1};
     c0 = high(product1).bitwise_xor(c1).bitwise_xor(int64_t{key0});
@@ -174,7 +152,7 @@ at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
   }
   const at::Tensor words = at::stack({c0, c1, c2, c3}, 1).view({images, kWords, chunks, kLanes}).permute({0, 2, 1, 3});
   const at::Tensor halves = at::stack({words.bitwise_and(0xffff), words.bitwise_right_shift(16)}, 2);
-  const Mask mask = mask_of(dropout.rate);
+  const Mask mask = mask_of(stream.rate);
   return halves.reshape({images, -1})
       .narrow(1, 0, count)
       .ge(static_cast<int64_t>(mask.threshold))
@@ -183,9 +161,80 @@ at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
       .reshape(like.sizes());
 }
 
+}  // namespace
+
+at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
+  const std::vector<at::Tensor> parts = like.chunk(static_cast<int64_t>(dropout.streams.size()));
+  std::vector<at::Tensor> masks;
+  for (size_t i = 0; i < parts.size(); ++i) masks.push_back(stream_mask(dropout.streams[i], dropout.site, parts[i]));
+  return masks.size() == 1 ? masks[0] : at::cat(masks);
+}
+
+MaskSource::MaskSource(const Dropout& dropout, int64_t images)
+    : dropout_(dropout), per_stream_(images / static_cast<int64_t>(dropout.streams.size())) {}
+
+void MaskSource::apply(int64_t image, int64_t first, const float* in, float* out, int64_t count) const {
+  apply_parts(image, first, in, out, count);
+}
+void MaskSource::apply(int64_t image, int64_t first, const double* in, double* out, int64_t count) const {
+  apply_parts(image, first, in, out, count);
+}
+
+const DropoutStream& MaskSource::stream(int64_t image) const {
+  return dropout_.streams[static_cast<size_t>(image / per_stream_)];
+}
+
+double MaskSource::scale(int64_t image) const { return mask_of(stream(image).rate).scale; }
+
+/// Whole chunks at once; what begins or ends within one through a copy of it.
+template <typename T>
+void MaskSource::apply_parts(int64_t image, int64_t first, const T* in, T* out, int64_t count) const {
+  const DropoutStream& own = stream(image);
+  const Stream stream{static_cast<uint32_t>(own.first_image + image % per_stream_), own.step, dropout_.site,
+                      static_cast<uint32_t>(own.seed), static_cast<uint32_t>(own.seed >> 32)};
+  const Mask mask = mask_of(own.rate);
+  const auto part = [&](int64_t chunk, int64_t begin, int64_t size) {
+    T rest[kChunk] = {};
+    std::copy_n(in, size, rest + begin);
+    mask_chunks(stream, mask, chunk, 1, rest, rest);
+    std::copy_n(rest + begin, size, out);
+    in += size, out += size, count -= size;
+  };
+  int64_t chunk = first / kChunk;
+  if (first % kChunk != 0) part(chunk++, first % kChunk, std::min(count, kChunk - first % kChunk));
+  const int64_t whole = count / kChunk;
+  mask_chunks(stream, mask, chunk, whole, in, out);
+  in += whole * kChunk, out += whole * kChunk, count -= whole * kChunk;
+  if (count > 0) part(chunk + whole, 0, count);
+}
+
+c10::IValue to_value(const Dropout& dropout) {
+  std::vector<int64_t> numbers = {dropout.site};
+  for (const DropoutStream& stream : dropout.streams) {
+    numbers.insert(numbers.end(), {std::bit_cast<int64_t>(stream.rate), static_cast<int64_t>(stream.seed), stream.step,
+                                   stream.first_image});
+  }
+  return numbers;
+}
+
+Dropout dropout_of(const c10::IValue& value) {
+  const std::vector<int64_t> numbers = value.toIntVector();
+  Dropout dropout{{}, static_cast<uint32_t>(numbers[0])};
+  for (size_t i = 1; i < numbers.size(); i += 4) {
+    dropout.streams.push_back({std::bit_cast<double>(numbers[i]), static_cast<uint64_t>(numbers[i + 1]),
+                               static_cast<uint32_t>(numbers[i + 2]), numbers[i + 3]});
+  }
+  return dropout;
+}
+
+bool Dropout::active() const {
+  return std::ranges::any_of(streams, [](const DropoutStream& stream) { return stream.rate > 0; });
+}
+
 at::Tensor Dropout::operator()(const at::Tensor& x) {
-  if (rate == 0) return x;
-  check(rate > 0 && rate < 1, "a dropout rate lies in [0, 1)");
+  if (!active()) return x;
+  for (const DropoutStream& stream : streams)
+    check(stream.rate >= 0 && stream.rate < 1, "a dropout rate lies in [0, 1)");
   const at::Tensor out = MaskFunction::apply(x, *this);
   ++site;
   return out;

@@ -7,8 +7,8 @@
 namespace hivq {
 
 std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const at::Tensor& position, Dropout& dropout) {
-  const Linear& projection = model.quantize_conv_t;
-  std::vector<at::Tensor> enc = {at::linear(h0, projection.weight.flatten(1), projection.bias)};
+  const Linear projection{model.quantize_conv_t.weight.flatten(-3), model.quantize_conv_t.bias};
+  std::vector<at::Tensor> enc = {linear(projection, h0)};
   Attending how{model.spec.heads, model.attention_mask, dropout};
   for (const EncoderLayer& layer : model.encoder) enc.push_back(encoder_layer(layer, how, enc.back(), position));
   return enc;
@@ -20,11 +20,12 @@ at::Tensor level_tokens(const std::vector<at::Tensor>& enc, const std::vector<Qu
 }
 
 Forward forward(const Model& model, const at::Tensor& h0, const at::Tensor& classes, Dropout& dropout) {
-  const at::Tensor position = position_of(model);
+  const at::Tensor position = position_of(model, h0.size(0));
+  const at::Tensor place = place_of(model, classes, model.codebooks_per_level());
   Forward out;
   const std::vector<at::Tensor> enc = encode(model, h0, position, dropout);
   for (const Codebook& codebook : model.codebooks) {
-    out.levels.push_back(quantize(codebook, level_tokens(enc, out.levels), classes));
+    out.levels.push_back(quantize(codebook, level_tokens(enc, out.levels), place));
   }
   out.reconstruction = reconstruct(model, decode(model, out.levels, position, dropout), classes);
   return out;
@@ -36,7 +37,7 @@ at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, cons
   if (levels.size() == 1) memory.push_back(at::cat({levels[0].output, levels[0].output}, 2));
   for (size_t level = 1; level < levels.size(); ++level) memory.push_back(levels[level].output);
 
-  const at::Tensor wide_position = at::cat({position, position}, 1);
+  const at::Tensor wide_position = at::cat({position, position}, -1);
   Attending how{model.spec.heads, model.attention_mask, dropout};
   at::Tensor x = memory[0];
   for (size_t i = 0; i < model.decoder.size(); ++i) {
@@ -46,7 +47,10 @@ at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, cons
 }
 
 at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tensor& classes) {
-  return grouped_matmul(dec, model.output_proj.weight, classes, model.output_proj.bias);
+  const Linear& heads = model.output_proj;
+  if (model.trials == 1) return grouped_matmul(dec, heads.weight, classes, heads.bias);
+  const at::Tensor place = place_of(model, classes, heads.weight.size(1));
+  return grouped_matmul(dec, heads.weight.flatten(0, 1), place, heads.bias.flatten(0, 1));
 }
 
 at::Tensor classify(const Model& model, const at::Tensor& h0) {
@@ -54,11 +58,15 @@ at::Tensor classify(const Model& model, const at::Tensor& h0) {
   return linear(model.classifier2, at::relu(linear(model.classifier1, pooled)));
 }
 
-at::Tensor position_of(const Model& model) {
+at::Tensor position_of(const Model& model, int64_t images) {
   const int64_t grid = model.input.grid, half = model.spec.width / 2;
-  const at::Tensor columns = model.col_embed.unsqueeze(0).expand({grid, grid, half});
-  const at::Tensor rows = model.row_embed.unsqueeze(1).expand({grid, grid, half});
-  return at::cat({columns, rows}, 2).view({grid * grid, 2 * half});
+  std::vector<int64_t> shape = {grid, grid, half};
+  if (model.trials > 1) shape.insert(shape.begin(), model.trials);
+  const at::Tensor columns = model.col_embed.unsqueeze(-3).expand(shape);
+  const at::Tensor rows = model.row_embed.unsqueeze(-2).expand(shape);
+  const at::Tensor position = at::cat({columns, rows}, -1).flatten(-3, -2);
+  if (model.trials == 1) return position;
+  return position.unsqueeze(1).expand({-1, images / model.trials, -1, -1}).flatten(0, 1);
 }
 
 }  // namespace hivq

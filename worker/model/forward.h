@@ -15,7 +15,8 @@ struct Forward {
   std::vector<Quantized> levels;  // from the top
 };
 
-/// h0 [b, N, C]; classes [b] (int64) choose codebooks and heads. Dropout's rate is 0 in evaluation.
+/// h0 [b, N, C]; classes [b] (int64) choose codebooks and heads. No dropout in evaluation. With several trials
+/// (model.h) b is T·b here and below, one trial's images after another's.
 Forward forward(const Model& model, const at::Tensor& h0, const at::Tensor& classes, Dropout& dropout);
 
 /// enc[0..L]: the encoder's input and the output of each of its layers, [b, N, D].
@@ -35,7 +36,8 @@ at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tens
 /// The classifier's logits [b, classes] of h0 [b, N, C].
 at::Tensor classify(const Model& model, const at::Tensor& h0);
 
-/// The learned position [N, D] of the tokens, row-major: token (i, j) gets [column_j ; row_i].
-at::Tensor position_of(const Model& model);
+/// The learned position [N, D] of the tokens, row-major: token (i, j) gets [column_j ; row_i]. With several trials
+/// [T·b, N, D] for `images` T·b.
+at::Tensor position_of(const Model& model, int64_t images = 0);
 
 }  // namespace hivq

@@ -10,6 +10,6 @@ namespace hivq {
 /// x [b, N, d] times the transposed rows of its group's matrix: matrices [S, K, d], group [b] (int64, in [0, S)) →
 /// [b, N, K]. `bias` [S, K] is added where it is defined. With S = 1 the groups are not read.
 at::Tensor grouped_matmul(const at::Tensor& x, const at::Tensor& matrices, const at::Tensor& group,
-                          const at::Tensor& bias = {}, double factor = 1);
+                          const at::Tensor& bias = {});
 
 }  // namespace hivq

@@ -1,40 +1,65 @@
 #include "worker/model/layers.h"
 
+#include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/torch.h>
 
 #include <cmath>
 #include <limits>
 
+#include "worker/model/fused_attention.h"
+#include "worker/model/fused_layers.h"
+
 namespace hivq {
 namespace {
 
-/// [b, N, D] → [b, heads, N, D/heads]
-at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
-  return x.view({-1, x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
-}
-
-/// softmax(q kᵀ / √d + mask) v with dropout on the weights; q, k, v [b, heads, N, d].
-at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Attending& how) {
-  if (how.dropout.rate == 0) {
-    return at::scaled_dot_product_attention(q, k, v,
-                                            how.mask.defined() ? std::optional<at::Tensor>(how.mask) : std::nullopt);
-  }
-  const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-  at::Tensor logits = at::matmul(q * scale, k.transpose(2, 3));
-  if (how.mask.defined()) logits = logits + how.mask;
-  return at::matmul(how.dropout(at::softmax(logits, -1)), v);
-}
+/// Whether our own kernels take it. A program that is traced for export is to consist of LibTorch's operations.
+bool has_kernels(const at::Tensor& x) { return x.is_cpu() && !torch::jit::tracer::isTracing(); }
 
 at::Tensor feed_forward(const Linear& linear1, const Linear& linear2, const at::Tensor& x, Dropout& dropout) {
-  return linear(linear2, dropout(at::relu(linear(linear1, x))));
+  if (!has_kernels(x)) return linear(linear2, dropout(at::relu(linear(linear1, x))));
+  const at::Tensor hidden = fused_relu_dropout(linear(linear1, x.flatten(0, 1)), x.size(0), dropout);
+  return linear(linear2, hidden).view_as(x);
+}
+
+at::Tensor residual_norm(const LayerNorm& norm, const at::Tensor& x, const at::Tensor& y, Dropout& dropout) {
+  return has_kernels(x) ? fused_residual_norm(x, y, dropout, norm) : layer_norm(norm, x + dropout(y));
 }
 
 }  // namespace
 
-at::Tensor linear(const Linear& layer, const at::Tensor& x) { return at::linear(x, layer.weight, layer.bias); }
+/// [b, N, D] → [b, heads, N, D/heads]
+static at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
+  return x.view({-1, x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+}
+
+at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, Attending& how) {
+  const at::Tensor q = split_heads(queries, how.heads), k = split_heads(keys, how.heads),
+                   v = split_heads(values, how.heads);
+  at::Tensor out;
+  if (!how.dropout.active()) {
+    out = at::scaled_dot_product_attention(q, k, v,
+                                           how.mask.defined() ? std::optional<at::Tensor>(how.mask) : std::nullopt);
+  } else {
+    const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+    at::Tensor logits = at::matmul(q * scale, k.transpose(2, 3));
+    if (how.mask.defined()) logits = logits + how.mask;
+    out = at::matmul(how.dropout(at::softmax(logits, -1)), v);
+  }
+  return out.transpose(1, 2).flatten(2);
+}
+
+at::Tensor linear(const Linear& layer, const at::Tensor& x) {
+  if (layer.weight.dim() == 2) return at::linear(x, layer.weight, layer.bias);
+  const at::Tensor rows = x.reshape({layer.weight.size(0), -1, x.size(-1)});
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = layer.weight.size(1);
+  return at::baddbmm(layer.bias.unsqueeze(1), rows, layer.weight.transpose(1, 2)).view(shape);
+}
 
 at::Tensor layer_norm(const LayerNorm& layer, const at::Tensor& x) {
-  return at::layer_norm(x, {x.size(-1)}, layer.weight, layer.bias);
+  if (layer.weight.dim() == 1) return at::layer_norm(x, {x.size(-1)}, layer.weight, layer.bias);
+  const at::Tensor rows = at::layer_norm(x, {x.size(-1)}).view({layer.weight.size(0), -1, x.size(-1)});
+  return at::addcmul(layer.bias.unsqueeze(1), rows, layer.weight.unsqueeze(1)).view(x.sizes());
 }
 
 at::Tensor neighbour_mask(int64_t grid, int64_t size, const at::TensorOptions& options) {
@@ -50,8 +75,9 @@ at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& q
                      const at::Tensor& values) {
   const int64_t width = queries.size(2);
   const auto project = [&](const at::Tensor& x, int64_t first, int64_t count) {
-    return at::linear(x, layer.in_proj_weight.narrow(0, first * width, count * width),
-                      layer.in_proj_bias.narrow(0, first * width, count * width));
+    return linear({layer.in_proj_weight.narrow(-2, first * width, count * width),
+                   layer.in_proj_bias.narrow(-1, first * width, count * width)},
+                  x);
   };
   at::Tensor q, k;
   if (queries.is_same(keys)) {
@@ -61,25 +87,24 @@ at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& q
     q = project(queries, 0, 1), k = project(keys, 1, 1);
   }
   const at::Tensor v = project(values, 2, 1);
-  const at::Tensor out = attend(split_heads(q, how.heads), split_heads(k, how.heads), split_heads(v, how.heads), how);
-  return linear(layer.out_proj, out.transpose(1, 2).flatten(2));
+  return linear(layer.out_proj, has_kernels(q) ? fused_attention(q, k, v, how) : attend(q, k, v, how));
 }
 
 at::Tensor encoder_layer(const EncoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& position) {
   Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
-  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, how, placed, placed, x)));
-  return layer_norm(layer.norm2, x + dropout(feed_forward(layer.linear1, layer.linear2, x, dropout)));
+  x = residual_norm(layer.norm1, x, attention(layer.self_attn, how, placed, placed, x), dropout);
+  return residual_norm(layer.norm2, x, feed_forward(layer.linear1, layer.linear2, x, dropout), dropout);
 }
 
 at::Tensor decoder_layer(const DecoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& memory,
                          const at::Tensor& position) {
   Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
-  x = layer_norm(layer.norm1, x + dropout(attention(layer.self_attn, how, placed, placed, x)));
-  x = layer_norm(layer.norm2,
-                 x + dropout(attention(layer.multihead_attn, how, x + position, memory + position, memory)));
-  return layer_norm(layer.norm3, x + dropout(feed_forward(layer.linear1, layer.linear2, x, dropout)));
+  x = residual_norm(layer.norm1, x, attention(layer.self_attn, how, placed, placed, x), dropout);
+  x = residual_norm(layer.norm2, x, attention(layer.multihead_attn, how, x + position, memory + position, memory),
+                    dropout);
+  return residual_norm(layer.norm3, x, feed_forward(layer.linear1, layer.linear2, x, dropout), dropout);
 }
 
 }  // namespace hivq

@@ -1,6 +1,7 @@
 #pragma once
 
 // The layers of the transformer: post-norm, DETR style (MODEL.md, "Encoder and decoder"). Tokens are [b, N, D].
+// Parameters of T trials side by side (model.h) have a first dimension T; tokens then are [T·b, N, D].
 
 #include <ATen/core/Tensor.h>
 
@@ -50,12 +51,16 @@ struct Attending {
 /// itself among them, so that it cannot copy its own features to the output.
 at::Tensor neighbour_mask(int64_t grid, int64_t size, const at::TensorOptions& options);
 
+/// softmax(q kᵀ / √d + mask) v per head, d = D / heads, with dropout on the softmax: [b, N, D] each, heads side by
+/// side. In tensor operations, for any device; on CPUs the layers take fused_attention.h.
+at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, Attending& how);
+
 /// Each query [b, N, D] gathers from the values [b, M, D] by its likeness to the keys [b, M, D]; dropout falls on the
 /// attention weights. Queries and keys that are one tensor are projected together.
 at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& queries, const at::Tensor& keys,
                      const at::Tensor& values);
 
-/// x [b, N, D]; position [N, D], added to queries and keys.
+/// x [b, N, D]; position [N, D] or [T·b, N, D], added to queries and keys.
 at::Tensor encoder_layer(const EncoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& position);
 
 /// Self-attention over x [b, N, D], then attention to the memory [b, N, D].

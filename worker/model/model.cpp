@@ -110,18 +110,29 @@ at::Tensor draw(const Declared& parameter, at::Generator& generator) {
   return at::rand(parameter.shape, generator, options).mul_(2 * bound).sub_(bound);
 }
 
-/// Each parameter's part of a flat tensor [P], in its shape.
+/// Each parameter's part of a flat tensor [T, P], in its shape; with T first where there are several trials.
 std::vector<at::Tensor> parts_of(const at::Tensor& flat, const std::vector<Declared>& parameters) {
   std::vector<at::Tensor> parts;
   int64_t at = 0;
   for (const Declared& parameter : parameters) {
-    parts.push_back(flat.narrow(0, at, parameter.numel()).view(parameter.shape));
+    std::vector<int64_t> shape = parameter.shape;
+    if (flat.size(0) > 1) shape.insert(shape.begin(), flat.size(0));
+    parts.push_back(flat.narrow(1, at, parameter.numel()).view(shape));
     at += parameter.numel();
   }
   return parts;
 }
 
+/// Lets the leaves lie in `values`.
+void place_values(Model& model, const at::Tensor& values, bool differentiable) {
+  const std::vector<Declared> parameters = declare(model);
+  const std::vector<at::Tensor> parts = parts_of(values, parameters);
+  for (size_t i = 0; i < parts.size(); ++i) *parameters[i].leaf = parts[i].detach().requires_grad_(differentiable);
+  model.values = values;
+}
+
 std::vector<NamedTensor> named_parts(const Model& model, const at::Tensor& flat) {
+  check(model.trials == 1, "names belong to one trial's parameters");
   const std::vector<Declared> parameters = declare(const_cast<Model&>(model));
   const std::vector<at::Tensor> parts = parts_of(flat, parameters);
   std::vector<NamedTensor> named;
@@ -151,35 +162,85 @@ Status check_model(const ModelSpec& spec, const InputShape& input) {
 }
 
 Model make_model(const ModelSpec& spec, const InputShape& input, uint64_t seed, const at::TensorOptions& options) {
+  return make_model(spec, input, std::span(&seed, 1), options);
+}
+
+Model make_model(const ModelSpec& spec, const InputShape& input, std::span<const uint64_t> seeds,
+                 const at::TensorOptions& options) {
   Model model;
   model.spec = spec;
   model.input = input;
+  model.trials = static_cast<int64_t>(seeds.size());
   model.encoder.resize(static_cast<size_t>(spec.layers));
   model.decoder.resize(static_cast<size_t>(spec.layers));
 
-  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const std::vector<Declared> parameters = declare(model);
   int64_t count = 0;
   for (const Declared& parameter : parameters) count += parameter.numel();
-  model.values = at::empty({count}, options);
-  const std::vector<at::Tensor> parts = parts_of(model.values, parameters);
-  for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i].copy_(draw(parameters[i], generator));
-    *parameters[i].leaf = parts[i].detach().requires_grad_();
-  }
-  place_gradients(model, at::zeros({count}, options));
-
+  place_values(model, at::empty({model.trials, count}, options), true);
+  place_gradients(model, at::zeros({model.trials, count}, options));
   if (spec.neighbour_mask > 0) model.attention_mask = neighbour_mask(input.grid, spec.neighbour_mask, options);
 
   const int64_t all = spec.layers + 1;
   const int64_t levels = !spec.quantizer.hierarchical ? 1 : spec.quantizer.levels > 0 ? spec.quantizer.levels : all;
   const int64_t codebooks = spec.quantizer.codebook_switching ? input.classes : 1;
-  for (int64_t level = 0; level < levels; ++level) {
-    const int64_t width = level == 0 ? spec.width : 2 * spec.width;
-    const at::Tensor embed = at::randn({codebooks, spec.quantizer.prototypes, width}, generator, at::kFloat);
-    model.codebooks.push_back(make_codebook(embed.to(options), 0));
+  std::vector<std::vector<at::Tensor>> embed(static_cast<size_t>(levels));  // by level and trial
+  for (int64_t trial = 0; trial < model.trials; ++trial) {
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seeds[static_cast<size_t>(trial)]);
+    const std::vector<at::Tensor> parts = parts_of(model.values.narrow(0, trial, 1), parameters);
+    for (size_t i = 0; i < parts.size(); ++i) parts[i].copy_(draw(parameters[i], generator));
+    for (int64_t level = 0; level < levels; ++level) {
+      const int64_t width = level == 0 ? spec.width : 2 * spec.width;
+      embed[static_cast<size_t>(level)].push_back(
+          at::randn({codebooks, spec.quantizer.prototypes, width}, generator, at::kFloat).to(options));
+    }
+  }
+  for (const std::vector<at::Tensor>& level : embed) {
+    model.codebooks.push_back(make_codebook(level.size() == 1 ? level[0] : at::cat(level), 0));
   }
   return model;
+}
+
+Model trial_of(const Model& model, int64_t trial) {
+  Model one = model;
+  one.trials = 1;
+  place_values(one, model.values.narrow(0, trial, 1), false);
+  one.gradients = at::Tensor();
+  const int64_t per_level = model.codebooks_per_level();
+  for (Codebook& codebook : one.codebooks) {
+    for (at::Tensor* part : {&codebook.embed, &codebook.cluster_size, &codebook.embed_avg, &codebook.squared_norm}) {
+      *part = part->narrow(0, trial * per_level, per_level);
+    }
+  }
+  return one;
+}
+
+Model copy_trials(const Model& model, const std::vector<int64_t>& trials) {
+  Model some = model;
+  some.trials = static_cast<int64_t>(trials.size());
+  const at::Tensor which = at::tensor(trials, at::kLong).to(model.values.device());
+  place_values(some, model.values.index_select(0, which), true);
+  place_gradients(some, at::zeros_like(some.values));
+  const int64_t per_level = model.codebooks_per_level();
+  for (Codebook& codebook : some.codebooks) {
+    for (at::Tensor* part : {&codebook.embed, &codebook.cluster_size, &codebook.embed_avg, &codebook.squared_norm}) {
+      *part = part->unflatten(0, {model.trials, per_level}).index_select(0, which).flatten(0, 1);
+    }
+  }
+  return some;
+}
+
+at::Tensor place_of(const Model& model, const at::Tensor& classes, int64_t per_trial) {
+  if (model.trials == 1) return classes;
+  const at::Tensor trial = at::arange(model.trials, classes.options()).view({-1, 1}) * per_trial;
+  const at::Tensor own = classes.view({model.trials, -1});
+  return (per_trial == 1 ? trial.expand_as(own) : trial + own).reshape(-1);
+}
+
+std::vector<at::Tensor> parameters_of(const Model& model) {
+  std::vector<at::Tensor> leaves;
+  for (const Declared& parameter : declare(const_cast<Model&>(model))) leaves.push_back(*parameter.leaf);
+  return leaves;
 }
 
 void freeze(Model& model) {

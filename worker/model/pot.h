@@ -9,12 +9,15 @@
 
 namespace hivq {
 
-/// [b, N, d] → [b, N]: score_i = Σ_k c_ik softmax_k(h_i·e_k / K), high for tokens that no prototype explains.
-at::Tensor pot_score(const Codebook& codebook, const at::Tensor& tokens, const at::Tensor& group);
+/// Of the tokens of one level (quantizer.h) and the codebook of each image, `group` [b]: [b, N],
+/// score_i = Σ_k c_ik softmax_k(h_i·e_k / K), high for tokens that no prototype explains.
+at::Tensor pot_score(const Codebook& codebook, const Quantized& level, const at::Tensor& group);
 
-/// The mean transport cost of each image in both directions, summed over the images:
-/// Σ_images [ mean_i Σ_k c_ik softmax_k(h_i·e_k / K) + mean_k Σ_i c_ik softmax_i(h_i·e_k / K) ].
+/// The mean transport cost of each image in both directions [b]:
+/// mean_i Σ_k c_ik softmax_k(h_i·e_k / K) + mean_k Σ_i c_ik softmax_i(h_i·e_k / K).
 /// Its gradient goes to the tokens; the prototypes are constants.
-at::Tensor pot_loss_sum(const Codebook& codebook, const at::Tensor& tokens, const at::Tensor& group);
+at::Tensor pot_loss(const Codebook& codebook, const Quantized& level, const at::Tensor& group);
+/// The same in tensor operations, for any device.
+at::Tensor plain_pot_loss(const Codebook& codebook, const Quantized& level, const at::Tensor& group);
 
 }  // namespace hivq

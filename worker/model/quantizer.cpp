@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "worker/model/grouped.h"
+#include "worker/model/vector_clones.h"
 
 namespace hivq {
 namespace {
@@ -27,14 +28,13 @@ at::Tensor flat_index(const at::Tensor& code, const at::Tensor& row, int64_t pro
 
 }  // namespace
 
-void refresh(Codebook& codebook) { codebook.squared_norm = codebook.embed.square().sum(2); }
-
 Codebook make_codebook(at::Tensor embed, double size) {
   const at::NoGradGuard no_grad;
   Codebook codebook;
   codebook.embed = embed.contiguous();
   codebook.cluster_size = at::full({embed.size(0), embed.size(1)}, size, embed.options());
   codebook.embed_avg = size == 0 ? codebook.embed.clone() : codebook.embed * size;
+  codebook.squared_norm = at::empty_like(codebook.cluster_size);
   refresh(codebook);
   return codebook;
 }
@@ -42,11 +42,13 @@ Codebook make_codebook(at::Tensor embed, double size) {
 Quantized quantize(const Codebook& codebook, const at::Tensor& tokens, const at::Tensor& group) {
   Quantized level;
   level.tokens = tokens;
+  level.product = grouped_matmul(tokens, codebook.embed.detach(), group);
   {
     const at::NoGradGuard no_grad;
     // ‖h − e‖² without ‖h‖², which is the same for every prototype.
-    const at::Tensor distance = grouped_matmul(tokens.detach(), codebook.embed, group, codebook.squared_norm, -2);
-    level.code = distance.argmin(2);
+    const at::Tensor norm =
+        codebook.codebooks() == 1 ? codebook.squared_norm : codebook.squared_norm.index_select(0, group);
+    level.code = at::sub(norm.unsqueeze(1), level.product, 2).argmin(2);
     const at::Tensor shared = at::zeros_like(group);
     const at::Tensor index = flat_index(level.code, codebook.codebooks() == 1 ? shared : group, codebook.prototypes());
     level.nearest = codebook.embed.view({-1, codebook.width()}).index_select(0, index).view_as(tokens);
@@ -63,26 +65,102 @@ void add_statistics(const CodebookStatistics& statistics, const Quantized& level
   statistics.sums.view({-1, width}).index_add_(0, index, level.tokens.detach().reshape({-1, width}));
 }
 
-void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows, double decay) {
+namespace {
+
+/// m ← γ m + (1 − γ) s, e = m / size of one prototype.
+template <typename T>
+[[gnu::always_inline]] inline void move_prototype(T* m, const T* s, T* e, T decay, T inverse_size, int64_t width) {
+  for (int64_t j = 0; j < width; ++j) {
+    m[j] = decay * m[j] + (1 - decay) * s[j];
+    e[j] = m[j] * inverse_size;
+  }
+}
+
+template <typename T>
+[[gnu::always_inline]] inline T squared_norm_of(const T* e, int64_t width) {
+  constexpr int64_t kLanes = 16;  // independent partial sums, which a vector unit takes at once
+  T sums[kLanes] = {};
+  const int64_t whole = width / kLanes * kLanes;
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    for (int64_t i = 0; i < kLanes; ++i) sums[i] += e[j + i] * e[j + i];
+  }
+  for (int64_t j = whole; j < width; ++j) sums[0] += e[j] * e[j];
+  T sum = 0;
+  for (const T part : sums) sum += part;
+  return sum;
+}
+
+// target_clones does not take templates.
+#define HIVQ_PROTOTYPE(T)                                                                            \
+  HIVQ_VECTOR_CLONES void move_one(T* m, const T* s, T* e, T decay, T inverse_size, int64_t width) { \
+    move_prototype(m, s, e, decay, inverse_size, width);                                             \
+  }                                                                                                  \
+  HIVQ_VECTOR_CLONES T norm_of_one(const T* e, int64_t width) { return squared_norm_of(e, width); }
+HIVQ_PROTOTYPE(float)
+HIVQ_PROTOTYPE(double)
+#undef HIVQ_PROTOTYPE
+
+/// ‖e‖² of every prototype [S, K], as the moving average gives it.
+template <typename T>
+void norm_all(const Codebook& codebook) {
+  const at::Tensor embed = codebook.embed.contiguous();
+  const T* e = embed.const_data_ptr<T>();
+  T* norm = codebook.squared_norm.mutable_data_ptr<T>();
+  const int64_t width = codebook.width();
+  at::parallel_for(0, codebook.codebooks() * codebook.prototypes(), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) norm[i] = norm_of_one(e + i * width, width);
+  });
+}
+
+/// The codebooks' m, e and ‖e‖² in place, in one pass over them.
+template <typename T>
+void move_prototypes(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
+                     const at::Tensor& size, const std::vector<double>& decay) {
+  const int64_t prototypes = codebook.prototypes(), width = codebook.width();
+  T *m = codebook.embed_avg.mutable_data_ptr<T>(), *e = codebook.embed.mutable_data_ptr<T>();
+  T* norm = codebook.squared_norm.mutable_data_ptr<T>();
+  const T *sums = statistics.sums.const_data_ptr<T>(), *sizes = size.const_data_ptr<T>();
+  const int64_t* codebooks = rows.const_data_ptr<int64_t>();
+  at::parallel_for(0, rows.numel() * prototypes, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto row = static_cast<size_t>(i / prototypes);
+      const int64_t at = codebooks[row] * prototypes + i % prototypes;
+      move_one(m + at * width, sums + i * width, e + at * width, static_cast<T>(decay[row]), 1 / sizes[i], width);
+      norm[at] = norm_of_one(e + at * width, width);
+    }
+  });
+}
+
+}  // namespace
+
+void refresh(Codebook& codebook) {
+  if (!codebook.embed.is_cpu()) {
+    codebook.squared_norm.copy_(codebook.embed.square().sum(2));
+  } else {
+    codebook.embed.scalar_type() == at::kFloat ? norm_all<float>(codebook) : norm_all<double>(codebook);
+  }
+}
+
+void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
+                const std::vector<double>& decay) {
   const at::NoGradGuard no_grad;
-  const bool all = rows.numel() == codebook.codebooks();
-  at::Tensor n = all ? codebook.cluster_size : codebook.cluster_size.index_select(0, rows);
-  at::Tensor m = all ? codebook.embed_avg : codebook.embed_avg.index_select(0, rows);
-  n.mul_(decay).add_(statistics.counts, 1 - decay);
-  m.mul_(decay).add_(statistics.sums, 1 - decay);
+  const at::Tensor gamma = at::tensor(decay, at::kDouble).to(codebook.embed.options()).unsqueeze(1);  // [R, 1]
+  const at::Tensor n = codebook.cluster_size.index_select(0, rows) * gamma + statistics.counts * (1 - gamma);
   const at::Tensor total = n.sum(1, /*keepdim=*/true);
   const double smoothing = static_cast<double>(codebook.prototypes()) * kEpsilon;
   const at::Tensor size = (n + kEpsilon) / (total + smoothing) * total;
-  const at::Tensor e = m / size.unsqueeze(2);
-  if (all) {
-    codebook.embed.copy_(e);
-    codebook.squared_norm = e.square().sum(2);
-  } else {
-    codebook.cluster_size.index_copy_(0, rows, n);
-    codebook.embed_avg.index_copy_(0, rows, m);
-    codebook.embed.index_copy_(0, rows, e);
-    codebook.squared_norm.index_copy_(0, rows, e.square().sum(2));
+  codebook.cluster_size.index_copy_(0, rows, n);
+  if (codebook.embed.is_cpu()) {
+    codebook.embed.scalar_type() == at::kFloat ? move_prototypes<float>(codebook, statistics, rows, size, decay)
+                                               : move_prototypes<double>(codebook, statistics, rows, size, decay);
+    return;
   }
+  const at::Tensor wide = gamma.unsqueeze(2);
+  const at::Tensor m = codebook.embed_avg.index_select(0, rows) * wide + statistics.sums * (1 - wide);
+  const at::Tensor e = m / size.unsqueeze(2);
+  codebook.embed_avg.index_copy_(0, rows, m);
+  codebook.embed.index_copy_(0, rows, e);
+  codebook.squared_norm.index_copy_(0, rows, e.square().sum(2));
 }
 
 CodebookHealth codebook_health(const at::Tensor& use) {

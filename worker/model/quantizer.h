@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace hivq {
 
@@ -23,7 +24,7 @@ struct Codebook {
 /// A codebook of given prototypes [S, K, d], with n = `size` for each and m = n·e, but m = e for n = 0 (MODEL.md).
 Codebook make_codebook(at::Tensor embed, double size);
 
-/// Recomputes what derives from `embed`.
+/// Recomputes what derives from `embed`, in the same bits as ema_update().
 void refresh(Codebook& codebook);
 
 /// The tokens of one level and what became of them.
@@ -32,6 +33,7 @@ struct Quantized {
   at::Tensor nearest;  // [b, N, d] e of the nearest prototype, a constant
   at::Tensor code;     // [b, N] int64, its index
   at::Tensor output;   // [b, N, d] e by value; its gradient is handed to h as it is (straight through)
+  at::Tensor product;  // [b, N, K] h·e of every prototype, e a constant
 };
 
 /// Eq. 2: the nearest prototype by squared L2. `group` [b]: the codebook of each image.
@@ -48,8 +50,9 @@ struct CodebookStatistics {
 void add_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& row);
 
 /// n ← γ n + (1−γ) counts; m ← γ m + (1−γ) sums; e_k = m_k / ((n_k + ε)/(Σn + Kε) · Σn), for the codebooks `rows` [R]
-/// (int64, ascending); the others stay as they are.
-void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows, double decay);
+/// (int64, ascending); the others stay as they are. `decay` [R] γ of each.
+void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
+                const std::vector<double>& decay);
 
 /// How well the prototypes are used, from the tokens of each: use [S, K]. Means over the codebooks that were used at
 /// all.
