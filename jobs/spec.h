@@ -25,10 +25,11 @@ struct DataSpec {
   std::vector<std::string> classes;       // of a set with defects: those to train and test; empty: all, by name
   std::string train_list = "train.json";  // json-lines: the lists, relative to the folder
   std::string test_list = "test.json";
-  int64_t train_per_class = 0;   // images of each normal class used for training; 0: all
-  int64_t test_per_class = 0;    // images of each class used for testing; 0: all
-  int64_t image_size = 224;      // pixels; a multiple of 16
-  std::string damaged = "fail";  // an image that cannot be decoded: fail (the trial) | skip (it, with a warning)
+  int64_t train_per_class = 0;       // images of each normal class used for training; 0: all
+  int64_t test_per_class = 0;        // images of each class used for testing; 0: all
+  int64_t image_size = 224;          // pixels; a multiple of 16
+  std::string damaged = "fail";      // an image that cannot be decoded: fail (the trial) | skip (it, with a warning)
+  std::string features = "float32";  // how the backbone's features are kept: float32 | bfloat16, half of the memory
   bool operator==(const DataSpec&) const = default;
 };
 
@@ -84,8 +85,9 @@ struct TrainSpec {
   // The learning rate is multiplied by lr_drop_factor after lr_drop_epoch; 0, or beyond the last epoch: never.
   int64_t lr_drop_epoch = 800;
   double lr_drop_factor = 0.1;
-  int64_t eval_every = 10;        // epochs
-  int64_t checkpoint_every = 10;  // epochs
+  int64_t eval_every = 10;          // epochs
+  int64_t checkpoint_every = 10;    // epochs
+  int64_t checkpoint_seconds = 60;  // and whenever so much work would be lost; 0: by epochs alone
   uint64_t seed = 0;
   // JOB/TRIAL: a stored trial whose newest checkpoint's model and codebooks this one starts from; empty: untrained.
   std::string start_from;

@@ -51,6 +51,8 @@ std::vector<Field> make_fields() {
        "pixels that images are resized to; a multiple of 16"},
       {"data.damaged", WordField{[](JobSpec& j) { return &j.trial.data.damaged; }, {"fail", "skip"}},
        "an image that cannot be read fails the trial, or is left out with a warning"},
+      {"data.features", WordField{[](JobSpec& j) { return &j.trial.data.features; }, {"float32", "bfloat16"}},
+       "how the backbone's features are kept; bfloat16 takes half of the memory"},
 
       {"backbone.name",
        WordField{[](JobSpec& j) { return &j.trial.backbone.name; },
@@ -126,6 +128,8 @@ std::vector<Field> make_fields() {
        "epochs between evaluations"},
       {"train.checkpoint_every", WholeField{[](JobSpec& j) { return &j.trial.train.checkpoint_every; }, 1, million},
        "epochs between checkpoints"},
+      {"train.checkpoint_seconds", WholeField{[](JobSpec& j) { return &j.trial.train.checkpoint_seconds; }, 0, million},
+       "a checkpoint, too, whenever so many seconds of work would be lost; 0: by epochs alone"},
       {"train.seed", SeedField{[](JobSpec& j) { return &j.trial.train.seed; }},
        "of the start, the order of images and dropout"},
       {"train.start_from", TextField{[](JobSpec& j) { return &j.trial.train.start_from; }, true},

@@ -32,6 +32,7 @@ ParamValue other_value(const Field& field, const ParamValue& now) {
                                               std::string("data"),
                                               std::string("mvtec"),
                                               std::string("skip"),
+                                              std::string("bfloat16"),
                                               std::string("efficientnet-b0"),
                                               std::string("1/2"),
                                               std::vector<int64_t>{1, 3}};

@@ -109,6 +109,8 @@ class RandomJobs {
     t.train.lr_drop_factor = real(5e-324, 1);
     t.train.eval_every = whole(1, 1000000);
     t.train.checkpoint_every = whole(1, 1000000);
+    t.train.checkpoint_seconds = whole(0, 1000000);
+    t.data.features = one_of<std::string>({"float32", "bfloat16"});
     t.train.seed = random_() >> 1;
     t.eval.score = one_of<std::string>({"max", "mean", "std"});
     t.eval.pot = real(0, 1e6);
@@ -197,6 +199,7 @@ TEST(SpecRoundTrip, EveryDefaultIsWrittenOut) {
   test_per_class: 0
   image_size: 224
   damaged: fail
+  features: float32
 backbone:
   name: efficientnet-lite0
   weights: ""
@@ -234,6 +237,7 @@ train:
   lr_drop_factor: 0.1
   eval_every: 10
   checkpoint_every: 10
+  checkpoint_seconds: 60
   seed: 0
   start_from: ""
 eval:

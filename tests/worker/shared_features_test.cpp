@@ -1,5 +1,6 @@
 #include "worker/data/shared_features.h"
 
+#include <c10/util/BFloat16.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <random>
 #include <thread>
@@ -303,16 +305,78 @@ TEST_F(WithAStoppedProcess, ProcessesShareTheWork) {
   EXPECT_EQ(computed, 1500 - 2 * 256);  // the child computed its two shards
 }
 
+TEST_F(SharedFeatures, KeepsHalfOfTheBytesAsBfloat16) {
+  FeatureLayout layout = layout_of(300);
+  layout.bfloat16 = true;
+  const auto mapped = load(layout);
+  const auto kept = mapped->bytes(0, 300);
+  EXPECT_EQ(kept.size(), 300u * kRowFloats * 2);
+  for (const int64_t row : {0, 7, 299}) {
+    c10::BFloat16 number;
+    std::memcpy(&number, kept.data() + (row * kRowFloats + 5) * 2, 2);
+    EXPECT_EQ(static_cast<float>(number), static_cast<float>(c10::BFloat16(value(row, 5))));
+  }
+  flip_byte(final_file(layout), layout.row_offset(17));
+  const int64_t before = computed;
+  load(layout);
+  EXPECT_EQ(computed, before + 300);  // the damage was found, and the file made anew
+}
+
+/// A cache of three sets, each larger than half of what is allowed for two.
+class Eviction : public SharedFeatures {
+ protected:
+  FeatureLayout layout(char key) const {
+    FeatureLayout made = layout_of(500);
+    made.key = std::string(64, key);
+    return made;
+  }
+  size_t limit = 2 * layout('a').file_bytes();
+  std::shared_ptr<const MappedFeatures> load_within(char key) {
+    auto mapped = shared_features(folder, layout(key), count_values, {}, limit);
+    if (!mapped) panic(mapped.error().message);
+    // Times of use are as coarse as the file system's clock.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return *mapped;
+  }
+  bool has(char key) const { return fs::exists(final_file(layout(key))); }
+};
+
+TEST_F(Eviction, WhatWasUsedLongestAgoGoes) {
+  load_within('a'), load_within('b');
+  load_within('a');
+  load_within('c');
+  EXPECT_TRUE(has('a'));
+  EXPECT_FALSE(has('b'));
+  EXPECT_TRUE(has('c'));
+}
+
+TEST_F(Eviction, WhatIsInUseStays) {
+  const auto used = load_within('a');
+  load_within('b');
+  load_within('c');
+  EXPECT_TRUE(has('a'));
+  EXPECT_FALSE(has('b'));
+  const auto also = load_within('c'), more = load_within('d');  // all in use: the limit gives way, not the work
+  EXPECT_TRUE(has('a') && has('c') && has('d'));
+  EXPECT_TRUE(holds_values(*used));
+}
+
+TEST_F(Eviction, WithoutALimitNothingGoes) {
+  limit = 0;
+  for (const char key : {'a', 'b', 'c', 'd'}) load_within(key);
+  for (const char key : {'a', 'b', 'c', 'd'}) EXPECT_TRUE(has(key));
+}
+
 TEST(Checksum, ShowsEverySingleChangedBit) {
   std::vector<float> values(33, 0.0f);
-  const uint64_t zeros = checksum64(values);
+  const uint64_t zeros = checksum64(std::as_bytes(std::span(values)));
   for (size_t bit = 0; bit < values.size() * 32; ++bit) {
     auto* words = reinterpret_cast<uint32_t*>(values.data());
     words[bit / 32] ^= 1u << bit % 32;
-    EXPECT_NE(checksum64(values), zeros) << bit;
+    EXPECT_NE(checksum64(std::as_bytes(std::span(values))), zeros) << bit;
     words[bit / 32] ^= 1u << bit % 32;
   }
-  EXPECT_NE(checksum64(std::span(values).first(32)), zeros);
+  EXPECT_NE(checksum64(std::as_bytes(std::span(values).first(32))), zeros);
 }
 
 }  // namespace

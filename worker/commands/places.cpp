@@ -21,13 +21,20 @@ std::string default_cache() {
 
 }  // namespace
 
-FeaturePlaces default_places() { return {HIVQ_DEPS_DIR "/weights", default_cache()}; }
+FeaturePlaces default_places() {
+  constexpr size_t kCacheLimit = size_t{64} << 30;
+  return {HIVQ_DEPS_DIR "/weights", default_cache(), kCacheLimit};
+}
 
 void add_places(CLI::App& app, FeaturePlaces& places) {
   app.add_option("--cache", places.cache_dir, "Folder of the feature cache; made where absent")->capture_default_str();
   app.add_option("--weights", places.weights_dir, "Folder of the backbones' weights")
       ->envname("HIVQ_WEIGHTS")
       ->capture_default_str();
+  app.add_option("--cache-limit", places.cache_limit,
+                 "Size that the feature cache is kept within, such as 20GB: what was used longest ago goes; 0: none")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->default_str("64GB");
 }
 
 }  // namespace hivq

@@ -1,5 +1,6 @@
 #include "worker/data/feature_file.h"
 
+#include <c10/util/BFloat16.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <vector>
 
 namespace hivq {
 namespace {
@@ -60,7 +62,7 @@ size_t FeatureLayout::row_offset(int64_t row) const {
   return round_up(table_offset(shards())) + static_cast<size_t>(row) * row_bytes();
 }
 
-uint64_t checksum64(std::span<const float> values) {
+uint64_t checksum64(std::span<const std::byte> values) {
   // FNV-1a over 64-bit words in eight lanes, so that the multiplications overlap. Each step is a bijection of its lane,
   // so a single changed word always shows; the rotation carries high bits to the low ones.
   constexpr uint64_t kPrime = 0x9e3779b97f4a7c15ULL;
@@ -69,8 +71,8 @@ uint64_t checksum64(std::span<const float> values) {
   for (size_t i = 0; i < kLanes; ++i) lanes[i] = kPrime * (i + 1);
   const auto mix = [](uint64_t lane, uint64_t word) { return std::rotl((lane ^ word) * kPrime, 29); };
 
-  const size_t bytes = values.size_bytes(), block = sizeof(lanes);
-  const char* at = reinterpret_cast<const char*>(values.data());
+  const size_t bytes = values.size(), block = sizeof(lanes);
+  const std::byte* at = values.data();
   std::array<uint64_t, kLanes> words;
   for (size_t offset = 0; offset < bytes; offset += block) {
     if (bytes - offset < block) words.fill(0);
@@ -84,10 +86,16 @@ uint64_t checksum64(std::span<const float> values) {
 
 MappedFeatures::~MappedFeatures() { ::munmap(base_, layout_.file_bytes()); }
 
-std::span<const float> MappedFeatures::rows(int64_t first, int64_t count) const {
+std::span<const std::byte> MappedFeatures::bytes(int64_t first, int64_t count) const {
   check(first >= 0 && count >= 0 && first + count <= layout_.rows, "rows outside a feature file");
-  const char* at = static_cast<const char*>(base_) + layout_.row_offset(first);
-  return {reinterpret_cast<const float*>(at), static_cast<size_t>(count * layout_.row_floats)};
+  return {static_cast<const std::byte*>(base_) + layout_.row_offset(first),
+          static_cast<size_t>(count) * layout_.row_bytes()};
+}
+
+std::span<const float> MappedFeatures::rows(int64_t first, int64_t count) const {
+  check(!layout_.bfloat16, "rows of bfloat16 are no floats");
+  const auto kept = bytes(first, count);
+  return {reinterpret_cast<const float*>(kept.data()), kept.size() / sizeof(float)};
 }
 
 Status format_feature_file(const Descriptor& file, const std::string& path, const FeatureLayout& layout) {
@@ -119,22 +127,25 @@ bool is_done(const Descriptor& file, const FeatureLayout& layout, int64_t shard)
 }
 
 bool write_shard(const Descriptor& file, const FeatureLayout& layout, int64_t shard, std::span<const float> rows) {
-  check(rows.size_bytes() == static_cast<size_t>(layout.rows_of(shard)) * layout.row_bytes(), "a shard's size");
-  const ShardEntry entry{checksum64(rows), kDone};
-  return write_fully(file, rows.data(), rows.size_bytes(), layout.row_offset(layout.first_row(shard))) &&
+  check(rows.size() == static_cast<size_t>(layout.rows_of(shard) * layout.row_floats), "a shard's size");
+  std::vector<c10::BFloat16> rounded;
+  if (layout.bfloat16) rounded.assign(rows.begin(), rows.end());
+  const auto kept = layout.bfloat16 ? std::as_bytes(std::span<const c10::BFloat16>(rounded)) : std::as_bytes(rows);
+  const ShardEntry entry{checksum64(kept), kDone};
+  return write_fully(file, kept.data(), kept.size(), layout.row_offset(layout.first_row(shard))) &&
          write_fully(file, &entry, sizeof(entry), layout.table_offset(shard));
 }
 
-Result<std::shared_ptr<const MappedFeatures>> map_features(const Descriptor& file, const std::string& path,
+Result<std::shared_ptr<const MappedFeatures>> map_features(Descriptor file, const std::string& path,
                                                            const FeatureLayout& layout) {
   if (!has_layout(file, layout)) return error("{} is damaged: its header or its size is wrong", path);
   void* base = ::mmap(nullptr, layout.file_bytes(), PROT_READ, MAP_SHARED, file.get(), 0);
   if (base == MAP_FAILED) return file_error("map", path, errno);
-  auto mapped = std::make_shared<const MappedFeatures>(base, layout);
+  auto mapped = std::make_shared<const MappedFeatures>(base, layout, std::move(file));
   for (int64_t shard = 0; shard < layout.shards(); ++shard) {
     ShardEntry entry;
     std::memcpy(&entry, static_cast<const char*>(base) + layout.table_offset(shard), sizeof(entry));
-    const auto rows = mapped->rows(layout.first_row(shard), layout.rows_of(shard));
+    const auto rows = mapped->bytes(layout.first_row(shard), layout.rows_of(shard));
     if (entry.state != kDone || entry.checksum != checksum64(rows)) {
       return error("{} is damaged: the checksum of images {} to {} is wrong", path, layout.first_row(shard),
                    layout.first_row(shard) + layout.rows_of(shard) - 1);

@@ -18,9 +18,10 @@
 namespace hivq {
 
 struct FeatureSet {
-  at::Tensor train;                      // [n, C, G, G] float32, h0 of each training image (MODEL.md, "Tensors")
+  at::Tensor
+      train;  // [n, C, G, G] h0 of each training image (MODEL.md, "Tensors"); float32, or bfloat16 to save memory
   std::vector<int64_t> train_class;      // [n] index into trained_classes
-  at::Tensor test;                       // [m, C, G, G] float32
+  at::Tensor test;                       // [m, C, G, G] as `train`
   std::vector<int64_t> test_class;       // [m] index into class_names
   std::vector<bool> test_anomalous;      // [m]
   std::vector<std::string> class_names;  // of every class of the data set
@@ -32,12 +33,18 @@ struct FeatureSet {
   std::function<Result<at::Tensor>(int64_t i)> test_image, test_mask;
   std::function<Result<at::Tensor>(int64_t i)> train_image;
   std::vector<std::string> warnings;  // of images that are left out: which, and why
+
+  /// Of what is computed with them: bfloat16 is how they are kept only.
+  at::TensorOptions options() const {
+    return train.scalar_type() == at::kBFloat16 ? train.options().dtype(at::kFloat) : train.options();
+  }
 };
 
 /// Where the backbone's weights and the cached features lie.
 struct FeaturePlaces {
   std::string weights_dir;  // holds <backbone>.safetensors or <backbone>.pth
   std::string cache_dir;    // made where absent
+  size_t cache_limit = 0;   // bytes in it; 0: no limit
 };
 
 /// Progress of the extraction, called on the rank that computes: images done, images in all.

@@ -22,8 +22,8 @@ constexpr int64_t kFeatureStride = 16;  // pixels per cell of the feature grid
 /// All that the features depend on. A change of what the code computes changes the first line.
 std::string key_of(const ImageSet& images, const DataSpec& data, const EfficientNet& network,
                    const BackboneWeights& weights) {
-  return sha256_hex(fmt::format("hivq features 2 float32\n{}\nimage_size {}\n{} {}", images.identity, data.image_size,
-                                network.settings, weights.digest));
+  return sha256_hex(fmt::format("hivq features 2 {}\n{}\nimage_size {}\n{} {}", data.features, images.identity,
+                                data.image_size, network.settings, weights.digest));
 }
 
 /// Decodes images [first, first + count) and computes their features. A damaged image is an Error where `fail`, and
@@ -49,9 +49,9 @@ at::Tensor view(const std::shared_ptr<const MappedFeatures>& mapped, int64_t fir
   std::vector<int64_t> shape = {count};
   shape.insert(shape.end(), row_shape.begin(), row_shape.end());
   if (count == 0) return at::empty(shape);
-  float* rows = const_cast<float*>(mapped->rows(first, count).data());
+  auto* rows = const_cast<std::byte*>(mapped->bytes(first, count).data());
   return at::from_blob(
-      rows, shape, [mapped](void*) {}, at::kFloat);
+      rows, shape, [mapped](void*) {}, mapped->layout().bfloat16 ? at::kBFloat16 : at::kFloat);
 }
 
 Status check_image_size(int64_t size) {
@@ -74,8 +74,8 @@ Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backb
 
   const int64_t grid = data.image_size / kFeatureStride;
   const std::vector<int64_t> row_shape = {network->channels, grid, grid};
-  const FeatureLayout layout{key_of(*images, data, *network, *weights), images->size(),
-                             network->channels * grid * grid};
+  const FeatureLayout layout{key_of(*images, data, *network, *weights), images->size(), network->channels * grid * grid,
+                             data.features == "bfloat16"};
   const auto compute = [&](int64_t first, std::span<float> rows) -> Status {
     const int64_t count = static_cast<int64_t>(rows.size()) / layout.row_floats;
     const Result<at::Tensor> features =
@@ -84,7 +84,7 @@ Result<FeatureSet> load_features(const DataSpec& data, const BackboneSpec& backb
     std::copy_n(features->const_data_ptr<float>(), rows.size(), rows.data());
     return {};
   };
-  const auto mapped = shared_features(places.cache_dir, layout, compute, progress);
+  const auto mapped = shared_features(places.cache_dir, layout, compute, progress, places.cache_limit);
   if (!mapped) return mapped.error();
 
   const auto trained = static_cast<int64_t>(images->train.size());

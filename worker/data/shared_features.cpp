@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "worker/data/feature_eviction.h"
+
 namespace hivq {
 namespace {
 
@@ -88,13 +90,14 @@ Result<NamesLock> lock_names(const Paths& paths) {
 }
 
 /// Opens the work file that the others fill, or starts it. No file where the final one is there already.
-Result<Descriptor> join_work(const Paths& paths, const FeatureLayout& layout) {
+Result<Descriptor> join_work(const Paths& paths, const FeatureLayout& layout, size_t limit) {
   const auto names = lock_names(paths);
   if (!names) return names.error();
   if (std::filesystem::exists(paths.final)) return Descriptor();
   Descriptor work(::open(paths.work.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (!work) return not_writable(paths, errno);
   if (!has_layout(work, layout)) {
+    make_room(paths.folder, layout.file_bytes(), limit);
     if (Status made = format_feature_file(work, paths.work, layout); !made) {
       ::unlink(paths.work.c_str());
       return made.error();
@@ -194,25 +197,27 @@ class Filler {
 }  // namespace
 
 Result<Features> shared_features(const std::string& folder, const FeatureLayout& layout, const ComputeRows& compute,
-                                 const FeatureProgress& progress) {
+                                 const FeatureProgress& progress, size_t limit) {
   const std::string stem = folder + "/" + layout.key;
   const Paths paths{folder, stem + ".features", stem + ".work", stem + ".lock"};
   for (int repairs = 0;;) {
-    const Descriptor finished(::open(paths.final.c_str(), O_RDONLY | O_CLOEXEC));
+    Descriptor finished(::open(paths.final.c_str(), O_RDONLY | O_CLOEXEC));
     if (!finished && errno != ENOENT && errno != ENOTDIR) {
       return error("{}; make it readable or choose another cache folder",
                    file_error("read", paths.final, errno).message);
     }
     if (finished) {
-      Result<Features> mapped = map_features(finished, paths.final, layout);
+      mark_in_use(finished);
+      const Descriptor damaged(::dup(finished.get()));
+      Result<Features> mapped = map_features(std::move(finished), paths.final, layout);
       if (mapped || ++repairs > kRepairs) return mapped;
       fmt::print(stderr, "hivq: {}; computing the features again\n", mapped.error().message);
-      if (Status gone = discard(finished, paths); !gone) return gone.error();
+      if (Status gone = discard(damaged, paths); !gone) return gone.error();
     }
     std::error_code failure;
     std::filesystem::create_directories(folder, failure);
     if (failure) return not_writable(paths, failure.value());
-    Result<Descriptor> work = join_work(paths, layout);
+    Result<Descriptor> work = join_work(paths, layout, limit);
     if (!work) return work.error();
     if (!*work) continue;  // finished in the meantime
     if (Status filled = Filler(*work, paths, layout, compute, progress).fill(); !filled) return filled.error();
