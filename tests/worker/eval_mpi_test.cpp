@@ -1,8 +1,8 @@
 // Evaluation on the whole gang gives what it gives on one rank: not nearly, but the same bits.
 
 #include "tests/worker/eval_fixture.h"
+#include "tests/worker/trial_fixture.h"
 #include "worker/eval/evaluate.h"
-#include "worker/train/run_trial.h"
 
 namespace hivq {
 namespace {
@@ -83,7 +83,7 @@ TEST_F(EvaluateOnRanks, EveryRankNamesTheFirstImageThatIsNotFinite) {
 
 TEST_F(EvaluateOnRanks, ADamagedMaskFailsTheTrialAndNotTheGang) {
   features.test_mask = [](int64_t) -> Result<at::Tensor> { return error("the mask is damaged"); };
-  const auto outcome = run_trial({spec, {}, {}}, features, *gang);
+  const auto outcome = run_alone(spec, features, *gang, {}, {});
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::failed);
   EXPECT_EQ(outcome->reason, "the mask is damaged");

@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "worker/data/safetensors.h"
+#include "worker/train/checkpoint.h"
 #include "worker/train/step.h"
 
 namespace hivq {
@@ -28,7 +29,7 @@ struct GoldenCase {
   }
   /// Training whose parameters and codebooks are the reference's before its step.
   Training training() const {
-    Training made = make_training(spec, input, at::kDouble);
+    Training made = make_training(std::span(&spec, 1), input, at::kDouble);
     std::vector<NamedTensor> state = named_parameters(made.model);
     for (const NamedTensor& buffer : named_codebooks(made.model)) state.push_back(buffer);
     for (const NamedTensor& target : state) target.tensor.copy_((*this)["before." + target.name]);
@@ -53,6 +54,19 @@ inline GoldenCase golden_case(const std::string& name) {
   golden.spec.loss = {0.5, full ? 0.01 : 0.0, 0.7};
   golden.spec.train.lr = 1e-3, golden.spec.train.weight_decay = 1e-2, golden.spec.train.clip = 0.1;
   return golden;
+}
+
+/// A step of one trial.
+inline Result<StepReport> step_alone(Training& training, const TrialSpec& spec, const Batch& batch, double lr,
+                                     Collective& collective, Wish wish = Wish::go_on) {
+  const StepSetting setting{lr, wish};
+  auto reports = train_step(training, std::span(&spec, 1), batch, std::span(&setting, 1), collective);
+  if (!reports) return reports.error();
+  return (*reports)[0];
+}
+
+inline std::string save_checkpoint(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
+  return write_checkpoint(take_snapshot(training, spec, features));
 }
 
 /// The greatest difference, relative to the greatest value (or to 1).

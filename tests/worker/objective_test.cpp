@@ -22,10 +22,11 @@ struct Surrogate {
     Forward out;
     for (const Quantized& q : start) {
       const at::Tensor tokens = level_tokens(enc, out.levels);
-      out.levels.push_back({tokens, q.nearest, q.code, tokens + (q.nearest - q.tokens.detach())});
+      const at::Tensor product = quantize(model.codebooks[out.levels.size()], tokens, batch.classes).product;
+      out.levels.push_back({tokens, q.nearest, q.code, tokens + (q.nearest - q.tokens.detach()), product});
     }
     out.reconstruction = reconstruct(model, decode(model, out.levels, position, none), batch.classes);
-    return objective(model, weights, batch, out);
+    return objective(model, std::span(&weights, 1), batch, out);
   }
 };
 
@@ -39,7 +40,7 @@ TEST_P(ObjectiveGradient, OfEveryParameterIsTheSlopeOfTheWholeObjective) {
   const Batch batch = golden.batch();
   Dropout none;
   const Forward out = forward(model, batch.h0, batch.classes, none);
-  objective(model, golden.spec.loss, batch, out).total.backward();
+  objective(model, std::span(&golden.spec.loss, 1), batch, out).total.backward();
 
   const Surrogate surrogate{model, golden.spec.loss, batch, out.levels};
   const c10::InferenceMode inference;
@@ -50,13 +51,13 @@ TEST_P(ObjectiveGradient, OfEveryParameterIsTheSlopeOfTheWholeObjective) {
   for (const NamedTensor& gradient : named_gradients(model)) {
     const int64_t count = gradient.tensor.numel();
     for (const int64_t i : {begin, begin + count / 2, begin + count - 1}) {
-      const double before = values[i].item<double>();
-      values[i].fill_(before + kStep);
+      const double before = values[0][i].item<double>();
+      values[0][i].fill_(before + kStep);
       const double up = total();
-      values[i].fill_(before - kStep);
+      values[0][i].fill_(before - kStep);
       const double slope = (up - total()) / (2 * kStep);
-      values[i].fill_(before);
-      const double ours = model.gradients[i].item<double>();
+      values[0][i].fill_(before);
+      const double ours = model.gradients[0][i].item<double>();
       EXPECT_NEAR(ours, slope, 1e-8 + 1e-6 * std::abs(slope)) << gradient.name << " element " << i - begin;
       ++checked;
       nonzero += std::abs(slope) > 1e-6;
@@ -74,7 +75,8 @@ TEST(Objective, NoGradientReachesThePrototypes) {
   for (Codebook& codebook : training.model.codebooks) codebook.embed.requires_grad_();
   const Batch batch = golden.batch();
   Dropout none;
-  objective(training.model, golden.spec.loss, batch, forward(training.model, batch.h0, batch.classes, none))
+  objective(training.model, std::span(&golden.spec.loss, 1), batch,
+            forward(training.model, batch.h0, batch.classes, none))
       .total.backward();
   for (const Codebook& codebook : training.model.codebooks) EXPECT_FALSE(codebook.embed.grad().defined());
 }
@@ -94,7 +96,7 @@ TEST(Objective, CommitmentPullsTheTokensToTheirPrototypes) {
   cut.reconstruction = out.reconstruction.detach();
   LossSpec weights;
   weights.commitment = 0.7, weights.pot = 0, weights.classification = 0;
-  objective(training.model, weights, batch, cut).total.backward();
+  objective(training.model, std::span(&weights, 1), batch, cut).total.backward();
   EXPECT_CLOSE(h.grad(), 0.7 * 2 / elements * (h - out.levels[0].nearest).detach(), 1e-12);
 }
 
@@ -106,7 +108,8 @@ TEST(Objective, ARanksPartsAddUpToTheBatchs) {
   const auto terms = [&](int64_t first, int64_t count) {
     const Batch part{whole.h0.narrow(0, first, count), whole.classes.narrow(0, first, count), first,
                      whole.global_classes};
-    return objective(training.model, golden.spec.loss, part, forward(training.model, part.h0, part.classes, none))
+    return objective(training.model, std::span(&golden.spec.loss, 1), part,
+                     forward(training.model, part.h0, part.classes, none))
         .terms;
   };
   EXPECT_CLOSE(terms(0, 2) + terms(2, 3), terms(0, 5), 1e-12);

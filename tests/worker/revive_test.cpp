@@ -18,7 +18,10 @@ struct Reviving : testing::Test {
     return forward(model, batch.h0, batch.classes, none);
   }();
 
-  void revive(double below) { ASSERT_TRUE(revive_prototypes(model, out.levels, batch, rows, {below, 3, 9}, *single)); }
+  void revive(double below) {
+    const Revival revival{below, 3, 9};
+    ASSERT_TRUE(revive_prototypes(model, out.levels, batch, rows, std::span(&revival, 1), *single));
+  }
 };
 
 TEST_F(Reviving, MovesTheDeadToTokensOfTheirClassInTheBatch) {
@@ -71,7 +74,7 @@ TEST_F(Reviving, EveryPrototypeIsUsedBeforeLong) {
   }
   for (int step = 0; step < 80; ++step) {
     for (const at::Tensor& use : with.use) use.zero_();
-    ASSERT_TRUE(train_step(with, fresh.spec, batch, 1e-3, false, *single)->applied);
+    ASSERT_TRUE(step_alone(with, fresh.spec, batch, 1e-3, *single)->applied);
   }
   EXPECT_GT(codebook_health(with.use[2]).live, 0.7);
   EXPECT_LT(with.model.codebooks[2].embed[0].max().item<double>(), 100);

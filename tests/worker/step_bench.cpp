@@ -7,81 +7,40 @@
 #include <chrono>
 
 #include "tests/worker/bench_reference.h"
+#include "worker/commands/bench_shape.h"
 #include "worker/eval/evaluate.h"
 #include "worker/model/forward.h"
+#include "worker/model/fused_attention.h"
 #include "worker/train/step.h"
 
 namespace hivq {
 namespace {
 
-/// A trial's shape, and made-up features for it.
-struct Shape {
-  TrialSpec spec;
-  InputShape input;
-  FeatureSet features;
-};
-Shape shape_of(int64_t which) {
-  Shape shape;
-  ModelSpec& model = shape.spec.model;
-  shape.spec.loss.pot = 0.01;
-  if (which == 0) {  // of quick.yaml: Fashion-MNIST at 112 pixels
-    model.width = 64, model.layers = 2, model.heads = 4, model.feed_forward = 128, model.quantizer.prototypes = 64;
-    shape.input = {192, 7, 5};
-  } else {  // of the paper's MVTec-AD
-    shape.input = {272, 14, 15};
-  }
-  const int64_t images = 2 * shape.spec.train.batch_size;
-  shape.features.train = at::randn({images, shape.input.channels, shape.input.grid, shape.input.grid});
-  shape.features.test = shape.features.train;
-  for (int64_t i = 0; i < images; ++i) {
-    shape.features.train_class.push_back(i % shape.input.classes);
-    shape.features.test_class.push_back(i % shape.input.classes);
-    shape.features.test_anomalous.push_back(i % 2 == 0);
-  }
-  for (int64_t c = 0; c < shape.input.classes; ++c) shape.features.trained_classes.push_back(c);
-  return shape;
-}
-
-/// Multiplications and additions of one image's forward pass: dense layers, attention, distances. Backward does twice
-/// that, but for the distances.
-struct Operations {
-  double differentiable = 0, distances = 0;
-  double step() const { return 3 * differentiable + distances; }
-};
-Operations operations(const Shape& shape) {
-  const auto tokens = static_cast<double>(shape.input.grid * shape.input.grid);
-  const auto channels = static_cast<double>(shape.input.channels), width = static_cast<double>(shape.spec.model.width);
-  const auto hidden = static_cast<double>(shape.spec.model.feed_forward),
-             layers = static_cast<double>(shape.spec.model.layers);
-  const auto prototypes = static_cast<double>(shape.spec.model.quantizer.prototypes);
-  const auto attention = [&](double d) { return 4 * d * d + 2 * tokens * d; };
-  const double encoder = attention(width) + 2 * width * hidden;
-  const double decoder = 2 * attention(2 * width) + 4 * width * hidden;
-  const double distances = prototypes * (width + layers * 2 * width);
-  const double pot = shape.spec.loss.pot > 0 ? distances : 0;
-  const double dense = channels * width + layers * (encoder + decoder) + 2 * width * channels + pot;
-  return {2 * tokens * dense, 2 * tokens * distances};
+BenchShape shape_of(const benchmark::State& state) {
+  return bench_shape(state.range(0) != 0 ? "paper" : "quick", 16, at::kCPU).value();
 }
 
 void train(benchmark::State& state) {
-  Shape shape = shape_of(state.range(0));
+  BenchShape shape = shape_of(state);
   shape.spec.model.dropout = state.range(1) != 0 ? 0.1 : 0;
-  Training training = make_training(shape.spec, shape.input, at::kFloat);
+  Training training = make_training(std::span(&shape.spec, 1), shape.input, at::kFloat);
   const auto single = make_single_collective();
   std::vector<int64_t> images;
   for (int64_t i = 0; i < shape.spec.train.batch_size; ++i) images.push_back(i);
+  const StepSetting setting{1e-4};
   const double gemm = gemm_rate();
   double seconds = 0;
   for (auto _ : state) {
     seconds += seconds_of([&] {
       const Batch batch = load_batch(shape.features, images, 0, 1);
-      benchmark::DoNotOptimize(train_step(training, shape.spec, batch, 1e-4, false, *single).value());
+      benchmark::DoNotOptimize(
+          train_step(training, std::span(&shape.spec, 1), batch, std::span(&setting, 1), *single).value());
     });
   }
   const double rate = static_cast<double>(shape.spec.train.batch_size * state.iterations()) / seconds;
   state.counters["images/s"] = rate;
-  state.counters["GFLOP/s"] = rate * operations(shape).step() / 1e9;
-  state.counters["of_gemm"] = rate * operations(shape).step() / gemm;
+  state.counters["GFLOP/s"] = rate * step_cost(shape).step() / 1e9;
+  state.counters["of_gemm"] = rate * step_cost(shape).step() / gemm;
 }
 BENCHMARK(train)
     ->ArgNames({"paper", "dropout"})
@@ -90,9 +49,9 @@ BENCHMARK(train)
     ->Unit(benchmark::kMillisecond);
 
 void evaluation(benchmark::State& state) {
-  Shape shape = shape_of(state.range(0));
+  BenchShape shape = shape_of(state);
   shape.spec.eval.pot = 80;
-  const Training training = make_training(shape.spec, shape.input, at::kFloat);
+  const Training training = make_training(std::span(&shape.spec, 1), shape.input, at::kFloat);
   const auto single = make_single_collective();
   const double gemm = gemm_rate();
   double seconds = 0;
@@ -102,9 +61,59 @@ void evaluation(benchmark::State& state) {
   }
   const double rate = static_cast<double>(shape.features.test.size(0) * state.iterations()) / seconds;
   state.counters["images/s"] = rate;
-  state.counters["of_gemm"] = rate * operations(shape).differentiable / gemm;
+  state.counters["of_gemm"] = rate * step_cost(shape).forward() / gemm;
 }
 BENCHMARK(evaluation)->ArgName("paper")->Arg(0)->Arg(1)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+/// Attention at the paper's decoder, forward and backward: `of_tensor_operations` is the time of the same in
+/// LibTorch's.
+void attention_kernel(benchmark::State& state) {
+  const int64_t heads = 8, width = 512;
+  const at::Tensor qk = at::randn({16, 196, 2 * width}).requires_grad_(),
+                   v = at::randn({16, 196, width}).requires_grad_();
+  const auto run = [&](auto attention_of) {
+    Dropout dropout{{{0.1, 1}}};
+    Attending how{heads, at::Tensor(), dropout};
+    attention_of(qk.narrow(2, 0, width), qk.narrow(2, width, width), v, how).sum().backward();
+  };
+  double fused = 0, plain = 0;
+  for (auto _ : state) {
+    fused += seconds_of([&] { run(fused_attention); });
+    state.PauseTiming();
+    plain += seconds_of([&] { run(attend); });
+    state.ResumeTiming();
+  }
+  state.counters["of_tensor_operations"] = fused / plain;
+}
+BENCHMARK(attention_kernel)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+/// A step of so many trials side by side: `of_alone` is its time by that of as many steps of one trial.
+void pack_of_trials(benchmark::State& state) {
+  const BenchShape shape = bench_shape("quick", 16, at::kCPU).value();
+  const int64_t trials = state.range(0);
+  const std::vector<TrialSpec> specs(static_cast<size_t>(trials), shape.spec);
+  const std::vector<StepSetting> settings(specs.size(), {1e-4});
+  Training together = make_training(specs, shape.input, at::kFloat);
+  Training alone = make_training(std::span(specs).first(1), shape.input, at::kFloat);
+  const auto single = make_single_collective();
+  std::vector<int64_t> images;
+  for (int64_t i = 0; i < 16 * trials; ++i) images.push_back(i % 16);
+  const auto step = [&](Training& training, int64_t count) {
+    const auto n = static_cast<size_t>(count);
+    const Batch batch = load_batch(shape.features, std::span(images).first(16 * n), 0, 1, count);
+    benchmark::DoNotOptimize(
+        train_step(training, std::span(specs).first(n), batch, std::span(settings).first(n), *single).value());
+  };
+  double fused = 0, one = 0;
+  for (auto _ : state) {
+    fused += seconds_of([&] { step(together, trials); });
+    state.PauseTiming();
+    one += seconds_of([&] { step(alone, 1); });
+    state.ResumeTiming();
+  }
+  state.counters["of_alone"] = fused / (one * static_cast<double>(trials));
+}
+BENCHMARK(pack_of_trials)->ArgName("trials")->Arg(2)->Arg(8)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 /// Dropout's masks: `ns` per element, and `of_copy` against a copy of the tensor.
 void dropout(benchmark::State& state) {
@@ -112,7 +121,7 @@ void dropout(benchmark::State& state) {
   at::Tensor copy = at::empty_like(x);
   double copying = 1e9, seconds = 0;
   for (int i = 0; i < 5; ++i) copying = std::min(copying, seconds_of([&] { copy.copy_(x); }));
-  Dropout masks{0.1, 1};
+  Dropout masks{{{0.1, 1}}};
   const at::NoGradGuard no_grad;
   for (auto _ : state) seconds += seconds_of([&] { benchmark::DoNotOptimize(masks(x)); });
   const double each = seconds / static_cast<double>(state.iterations());

@@ -13,9 +13,7 @@ class StepParity : public testing::TestWithParam<std::string> {
   Training training = golden.training();
   std::unique_ptr<Collective> single = make_single_collective();
 
-  StepReport step() {
-    return train_step(training, golden.spec, golden.batch(), golden.spec.train.lr, false, *single).value();
-  }
+  StepReport step() { return step_alone(training, golden.spec, golden.batch(), golden.spec.train.lr, *single).value(); }
 };
 INSTANTIATE_TEST_SUITE_P(, StepParity, testing::Values("full", "single"), [](const auto& i) { return i.param; });
 
@@ -52,8 +50,8 @@ TEST_P(StepParity, ParametersAndCodebooksAfterTheStepAreTheReferences) {
 
 TEST_P(StepParity, AStoppedStepChangesNothing) {
   const at::Tensor values = training.model.values.clone(), embed = training.model.codebooks[0].embed.clone();
-  const StepReport report = train_step(training, golden.spec, golden.batch(), 1, /*stop=*/true, *single).value();
-  EXPECT_TRUE(report.stop);
+  const StepReport report = step_alone(training, golden.spec, golden.batch(), 1, *single, Wish::stop).value();
+  EXPECT_EQ(report.wish, Wish::stop);
   EXPECT_FALSE(report.applied);
   EXPECT_EQ(training.step, 0);
   EXPECT_TRUE(at::equal(training.model.values, values));
@@ -65,7 +63,7 @@ TEST_P(StepParity, AStepThatIsNotFiniteChangesNothingAndNamesTheLoss) {
   Batch batch = golden.batch();
   batch.h0 = batch.h0.clone();
   batch.h0[0][0][0] = std::numeric_limits<double>::quiet_NaN();
-  const StepReport report = train_step(training, golden.spec, batch, 1, false, *single).value();
+  const StepReport report = step_alone(training, golden.spec, batch, 1, *single).value();
   EXPECT_FALSE(report.applied);
   EXPECT_EQ(report.losses.not_finite(), "the reconstruction loss");
   EXPECT_TRUE(at::equal(training.model.values, values));

@@ -1,9 +1,8 @@
 // N ranks × B/N images = 1 rank × B images: each test runs the same trial on the whole gang, and on this rank alone.
 
-#include "tests/worker/model_fixture.h"
+#include "tests/worker/trial_fixture.h"
 #include "worker/eval/evaluate.h"
 #include "worker/train/checkpoint.h"
-#include "worker/train/run_trial.h"
 
 namespace hivq {
 namespace {
@@ -13,23 +12,18 @@ class RankInvariance : public testing::Test {
   // 5 steps an epoch of 7 images, which 2 and 4 ranks cannot split evenly; the last of 2 images leaves ranks without.
   FeatureSet features = made_up_features(30, 41, 3, at::kDouble);
   TrialSpec spec = small_trial();
+  int64_t bucket_bytes = kBucketBytes;
   std::unique_ptr<Collective> gang = make_mpi_collective(), alone = make_single_collective();
 
-  Result<TrialOutcome> train(Collective& collective, const TrialHooks& hooks, const std::string& checkpoint = "") {
-    TrialRun run;
-    run.spec = spec;
-    run.start.checkpoint = checkpoint;
-    run.hooks = hooks;
-    return run_trial(run, features, collective);
-  }
   Training trained(Collective& collective, std::vector<double>* losses = nullptr) {
-    Training training = make_training(spec, {6, 3, 3}, features.train.options());
+    Training training = make_training(std::span(&spec, 1), {6, 3, 3}, features.train.options());
+    training.buckets = std::make_shared<GradientBuckets>(training.model, collective, bucket_bytes);
     for (int64_t first = 0; first < 30; first += 7) {
       const std::vector<int64_t> order = epoch_order(30, 1, 0);
       const auto images =
           std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(std::min<int64_t>(7, 30 - first)));
       const Batch batch = load_batch(features, images, collective.rank(), collective.size());
-      const auto report = train_step(training, spec, batch, 1e-2, false, collective).value();
+      const auto report = step_alone(training, spec, batch, 1e-2, collective).value();
       if (losses) {
         const Losses& l = report.losses;
         losses->insert(losses->end(),
@@ -53,6 +47,17 @@ TEST_F(RankInvariance, LossesGradientsParametersAndCodebooks) {
       EXPECT_CLOSE(training.model.codebooks[level].cluster_size, expected.model.codebooks[level].cluster_size, 1e-9);
       EXPECT_TRUE(at::equal(training.use[level], expected.use[level]));
     }
+  }
+}
+
+/// Buckets that are begun while backward runs, on some ranks without images at all.
+TEST_F(RankInvariance, GradientsInBucketsOfAnySize) {
+  const Training expected = trained(*alone);
+  for (const int64_t bytes : {1, 1000, 1 << 20}) {
+    bucket_bytes = bytes;
+    const Training training = trained(*gang);
+    EXPECT_CLOSE(training.model.gradients, expected.model.gradients, 1e-9) << bytes;
+    EXPECT_CLOSE(training.model.values, expected.model.values, 1e-8) << bytes;
   }
 }
 
@@ -95,7 +100,7 @@ TEST_F(RankInvariance, WholeTrial) {
           if (name != "images_per_second") curves[i].push_back(value);
         }
       };
-      const auto outcome = train(i == 0 ? *gang : *alone, hooks);
+      const auto outcome = run_alone(spec, features, i == 0 ? *gang : *alone, {}, hooks);
       ASSERT_TRUE(outcome) << outcome.error().message;
       EXPECT_EQ(outcome->end, TrialOutcome::End::finished);
     }
@@ -108,15 +113,41 @@ TEST_F(RankInvariance, WholeTrial) {
   }
 }
 
+TEST_F(RankInvariance, APackOfTrials) {
+  std::vector<TrialSpec> specs(3, spec);
+  specs[1].train.seed = 4, specs[2].train.lr = 1e-2;
+  std::map<std::string, std::vector<double>> curves[2];
+  for (int i = 0; i < 2; ++i) {
+    std::vector<TrialRun> runs;
+    for (size_t t = 0; t < specs.size(); ++t) {
+      TrialHooks hooks;
+      hooks.metrics = [&, i, t](int64_t, const std::map<std::string, double>& values) {
+        for (const auto& [name, value] : values) {
+          if (name != "images_per_second") curves[i][fmt::format("{} {}", t, name)].push_back(value);
+        }
+      };
+      runs.push_back(run_of(specs[t], hooks));
+    }
+    const auto outcomes = run_trials(runs, features, i == 0 ? *gang : *alone);
+    ASSERT_TRUE(outcomes) << outcomes.error().message;
+    for (const TrialOutcome& outcome : *outcomes) EXPECT_EQ(outcome.end, TrialOutcome::End::finished);
+  }
+  if (gang->rank() > 0) return;
+  ASSERT_EQ(curves[0].size(), curves[1].size());
+  for (const auto& [name, curve] : curves[1]) {
+    EXPECT_CLOSE(at::tensor(curves[0].at(name), at::kDouble), at::tensor(curve, at::kDouble), 1e-6) << name;
+  }
+}
+
 TEST_F(RankInvariance, ResumedFromRankZerosBytesIsBitIdentical) {
   std::map<int64_t, std::string> checkpoints;
   TrialHooks hooks;
   hooks.checkpoint = [&](int64_t step, std::string bytes) { checkpoints[step] = std::move(bytes); };
-  ASSERT_TRUE(train(*gang, hooks));
+  ASSERT_TRUE(run_alone(spec, features, *gang, {}, hooks));
   const std::map<int64_t, std::string> straight = checkpoints;
   EXPECT_EQ(straight.size(), gang->rank() == 0 ? 3u : 0u);
   checkpoints.clear();
-  const auto outcome = train(*gang, hooks, gang->rank() == 0 ? straight.at(5) : "not read here");
+  const auto outcome = run_alone(spec, features, *gang, gang->rank() == 0 ? straight.at(5) : "not read here", hooks);
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::finished);
   if (gang->rank() == 0) {
@@ -127,8 +158,8 @@ TEST_F(RankInvariance, ResumedFromRankZerosBytesIsBitIdentical) {
 TEST_F(RankInvariance, EveryRankAgreesOnAStop) {
   TrialHooks hooks;
   int asked = 0;
-  hooks.wish = [&] { return ++asked == 4 ? TrialHooks::Wish::stop : TrialHooks::Wish::go_on; };
-  const auto outcome = train(*gang, hooks);
+  hooks.wish = [&] { return ++asked == 4 ? Wish::stop : Wish::go_on; };
+  const auto outcome = run_alone(spec, features, *gang, {}, hooks);
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::stopped);
   EXPECT_EQ(asked, gang->rank() == 0 ? 4 : 0);
@@ -136,7 +167,7 @@ TEST_F(RankInvariance, EveryRankAgreesOnAStop) {
 
 TEST_F(RankInvariance, EveryRankAgreesOnALossThatIsNotFinite) {
   features.train[5][0][0][0] = std::numeric_limits<double>::quiet_NaN();
-  const auto outcome = train(*gang, {});
+  const auto outcome = run_alone(spec, features, *gang, {}, {});
   ASSERT_TRUE(outcome) << outcome.error().message;
   EXPECT_EQ(outcome->end, TrialOutcome::End::failed);
   EXPECT_NE(outcome->reason.find("is not finite at step"), std::string::npos) << outcome->reason;

@@ -1,7 +1,6 @@
 #include <filesystem>
 
-#include "tests/worker/model_fixture.h"
-#include "worker/train/run_trial.h"
+#include "tests/worker/trial_fixture.h"
 
 namespace hivq {
 namespace {
@@ -26,16 +25,19 @@ class RunTrial : public testing::Test {
   FeatureSet features = made_up_features(30, 40, 3, at::kFloat);  // 5 steps an epoch, the last of 2 images
   TrialSpec spec = small_trial();
   std::unique_ptr<Collective> single = make_single_collective();
-  std::function<TrialHooks::Wish()> wish;
+  std::function<Wish()> wish;
 
-  Record run(const TrialStart& from = {}) {
+  Record run(const std::string& checkpoint = {}, bool warm_start = false) {
     Record record;
-    const TrialHooks hooks{[&](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
-                           [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, wish};
-    const auto outcome = run_trial({spec, from, hooks}, features, *single);
-    if (!outcome) panic(outcome.error().message);
-    record.outcome = *outcome;
+    const TrialRun trial = run_of(spec, hooks_of(record), checkpoint, warm_start);
+    const auto outcomes = run_trials(std::span(&trial, 1), features, *single);
+    if (!outcomes) panic(outcomes.error().message);
+    record.outcome = outcomes->at(0);
     return record;
+  }
+  TrialHooks hooks_of(Record& record) {
+    return {[&](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
+            [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, wish};
   }
   std::string failure() {
     const Record record = run();
@@ -68,7 +70,7 @@ TEST_F(RunTrial, ResumedFromAnyCheckpointIsBitIdentical) {
     spec.model.quantizer.start = start;
     const Record straight = run();
     for (const auto& [step, bytes] : straight.checkpoints) {
-      const Record resumed = run({bytes});
+      const Record resumed = run(bytes);
       EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", step)) << step;
       EXPECT_EQ(resumed.curve("codebook_distance/1"), straight.curve("codebook_distance/1", step)) << step;
       EXPECT_EQ(resumed.outcome.final_, straight.outcome.final_) << step;
@@ -79,42 +81,57 @@ TEST_F(RunTrial, ResumedFromAnyCheckpointIsBitIdentical) {
   }
 }
 
+TEST_F(RunTrial, YieldsAtAStepAndGoesOnBitIdentically) {
+  const Record straight = run();
+  int asked = 0;
+  wish = [&] { return ++asked == 7 ? Wish::yield : Wish::go_on; };
+  const Record yielded = run();
+  EXPECT_EQ(yielded.outcome.end, TrialOutcome::End::yielded);
+  EXPECT_EQ(yielded.curve("loss").size(), 7u);
+  ASSERT_TRUE(yielded.checkpoints.contains(7));
+  wish = {};
+  const Record resumed = run(yielded.checkpoints.at(7));
+  EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", 7));
+  EXPECT_EQ(resumed.curve("codebook_perplexity/2"), straight.curve("codebook_perplexity/2", 7));
+  EXPECT_TRUE(resumed.checkpoints.at(15) == straight.checkpoints.at(15));
+}
+
+TEST_F(RunTrial, YieldsAtTheLastStepOfAnEpoch) {
+  int asked = 0;
+  wish = [&] { return ++asked == 5 ? Wish::yield : Wish::go_on; };
+  const Record yielded = run();
+  wish = {};
+  const Record straight = run(), resumed = run(yielded.checkpoints.at(5));
+  EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", 5));
+  EXPECT_EQ(resumed.curve("auroc"), straight.curve("auroc"));
+  EXPECT_TRUE(resumed.checkpoints.at(15) == straight.checkpoints.at(15));
+}
+
+TEST_F(RunTrial, StartsWarmFromAnotherTrialsModel) {
+  const Record first = run();
+  spec.train.seed = 9, spec.train.lr = 1e-3;
+  const Record cold = run(), warm = run(first.checkpoints.at(15), /*warm_start=*/true);
+  EXPECT_EQ(warm.metrics.front().first, 0);
+  EXPECT_EQ(warm.metrics.front().second.at("auroc"), first.outcome.final_.at("auroc"));
+  EXPECT_EQ(warm.curve("loss").size(), 15u);
+  EXPECT_LT(warm.curve("loss_reconstruction").front(), cold.curve("loss_reconstruction").front());
+}
+
 TEST_F(RunTrial, ADamagedCheckpointFailsTheTrial) {
   std::string bytes = run().checkpoints.at(5);
   bytes.resize(bytes.size() / 2);
-  const Record record = run({bytes});
+  const Record record = run(bytes);
   EXPECT_EQ(record.outcome.end, TrialOutcome::End::failed);
   EXPECT_NE(record.outcome.reason.find("checkpoint"), std::string::npos) << record.outcome.reason;
 }
 
 TEST_F(RunTrial, StopsWhereItIsTold) {
   int asked = 0;
-  wish = [&] { return ++asked == 8 ? TrialHooks::Wish::stop : TrialHooks::Wish::go_on; };
+  wish = [&] { return ++asked == 8 ? Wish::stop : Wish::go_on; };
   const Record record = run();
   EXPECT_EQ(record.outcome.end, TrialOutcome::End::stopped);
   EXPECT_EQ(record.curve("loss").size(), 7u);
   EXPECT_EQ(asked, 8);
-  EXPECT_FALSE(record.checkpoints.contains(7));
-}
-
-TEST_F(RunTrial, GivesWayWithACheckpointOfItsLastStepAndGoesOnFromThereExactly) {
-  const Record straight = run();
-  int asked = 0;
-  wish = [&] { return ++asked == 8 ? TrialHooks::Wish::yield : TrialHooks::Wish::go_on; };
-  const Record yielded = run();
-  EXPECT_EQ(yielded.outcome.end, TrialOutcome::End::yielded);
-  wish = {};
-  const Record resumed = run({yielded.checkpoints.at(7)});
-  EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", 7));
-  EXPECT_EQ(resumed.outcome.final_, straight.outcome.final_);
-}
-
-TEST_F(RunTrial, AWarmStartHasTheOtherTrialsModelAtStepZero) {
-  const Record source = run();
-  const Record warm = run({source.checkpoints.at(15), true});
-  EXPECT_EQ(warm.metrics.front().first, 0);
-  EXPECT_EQ(warm.metrics.front().second, source.outcome.final_);
-  EXPECT_EQ(warm.curve("loss").size(), 15u);
 }
 
 TEST_F(RunTrial, ALossThatIsNotFiniteFailsTheTrialWithASentence) {

@@ -12,6 +12,7 @@ namespace {
 
 const char* const kFormat = "hivq checkpoint 1";
 constexpr std::string_view kOrigin = "the trial's checkpoint";
+const char* const kDistance = "metrics.codebook_distance";
 const char* const kRemedy = "it belongs to another trial: start this one without it";
 
 /// Every tensor of the state, as views that share its memory.
@@ -23,10 +24,9 @@ std::vector<NamedTensor> named_state(const Training& training) {
   for (size_t level = 0; level < training.use.size(); ++level) {
     state.push_back({fmt::format("metrics.codebook_use.{}", level), training.use[level]});
   }
+  state.push_back({kDistance, training.distance[0]});
   return state;
 }
-
-at::Tensor distances(const Training& training) { return at::tensor(training.distance, at::kDouble); }
 
 /// A count in the metadata, in [0, limit].
 Result<int64_t> read_count(const SafeTensors& file, const std::string& key, int64_t limit) {
@@ -55,20 +55,26 @@ Result<at::Tensor> find_tensor(const SafeTensors& file, const std::string& name,
 
 }  // namespace
 
-std::string save_checkpoint(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
-  std::vector<NamedTensor> state = named_state(training);
-  state.push_back({"metrics.codebook_distance", distances(training)});
+Snapshot take_snapshot(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
+  Snapshot snapshot{training.step, named_state(training), {}};
+  for (NamedTensor& each : snapshot.tensors)
+    each.tensor = each.tensor.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
   std::vector<std::string> classes;
   for (const int64_t index : features.trained_classes) {
     classes.push_back(features.class_names[static_cast<size_t>(index)]);
   }
-  std::map<std::string, std::string> metadata = describe_model(spec, classes);
+  std::map<std::string, std::string>& metadata = snapshot.metadata;
+  metadata = describe_model(spec, classes);
   metadata["format"] = kFormat;
   metadata["step"] = std::to_string(training.step);
   metadata["epoch"] = std::to_string(training.epoch);
   metadata["batch"] = std::to_string(training.batch);
   metadata["train_images"] = std::to_string(features.train.size(0));
-  return write_safetensors(state, metadata);
+  return snapshot;
+}
+
+std::string write_checkpoint(const Snapshot& snapshot) {
+  return write_safetensors(snapshot.tensors, snapshot.metadata);
 }
 
 Status restore_checkpoint(Training& training, std::string_view bytes, int64_t train_images) {
@@ -96,16 +102,20 @@ Status restore_checkpoint(Training& training, std::string_view bytes, int64_t tr
     if (!source) return source.error();
     target.tensor.copy_(*source);
   }
-  const auto distance = find_tensor(*file, "metrics.codebook_distance", distances(training));
-  if (!distance) return distance.error();
-  if (file->tensors.size() != state.size() + 1) {
-    return error("{} has {} tensors, but the trial's state has {}; {}", kOrigin, file->tensors.size(), state.size() + 1,
+  if (file->tensors.size() != state.size()) {
+    return error("{} has {} tensors, but the trial's state has {}; {}", kOrigin, file->tensors.size(), state.size(),
                  kRemedy);
   }
   for (Codebook& codebook : training.model.codebooks) refresh(codebook);
-  training.distance.assign(distance->const_data_ptr<double>(), distance->const_data_ptr<double>() + distance->numel());
   training.step = *step, training.epoch = *epoch, training.batch = *batch;
   return {};
+}
+
+Status warm_start(Model& model, std::string_view bytes) {
+  constexpr std::string_view kWarmOrigin = "the checkpoint of train.start_from";
+  const Result<SafeTensors> file = read_safetensors(bytes, kWarmOrigin);
+  if (!file) return file.error();
+  return fill_model(model, file->tensors, kWarmOrigin);
 }
 
 }  // namespace hivq

@@ -8,38 +8,54 @@
 
 namespace hivq {
 
-Objective objective(const Model& model, const LossSpec& weights, const Batch& batch, const Forward& out) {
+namespace {
+
+/// One weight of every trial: [T].
+at::Tensor weight_of(std::span<const LossSpec> weights, double LossSpec::*which, const at::TensorOptions& options) {
+  std::vector<double> values;
+  for (const LossSpec& each : weights) values.push_back(each.*which);
+  return at::tensor(values, at::kDouble).to(options);
+}
+
+/// Sums of [T·b, …] over each trial's images: [T].
+at::Tensor by_trial(const at::Tensor& values, int64_t trials) { return values.view({trials, -1}).sum(1); }
+
+}  // namespace
+
+Objective objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out) {
   const auto images = static_cast<double>(batch.global_images());
   const double tokens = images * static_cast<double>(model.tokens());
+  const auto options = out.reconstruction.options().requires_grad(false);
+  const auto mean_square = [&](const at::Tensor& a, const at::Tensor& b) {
+    return by_trial(at::mse_loss(a, b, at::Reduction::None), batch.trials) / (tokens * static_cast<double>(a.size(2)));
+  };
 
-  // ‖h0 − h̃0‖², mean over elements
-  const at::Tensor reconstruction = at::mse_loss(out.reconstruction, batch.h0, at::Reduction::Sum) /
-                                    (tokens * static_cast<double>(model.input.channels));
-  at::Tensor total = reconstruction;
-  at::Tensor transport = at::zeros_like(reconstruction), cross_entropy = at::zeros_like(reconstruction);
+  const at::Tensor reconstruction = mean_square(out.reconstruction, batch.h0);  // ‖h0 − h̃0‖², mean over elements
+  at::Tensor transport = at::zeros({batch.trials}, options), cross_entropy = transport;
   std::vector<at::Tensor> commitments;
+  const bool transports = weights[0].pot > 0;
+  const at::Tensor place = place_of(model, batch.classes, model.codebooks_per_level());
   for (size_t level = 0; level < out.levels.size(); ++level) {
     const Quantized& q = out.levels[level];
-    // β‖h − sg(e)‖², mean over elements; ‖sg(h) − e‖² is the EMA update
-    commitments.push_back(at::mse_loss(q.tokens, q.nearest, at::Reduction::Sum) /
-                          (tokens * static_cast<double>(q.tokens.size(2))));
-    total = total + weights.commitment * commitments.back();
-    if (weights.pot > 0) {  // α·POT
-      transport = transport + pot_loss_sum(model.codebooks[level], q.tokens, batch.classes) / images;
-    }
+    commitments.push_back(mean_square(q.tokens, q.nearest));  // ‖h − sg(e)‖²; ‖sg(h) − e‖² is the EMA update
+    if (!transports) continue;
+    transport = transport + by_trial(pot_loss(model.codebooks[level], q, place), batch.trials) / images;
   }
-  if (weights.pot > 0) total = total + weights.pot * transport;
-  if (weights.classification > 0) {  // cross-entropy of the class
-    cross_entropy = at::cross_entropy_loss(classify(model, batch.h0), batch.classes, {}, at::Reduction::Sum) / images;
-    total = total + weights.classification * cross_entropy;
+  at::Tensor total =
+      reconstruction + weight_of(weights, &LossSpec::commitment, options) * at::stack(commitments).sum(0);
+  if (transports) total = total + weight_of(weights, &LossSpec::pot, options) * transport;
+  if (weights[0].classification > 0) {
+    const at::Tensor each = at::cross_entropy_loss(classify(model, batch.h0), batch.classes, {}, at::Reduction::None);
+    cross_entropy = by_trial(each, batch.trials) / images;
+    total = total + weight_of(weights, &LossSpec::classification, options) * cross_entropy;
   }
   std::vector<at::Tensor> terms = {reconstruction, transport, cross_entropy};
   terms.insert(terms.end(), commitments.begin(), commitments.end());
-  return {total, at::stack(terms).detach()};
+  return {total.sum(), at::stack(terms, 1).detach()};
 }
 
 Losses losses_of(const at::Tensor& terms, const LossSpec& weights) {
-  const at::Tensor values = terms.to(at::kCPU, at::kDouble);
+  const at::Tensor values = terms.to(at::kDouble);
   const auto value = values.accessor<double, 1>();
   Losses losses;
   losses.reconstruction = value[0], losses.pot = value[1], losses.classification = value[2];

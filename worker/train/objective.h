@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,14 +14,16 @@
 
 namespace hivq {
 
-/// A rank's share of a global batch of B images; it may be empty.
+/// A rank's share of the global batches of T trials, of B images each; it may be empty. The trials' images follow each
+/// other.
 struct Batch {
-  at::Tensor h0;                        // [b, N, C]
-  at::Tensor classes;                   // [b] int64
-  int64_t first = 0;                    // position in the global batch of the first image
-  std::vector<int64_t> global_classes;  // [B] of every image of the global batch
+  at::Tensor h0;                        // [T·b, N, C]
+  at::Tensor classes;                   // [T·b] int64
+  int64_t first = 0;                    // position in its global batch of a trial's first image
+  std::vector<int64_t> global_classes;  // [T·B] of every image of the global batches
+  int64_t trials = 1;                   // T
 
-  int64_t global_images() const { return static_cast<int64_t>(global_classes.size()); }
+  int64_t global_images() const { return static_cast<int64_t>(global_classes.size()) / trials; }  // B
 };
 
 /// The means of Eq. 1 over the global batch, the levels' terms added up; before their weights.
@@ -36,14 +39,15 @@ struct Losses {
 /// This rank's part of Eq. 1: sums over its images by counts of the global batch, so that the ranks' parts, and their
 /// gradients, add up to the batch's.
 struct Objective {
-  at::Tensor total;  // [] weighted, differentiable
-  at::Tensor terms;  // [kTerms + levels] before the weights: reconstruction, POT, classification, each level's
+  at::Tensor total;  // [] weighted, summed over the trials, differentiable: no trial's parameters touch another's terms
+  at::Tensor terms;  // [T, kTerms + levels] before the weights: reconstruction, POT, classification, each level's
                      // commitment
   static constexpr int64_t kTerms = 3;
 };
-Objective objective(const Model& model, const LossSpec& weights, const Batch& batch, const Forward& out);
+/// `weights` [T]: of each trial; a term's weight is 0 for all of them or for none.
+Objective objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out);
 
-/// The terms, summed over ranks, by name.
+/// A trial's terms [kTerms + levels], summed over ranks and on the CPU, by name.
 Losses losses_of(const at::Tensor& terms, const LossSpec& weights);
 
 }  // namespace hivq

@@ -6,19 +6,23 @@ namespace hivq {
 
 AdamW make_adamw(const at::Tensor& values) { return {at::zeros_like(values), at::zeros_like(values)}; }
 
-double clip_gradient(at::Tensor& gradient, double max_norm) {
-  const double norm = at::linalg_vector_norm(gradient).item<double>();
-  const double factor = max_norm / (norm + 1e-6);  // 1e-6 as PyTorch has it
-  if (max_norm > 0 && factor < 1) gradient.mul_(factor);
-  return norm;
+at::Tensor clip_gradients(at::Tensor& gradients, const std::vector<double>& max_norm) {
+  const at::Tensor norms = at::linalg_vector_norm(gradients, 2, {1}).to(at::kCPU, at::kDouble);
+  for (int64_t trial = 0; trial < gradients.size(0); ++trial) {
+    const double most = max_norm[static_cast<size_t>(trial)];
+    const double factor = most / (norms[trial].item<double>() + 1e-6);  // 1e-6 as PyTorch has it
+    if (most > 0 && factor < 1) gradients[trial].mul_(factor);
+  }
+  return norms;
 }
 
-void adamw_step(at::Tensor& values, const at::Tensor& gradient, AdamW& state, int64_t step, double lr,
+void adamw_step(at::Tensor& values, const at::Tensor& gradients, AdamW& state, int64_t trial, int64_t step, double lr,
                 double weight_decay) {
   const at::NoGradGuard no_grad;
   const at::Tensor steps = at::full({}, static_cast<double>(step), values.options().dtype(at::kFloat));
-  at::_fused_adamw_({values}, {gradient}, {state.exp_avg}, {state.exp_avg_sq}, /*max_exp_avg_sqs=*/{}, {steps}, lr,
-                    /*beta1=*/0.9, /*beta2=*/0.999, weight_decay, /*eps=*/1e-8, /*amsgrad=*/false, /*maximize=*/false);
+  at::_fused_adamw_({values[trial]}, {gradients[trial]}, {state.exp_avg[trial]}, {state.exp_avg_sq[trial]},
+                    /*max_exp_avg_sqs=*/{}, {steps}, lr, /*beta1=*/0.9, /*beta2=*/0.999, weight_decay, /*eps=*/1e-8,
+                    /*amsgrad=*/false, /*maximize=*/false);
 }
 
 }  // namespace hivq

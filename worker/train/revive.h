@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "common/result.h"
@@ -22,8 +23,9 @@ struct Revival {
 
 /// Moves the dead prototypes of the codebooks `rows` [R] to tokens of their class in the global batch, drawn by seed
 /// and step, so that the ranks' number does not matter, and sets their n to `below`. `levels`: this rank's share of the
-/// batch, or nothing where that is empty. One all-reduce where a prototype is dead, none otherwise.
+/// batch, or nothing where that is empty. `revivals` [T]: of each trial. One all-reduce where a prototype is dead, none
+/// otherwise.
 Status revive_prototypes(Model& model, const std::vector<Quantized>& levels, const Batch& batch, const at::Tensor& rows,
-                         const Revival& revival, Collective& collective);
+                         std::span<const Revival> revivals, Collective& collective);
 
 }  // namespace hivq

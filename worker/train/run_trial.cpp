@@ -9,6 +9,7 @@
 
 #include "worker/eval/evaluate.h"
 #include "worker/train/checkpoint.h"
+#include "worker/train/checkpoint_writer.h"
 #include "worker/train/codebook_start.h"
 #include "worker/train/sampler.h"
 #include "worker/train/step.h"
@@ -17,6 +18,7 @@ namespace hivq {
 namespace {
 
 using Metrics = std::map<std::string, double>;
+using Clock = std::chrono::steady_clock;
 
 InputShape shape_of(const FeatureSet& features) {
   return {features.train.size(1), features.train.size(2), static_cast<int64_t>(features.trained_classes.size())};
@@ -80,179 +82,273 @@ Status broadcast_model(Model& model, Collective& collective) {
   return {};
 }
 
-/// One trial on one rank.
-class Trial {
+/// Trials side by side on one rank. A lane is a trial that still runs: its place in the batched model.
+class Pack {
  public:
-  Trial(const TrialRun& run, const FeatureSet& features, Collective& collective)
-      : spec_(run.spec), start_(run.start), hooks_(run.hooks), features_(features), collective_(collective) {}
+  Pack(std::span<const TrialRun> runs, const FeatureSet& features, Collective& collective)
+      : runs_(runs), features_(features), collective_(collective), outcomes_(runs.size()) {}
 
-  Result<TrialOutcome> run() {
-    const auto bytes = broadcast_bytes(start_.checkpoint, collective_, features_.train.device());
-    if (!bytes) return bytes.error();
-    const auto warm = broadcast_bytes(start_.warm ? "warm" : "", collective_, features_.train.device());
-    if (!warm) return warm.error();
-    if (Status possible = check_trial(spec_, features_); !possible) return failed(possible.error().message);
-    make();
-    if (bytes->empty() || !warm->empty()) {
-      const auto ended = start(*bytes);
-      if (!ended) return ended.error();
-      if (*ended) return outcome_;
-    } else if (Status restored = restore_checkpoint(training_, *bytes, images()); !restored) {
-      return failed(restored.error().message);
+  Result<std::vector<TrialOutcome>> run() {
+    if (Status begun = begin(); !begun) return begun.error();
+    while (!lanes_.empty() && training_.epoch < epochs()) {
+      if (Status trained = train_epoch(); !trained) return trained.error();
     }
-    while (training_.epoch < spec_.train.epochs) {
-      const auto ended = train_epoch();
-      if (!ended) return ended.error();
-      if (*ended) return outcome_;
+    // A checkpoint of the end, or no epoch at all.
+    if (!lanes_.empty() && evaluated_step_ != training_.step) {
+      if (Status evaluated = evaluate_now(); !evaluated) return evaluated.error();
     }
-    if (evaluated_step_ != training_.step) {  // a checkpoint of the end, or no epoch at all
-      if (const auto ended = evaluate_now(); !ended) return ended.error();
-    }
-    return outcome_;
+    writer_.finish();
+    return std::move(outcomes_);
   }
 
  private:
   int64_t images() const { return features_.train.size(0); }
+  int64_t epochs() const { return specs_[0].train.epochs; }
   bool leads() const { return collective_.rank() == 0; }
+  const TrialHooks& hooks(size_t lane) const { return runs_[lanes_[lane]].hooks; }
 
-  TrialOutcome failed(std::string reason) {
-    outcome_.end = TrialOutcome::End::failed;
-    outcome_.reason = std::move(reason);
-    return outcome_;
+  // ---- Lanes ----
+
+  void end(size_t run, TrialOutcome::End how, std::string reason = {}) {
+    outcomes_[run].end = how;
+    outcomes_[run].reason = std::move(reason);
+    ended_[run] = true;
+  }
+  void fail(size_t lane, std::string reason) { end(lanes_[lane], TrialOutcome::End::failed, std::move(reason)); }
+
+  /// Goes on without the trials that have ended.
+  void drop_ended() {
+    std::vector<int64_t> kept;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if (!ended_[lanes_[lane]]) kept.push_back(static_cast<int64_t>(lane));
+    }
+    if (kept.size() == lanes_.size()) return;
+    if (!kept.empty() && training_.trials() > 0) training_ = copy_trials(training_, kept);
+    keep(lanes_, kept);
+    keep(specs_, kept);
+  }
+  template <typename T>
+  static void keep(std::vector<T>& values, const std::vector<int64_t>& kept) {
+    std::vector<T> some;
+    for (const int64_t i : kept) some.push_back(std::move(values[static_cast<size_t>(i)]));
+    values = std::move(some);
   }
 
-  void make() { training_ = make_training(spec_, shape_of(features_), features_.train.options()); }
+  // ---- The beginning ----
 
-  /// True where the trial ended within.
-  Result<bool> start(std::string_view others_checkpoint) {
-    if (!others_checkpoint.empty()) {
-      Training other = make_training(spec_, shape_of(features_), features_.train.options());
-      if (Status restored = restore_checkpoint(other, others_checkpoint, images()); !restored) {
-        failed(restored.error().message);
-        return true;
+  Status begin() {
+    std::vector<std::string> checkpoints;
+    std::vector<bool> warm;
+    for (const TrialRun& run : runs_) {
+      auto bytes = broadcast_bytes(run.start.checkpoint, collective_, features_.train.device());
+      if (!bytes) return bytes.error();
+      checkpoints.push_back(std::move(*bytes));
+      auto flag = broadcast_bytes(run.start.warm ? "w" : "", collective_, features_.train.device());
+      if (!flag) return flag.error();
+      warm.push_back(!flag->empty());
+    }
+    ended_.resize(runs_.size(), false);
+    for (size_t run = 0; run < runs_.size(); ++run) {
+      if (Status possible = check_trial(runs_[run].spec, features_); !possible) {
+        end(run, TrialOutcome::End::failed, possible.error().message);
+        continue;
       }
-      training_.model = std::move(other.model);
-    } else if (leads() && spec_.model.quantizer.start != "normal") {
-      start_codebooks_from_data(training_.model, features_, spec_.train.seed);
+      lanes_.push_back(run);
+      specs_.push_back(runs_[run].spec);
     }
-    if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent.error();
-    return evaluate_now();
-  }
-
-  void report(const Metrics& metrics) {
-    if (leads() && hooks_.metrics) hooks_.metrics(training_.step, metrics);
-  }
-
-  /// True where that failed the trial.
-  Result<bool> evaluate_now() {
-    const auto evaluated = evaluate(training_.model, spec_, features_, collective_);
-    if (!evaluated) return evaluated.error();
-    if (!evaluated->failure.empty()) {
-      failed(evaluated->failure);
-      return true;
+    if (lanes_.empty()) return {};
+    training_ = make_training(specs_, shape_of(features_), features_.options());
+    std::vector<Position> positions;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      positions.push_back(start(lane, checkpoints[lanes_[lane]], warm[lanes_[lane]]));
     }
-    outcome_.final_ = evaluated->metrics;
-    evaluated_step_ = training_.step;
-    report(evaluated->metrics);
-    return false;
+    take_position(positions);
+    drop_ended();
+    if (lanes_.empty()) return {};
+    if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent;
+    return training_.step == 0 ? evaluate_now() : Status();
   }
 
-  double learning_rate() const {
-    const bool dropped = spec_.train.lr_drop_epoch > 0 && training_.epoch >= spec_.train.lr_drop_epoch;
-    return spec_.train.lr * (dropped ? spec_.train.lr_drop_factor : 1);
+  struct Position {
+    int64_t step = 0, epoch = 0, batch = 0;
+    bool operator==(const Position&) const = default;
+  };
+
+  Position start(size_t lane, const std::string& checkpoint, bool warm) {
+    Training one = trial_of(training_, static_cast<int64_t>(lane));
+    Status started;
+    if (checkpoint.empty()) {
+      if (leads() && specs_[lane].model.quantizer.start != "normal") {
+        start_codebooks_from_data(one.model, features_, specs_[lane].train.seed);
+      }
+    } else if (warm) {
+      started = warm_start(one.model, checkpoint);
+    } else {
+      started = restore_checkpoint(one, checkpoint, images());
+    }
+    if (!started) fail(lane, started.error().message);
+    return {one.step, one.epoch, one.batch};
   }
 
-  /// True where the trial ended within.
-  Result<bool> train_epoch() {
-    const std::vector<int64_t> order = epoch_order(images(), spec_.train.seed, training_.epoch);
-    const int64_t size = spec_.train.batch_size, batches = (images() + size - 1) / size;
-    const auto begin = std::chrono::steady_clock::now();
-    const int64_t skipped = training_.batch * size;
+  /// All go on from where the first does; the coordinator puts together only trials that stand at the same step.
+  void take_position(const std::vector<Position>& positions) {
+    std::optional<Position> common;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      if (ended_[lanes_[lane]]) continue;
+      if (!common) common = positions[lane];
+      if (positions[lane] != *common) fail(lane, "its checkpoint is not of the step of the trials beside it");
+    }
+    if (common) training_.step = common->step, training_.epoch = common->epoch, training_.batch = common->batch;
+  }
+
+  // ---- Training ----
+
+  double learning_rate(size_t lane) const {
+    const TrainSpec& train = specs_[lane].train;
+    const bool dropped = train.lr_drop_epoch > 0 && training_.epoch >= train.lr_drop_epoch;
+    return train.lr * (dropped ? train.lr_drop_factor : 1);
+  }
+
+  Status train_epoch() {
+    std::vector<std::vector<int64_t>> orders;  // by run
+    for (const TrialRun& run : runs_) orders.push_back(epoch_order(images(), run.spec.train.seed, training_.epoch));
+    const int64_t size = specs_[0].train.batch_size, batches = (images() + size - 1) / size;
+    const auto begun = Clock::now();
+    const int64_t skipped = std::min(images(), training_.batch * size);
     while (training_.batch < batches) {
       const int64_t first = training_.batch * size, count = std::min(size, images() - first);
-      const auto ended = step(std::span(order).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
-      if (!ended || *ended) return ended;
-      ++training_.batch;
+      std::vector<int64_t> chosen;
+      for (const size_t run : lanes_) {
+        chosen.insert(chosen.end(), orders[run].begin() + first, orders[run].begin() + first + count);
+      }
+      if (Status done = step(chosen); !done || lanes_.empty()) return done;
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    report(epoch_metrics(static_cast<double>(images() - skipped) / seconds.count()));
+    const std::chrono::duration<double> seconds = Clock::now() - begun;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      Metrics metrics = codebook_metrics(lane);
+      if (skipped < images()) metrics["images_per_second"] = static_cast<double>(images() - skipped) / seconds.count();
+      report(lane, metrics);
+    }
     finish_epoch();
     return after_epoch();
   }
 
-  Result<bool> step(std::span<const int64_t> chosen) {
-    using Wish = TrialHooks::Wish;
-    const Wish wish = leads() && hooks_.wish ? hooks_.wish() : Wish::go_on;
-    const Batch batch = load_batch(features_, chosen, collective_.rank(), collective_.size());
-    const double lr = learning_rate();
-    const auto done = train_step(training_, spec_, batch, lr, wish != Wish::go_on, collective_);
-    if (!done) return done.error();
-    if (done->stop) {
-      outcome_.end = wish == Wish::yield ? TrialOutcome::End::yielded : TrialOutcome::End::stopped;
-      if (wish == Wish::yield) give_checkpoint();
-      return true;
+  Status step(std::span<const int64_t> chosen) {
+    std::vector<StepSetting> settings;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      settings.push_back({learning_rate(lane), leads() && hooks(lane).wish ? hooks(lane).wish() : Wish::go_on});
     }
-    if (!done->applied) {
-      failed(fmt::format("{} is not finite at step {}; lower train.lr (now {}) or set train.clip (now {})",
-                         done->losses.not_finite(), training_.step + 1, lr, spec_.train.clip));
-      return true;
-    }
-    report_losses(done->losses, lr);
-    return false;
+    const Batch batch = load_batch(features_, chosen, collective_.rank(), collective_.size(), training_.trials());
+    const auto reports = train_step(training_, specs_, batch, settings, collective_);
+    if (!reports) return reports.error();
+    ++training_.batch;
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) take(lane, (*reports)[lane], settings[lane].lr);
+    drop_ended();
+    const int64_t seconds = lanes_.empty() ? 0 : specs_[0].train.checkpoint_seconds;
+    if (seconds > 0 && Clock::now() - saved_ >= std::chrono::seconds(seconds)) save_all();
+    return {};
   }
 
-  void report_losses(const Losses& losses, double lr) {
-    Metrics metrics = {{"loss", losses.total},
-                       {"loss_reconstruction", losses.reconstruction},
-                       {"loss_commitment", losses.commitment},
-                       {"grad_norm", losses.gradient_norm},
-                       {"lr", lr}};
-    if (spec_.loss.pot > 0) metrics["loss_pot"] = losses.pot;
-    if (spec_.loss.classification > 0) metrics["loss_classification"] = losses.classification;
-    report(metrics);
-  }
-
-  Metrics epoch_metrics(double images_per_second) const {
-    Metrics metrics = {{"images_per_second", images_per_second}};
-    for (size_t level = 0; level < training_.use.size(); ++level) {
-      const CodebookHealth health = codebook_health(training_.use[level]);
-      const double tokens = training_.use[level].sum().item<double>();
-      metrics[fmt::format("codebook_perplexity/{}", level)] = health.perplexity;
-      metrics[fmt::format("codebook_live/{}", level)] = health.live;
-      metrics[fmt::format("codebook_distance/{}", level)] =
-          std::sqrt(training_.distance[level] / std::max(tokens, 1.0));
+  /// What a step means for a trial.
+  void take(size_t lane, const StepReport& report, double lr) {
+    if (report.wish == Wish::stop) return end(lanes_[lane], TrialOutcome::End::stopped);
+    if (!report.applied) {
+      return fail(lane, fmt::format("{} is not finite at step {}; lower train.lr (now {}) or set train.clip (now {})",
+                                    report.losses.not_finite(), training_.step, lr, specs_[lane].train.clip));
     }
-    return metrics;
+    report_losses(lane, report.losses, lr);
+    if (report.wish != Wish::yield) return;
+    save(lane);
+    end(lanes_[lane], TrialOutcome::End::yielded);
   }
 
   void finish_epoch() {
     ++training_.epoch;
     training_.batch = 0;
     for (const at::Tensor& use : training_.use) use.zero_();
-    std::fill(training_.distance.begin(), training_.distance.end(), 0.0);
+    training_.distance.zero_();
   }
 
-  Result<bool> after_epoch() {
-    const bool last = training_.epoch == spec_.train.epochs;
+  Status after_epoch() {
+    if (lanes_.empty()) return {};
+    const bool last = training_.epoch == epochs();
     const auto due = [&](int64_t every) { return last || (every > 0 && training_.epoch % every == 0); };
-    if (due(spec_.train.eval_every)) {
-      if (const auto ended = evaluate_now(); !ended || *ended) return ended;
+    if (due(specs_[0].train.eval_every)) {
+      if (Status evaluated = evaluate_now(); !evaluated) return evaluated;
     }
-    if (due(spec_.train.checkpoint_every)) give_checkpoint();
-    return false;
+    if (!lanes_.empty() && due(specs_[0].train.checkpoint_every)) save_all();
+    return {};
   }
 
-  void give_checkpoint() const {
-    if (leads() && hooks_.checkpoint) hooks_.checkpoint(training_.step, save_checkpoint(training_, spec_, features_));
+  void save_all() {
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) save(lane);
+    saved_ = Clock::now();
   }
 
-  const TrialSpec& spec_;
-  const TrialStart& start_;
-  const TrialHooks& hooks_;
+  void save(size_t lane) {
+    if (!leads() || !hooks(lane).checkpoint) return;
+    writer_.write(take_snapshot(trial_of(training_, static_cast<int64_t>(lane)), specs_[lane], features_),
+                  hooks(lane).checkpoint);
+  }
+
+  // ---- What is told ----
+
+  Status evaluate_now() {
+    for (size_t lane = 0; lane < lanes_.size(); ++lane) {
+      const Model model = trial_of(training_.model, static_cast<int64_t>(lane));
+      auto evaluated = evaluate(model, specs_[lane], features_, collective_);
+      if (!evaluated) return evaluated.error();
+      if (!evaluated->failure.empty()) {
+        fail(lane, evaluated->failure);
+        continue;
+      }
+      report(lane, evaluated->metrics);
+      outcomes_[lanes_[lane]].final_ = std::move(evaluated->metrics);
+    }
+    evaluated_step_ = training_.step;
+    drop_ended();
+    return {};
+  }
+
+  void report(size_t lane, const Metrics& metrics) {
+    if (leads() && hooks(lane).metrics) hooks(lane).metrics(training_.step, metrics);
+  }
+
+  void report_losses(size_t lane, const Losses& losses, double lr) {
+    Metrics metrics = {{"loss", losses.total},
+                       {"loss_reconstruction", losses.reconstruction},
+                       {"loss_commitment", losses.commitment},
+                       {"grad_norm", losses.gradient_norm},
+                       {"lr", lr}};
+    if (specs_[lane].loss.pot > 0) metrics["loss_pot"] = losses.pot;
+    if (specs_[lane].loss.classification > 0) metrics["loss_classification"] = losses.classification;
+    report(lane, metrics);
+  }
+
+  Metrics codebook_metrics(size_t lane) const {
+    const Training one = trial_of(training_, static_cast<int64_t>(lane));
+    Metrics metrics;
+    for (size_t level = 0; level < one.use.size(); ++level) {
+      const CodebookHealth health = codebook_health(one.use[level]);
+      const double tokens = one.use[level].sum().item<double>();
+      const double distance = one.distance[0][static_cast<int64_t>(level)].item<double>();
+      metrics[fmt::format("codebook_perplexity/{}", level)] = health.perplexity;
+      metrics[fmt::format("codebook_live/{}", level)] = health.live;
+      metrics[fmt::format("codebook_distance/{}", level)] = std::sqrt(distance / std::max(tokens, 1.0));
+    }
+    return metrics;
+  }
+
+  const std::span<const TrialRun> runs_;
   const FeatureSet& features_;
   Collective& collective_;
+  std::vector<TrialOutcome> outcomes_;  // by run
+  std::vector<bool> ended_;             // by run
+  std::vector<size_t> lanes_;           // the run of each lane
+  std::vector<TrialSpec> specs_;        // by lane
   Training training_;
-  TrialOutcome outcome_;
+  CheckpointWriter writer_;
+  Clock::time_point saved_ = Clock::now();
   int64_t evaluated_step_ = -1;
 };
 
@@ -260,22 +356,12 @@ class Trial {
 
 Result<std::vector<TrialOutcome>> run_trials(std::span<const TrialRun> runs, const FeatureSet& features,
                                              Collective& collective) {
-  std::vector<TrialOutcome> outcomes;
-  for (const TrialRun& run : runs) {
-    auto outcome = run_trial(run, features, collective);
-    if (!outcome) return outcome.error();
-    outcomes.push_back(std::move(*outcome));
-  }
-  return outcomes;
-}
-
-Result<TrialOutcome> run_trial(const TrialRun& run, const FeatureSet& features, Collective& collective) {
   try {
-    return Trial(run, features, collective).run();
+    return Pack(runs, features, collective).run();
   } catch (const c10::Error& failure) {
     return error("the tensor library failed: {}", failure.what_without_backtrace());
   } catch (const std::bad_alloc&) {
-    return error("out of memory; lower train.batch_size or model.width");
+    return error("out of memory; lower train.batch_size, model.width or gang.fuse");
   }
 }
 

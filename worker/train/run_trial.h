@@ -13,27 +13,28 @@
 #include "jobs/spec.h"
 #include "worker/collective/collective.h"
 #include "worker/data/feature_set.h"
+#include "worker/train/step.h"
 
 namespace hivq {
 
 /// Where a trial's state comes from.
 struct TrialStart {
   std::string checkpoint;  // bytes; empty: untrained
-  // Another trial's: its model and codebooks, from step 0; otherwise the trial goes on exactly where it stopped.
-  bool warm = false;
+  bool warm = false;       // another trial's: its model and codebooks, from step 0; otherwise the trial goes on exactly
+                           // where it stopped
 };
 
 /// What rank 0 hears of a trial while it runs. The other ranks' hooks are never called.
 struct TrialHooks {
+  using Wish = hivq::Wish;
   /// Metrics of one step of the optimiser (1-based; 0 is the untrained model): `loss`, `auroc`, `codebook_perplexity/0`
   /// …
   std::function<void(int64_t step, const std::map<std::string, double>& values)> metrics;
-  /// A checkpoint of the state after `step`; the bytes are a safetensors file. May be called from another thread, one
-  /// at a time.
+  /// A checkpoint of the state after `step`; the bytes are a safetensors file. Called from another thread, one at a
+  /// time; everything up to `step` has been reported before.
   std::function<void(int64_t step, std::string bytes)> checkpoint;
-  /// What the trial shall do: stop at once (its lease is gone, or it was cancelled), or give way, with a checkpoint of
-  /// its last step. Asked once per step.
-  enum class Wish { go_on, stop, yield };
+  /// Asked once per step. stop: its lease is gone, or it was cancelled. yield: it shall leave a checkpoint of the step
+  /// at hand and end, to go on elsewhere.
   std::function<Wish()> wish;
 };
 
@@ -51,13 +52,10 @@ struct TrialOutcome {
   std::map<std::string, double> final_;  // the last evaluation's metrics, `auroc` among them
 };
 
-/// Trains and evaluates trials of equal fusion key (jobs/fusion.h). Collective: every rank calls it with the same
-/// specifications. One outcome per run; before one that yielded, its checkpoint was given to the hook. An Error is the
-/// gang's failure (a broken collective); a trial's own failure is an outcome.
+/// Trains and evaluates trials of equal fusion_key() side by side, as one batched model; each gives what it gives
+/// alone. One outcome for each. Collective: every rank calls it with the same specifications. An Error is the gang's
+/// failure (a broken collective); a trial's own failure is an outcome, and the others go on.
 Result<std::vector<TrialOutcome>> run_trials(std::span<const TrialRun> runs, const FeatureSet& features,
                                              Collective& collective);
-
-/// The same of one trial.
-Result<TrialOutcome> run_trial(const TrialRun& run, const FeatureSet& features, Collective& collective);
 
 }  // namespace hivq

@@ -1,7 +1,9 @@
 #include "worker/train/step.h"
 
+#include <ATen/record_function.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <set>
 
 #include "worker/model/jitter.h"
@@ -10,15 +12,18 @@
 namespace hivq {
 namespace {
 
-/// The packed tensor [gradients | terms of Eq. 1 | stop | counts and sums of each level], as views. Only the codebooks
-/// that the global batch uses take part, so its length varies.
+/// The packed tensor [gradients | terms of Eq. 1 | wishes | counts and sums of each level], as views. Only the
+/// codebooks that the global batch uses take part, so its length varies.
 struct Sums {
-  at::Tensor packed, terms, stop;
+  at::Tensor packed;
+  at::Tensor tail;    // all but the gradients
+  at::Tensor terms;   // [T, kTerms + levels]
+  at::Tensor wishes;  // [T]
   std::vector<CodebookStatistics> levels;
 };
 
 int64_t packed_size(const Model& model, int64_t rows) {
-  int64_t size = model.values.numel() + Objective::kTerms + model.levels() + 1;
+  int64_t size = model.values.numel() + model.trials * (Objective::kTerms + model.levels() + 1);
   for (const Codebook& codebook : model.codebooks) size += rows * codebook.prototypes() * (codebook.width() + 1);
   return size;
 }
@@ -28,13 +33,14 @@ Sums unpack(const Training& training, int64_t rows) {
   Sums sums;
   sums.packed = training.sums.narrow(0, 0, packed_size(model, rows));
   int64_t at = model.values.numel();
+  sums.tail = sums.packed.narrow(0, at, sums.packed.numel() - at);
   const auto next = [&](std::vector<int64_t> shape) {
     const int64_t count = c10::multiply_integers(shape);
     at += count;
     return sums.packed.narrow(0, at - count, count).view(shape);
   };
-  sums.terms = next({Objective::kTerms + model.levels()});
-  sums.stop = next({1});
+  sums.terms = next({model.trials, Objective::kTerms + model.levels()});
+  sums.wishes = next({model.trials});
   for (const Codebook& codebook : model.codebooks) {
     const at::Tensor counts = next({rows, codebook.prototypes()});
     sums.levels.push_back({counts, next({rows, codebook.prototypes(), codebook.width()})});
@@ -42,108 +48,261 @@ Sums unpack(const Training& training, int64_t rows) {
   return sums;
 }
 
-/// The codebooks that the global batch uses: their indices, and the row of each class among them.
+/// The codebooks that the global batches use.
 struct Rows {
-  at::Tensor codebooks;  // [R] int64
-  at::Tensor of_class;   // [classes] int64
+  std::vector<int64_t> codebooks;  // ascending
+  at::Tensor which;                // [R] the same
+  at::Tensor of_codebook;          // [T·S] the row of each codebook
 };
-Rows rows_of(const Model& model, const Batch& batch, at::Device device) {
-  std::vector<int64_t> codebooks = {0}, of_class(static_cast<size_t>(model.input.classes), 0);
-  if (model.codebooks[0].codebooks() > 1) {
-    const std::set<int64_t> present(batch.global_classes.begin(), batch.global_classes.end());
-    codebooks.assign(present.begin(), present.end());
-    for (size_t row = 0; row < codebooks.size(); ++row) {
-      of_class.at(static_cast<size_t>(codebooks[row])) = static_cast<int64_t>(row);
-    }
+Rows rows_of(const Model& model, const Batch& batch) {
+  const int64_t per_trial = model.codebooks_per_level();
+  std::set<int64_t> present;
+  for (int64_t i = 0; i < batch.trials * batch.global_images(); ++i) {
+    const int64_t trial = i / batch.global_images();
+    present.insert(trial * per_trial + (per_trial > 1 ? batch.global_classes[static_cast<size_t>(i)] : 0));
   }
-  return {at::tensor(codebooks, at::kLong).to(device), at::tensor(of_class, at::kLong).to(device)};
+  Rows rows;
+  rows.codebooks.assign(present.begin(), present.end());
+  std::vector<int64_t> of_codebook(static_cast<size_t>(model.trials * per_trial), 0);
+  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
+    of_codebook.at(static_cast<size_t>(rows.codebooks[row])) = static_cast<int64_t>(row);
+  }
+  const at::Device device = model.values.device();
+  rows.which = at::tensor(rows.codebooks, at::kLong).to(device);
+  rows.of_codebook = at::tensor(of_codebook, at::kLong).to(device);
+  return rows;
 }
 
-/// The epoch's use of the prototypes, for the metrics.
-void count_use(Training& training, const Sums& sums, const Rows& rows, const Batch& batch) {
-  const at::Tensor commitments = sums.terms.to(at::kCPU, at::kDouble).slice(0, Objective::kTerms);
-  for (size_t level = 0; level < sums.levels.size(); ++level) {
-    training.use[level].index_add_(0, rows.codebooks, sums.levels[level].counts.to(at::kDouble));
-    training.distance[level] += commitments[static_cast<int64_t>(level)].item<double>() *
-                                static_cast<double>(training.model.codebooks[level].width()) *
-                                static_cast<double>(batch.global_images() * training.model.tokens());
+Dropout dropout_of(std::span<const TrialSpec> specs, int64_t step, int64_t first) {
+  Dropout dropout;
+  for (const TrialSpec& spec : specs) {
+    dropout.streams.push_back({spec.model.dropout, spec.train.seed, static_cast<uint32_t>(step), first});
+  }
+  return dropout;
+}
+
+std::vector<LossSpec> weights_of(std::span<const TrialSpec> specs) {
+  std::vector<LossSpec> weights;
+  for (const TrialSpec& spec : specs) weights.push_back(spec.loss);
+  return weights;
+}
+
+at::Tensor with_jitter(std::span<const TrialSpec> specs, const Batch& batch, int64_t step) {
+  std::vector<at::Tensor> parts = batch.h0.chunk(batch.trials);
+  for (size_t trial = 0; trial < parts.size(); ++trial) {
+    const JitterSource noise{specs[trial].train.seed, step, batch.first};
+    parts[trial] = jittered(parts[trial], specs[trial].model.jitter, noise);
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+/// This rank's share of a step up to backward.
+struct Pass {
+  Forward out;
+  at::Tensor total;
+};
+
+/// Forward and losses; fills in the sums but for the gradients.
+Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, const Batch& batch, const Rows& rows,
+                  Sums& sums) {
+  const Model& model = training.model;
+  Dropout dropout = dropout_of(specs, training.step, batch.first);
+  Pass pass{forward(model, with_jitter(specs, batch, training.step), batch.classes, dropout), {}};
+  const Objective eq1 = objective(model, weights_of(specs), batch, pass.out);
+  pass.total = eq1.total;
+  sums.terms.copy_(eq1.terms);
+  const at::Tensor place = place_of(model, batch.classes, model.codebooks_per_level());
+  const at::Tensor row =
+      model.codebooks[0].codebooks() == 1 ? at::zeros_like(place) : rows.of_codebook.index_select(0, place);
+  for (size_t level = 0; level < pass.out.levels.size(); ++level) {
+    add_statistics(sums.levels[level], pass.out.levels[level], row);
+  }
+  return pass;
+}
+
+/// Autograd warns where a gradient is strided, as those of several trials side by side are.
+void backward(const at::Tensor& total) {
+  struct Quiet final : c10::WarningHandler {
+    void process(const c10::Warning&) override {}
+  };
+  Quiet quiet;
+  const c10::WarningUtils::WarningHandlerGuard guard(&quiet);
+  total.backward();
+}
+
+/// The rows of the trials that took the step: all of them, but for one that stopped or whose losses are not finite.
+at::Tensor applied_rows(const Rows& rows, const std::vector<StepReport>& reports, int64_t per_trial) {
+  std::vector<int64_t> kept;
+  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
+    if (reports[static_cast<size_t>(rows.codebooks[row] / per_trial)].applied)
+      kept.push_back(static_cast<int64_t>(row));
+  }
+  return kept.size() == rows.codebooks.size() ? at::Tensor() : at::tensor(kept, at::kLong).to(rows.which.device());
+}
+
+void update_codebooks(Training& training, std::span<const TrialSpec> specs, Sums& sums, Rows& rows,
+                      const std::vector<StepReport>& reports) {
+  Model& model = training.model;
+  if (const at::Tensor kept = applied_rows(rows, reports, model.codebooks_per_level()); kept.defined()) {
+    rows.which = rows.which.index_select(0, kept);
+    for (CodebookStatistics& level : sums.levels) {
+      level = {level.counts.index_select(0, kept), level.sums.index_select(0, kept)};
+    }
+  }
+  std::vector<double> decay;  // of each row
+  for (int64_t i = 0; i < rows.which.numel(); ++i) {
+    const int64_t codebook = rows.which[i].item<int64_t>();
+    decay.push_back(specs[static_cast<size_t>(codebook / model.codebooks_per_level())].model.quantizer.decay);
+  }
+  for (size_t level = 0; level < model.codebooks.size(); ++level) {
+    ema_update(model.codebooks[level], sums.levels[level], rows.which, decay);
+    training.use[level].index_add_(0, rows.which, sums.levels[level].counts.to(at::kDouble));
+  }
+}
+
+/// The epoch's distances, for the metrics.
+void add_distances(Training& training, int64_t trial, const at::Tensor& commitments, int64_t images) {
+  for (int64_t level = 0; level < training.model.levels(); ++level) {
+    const auto elements = static_cast<double>(training.model.codebooks[static_cast<size_t>(level)].width() * images *
+                                              training.model.tokens());
+    training.distance[trial][level] += commitments[level] * elements;
   }
 }
 
 }  // namespace
 
 at::Tensor tokens_of(const at::Tensor& features, const at::Tensor& images) {
-  return features.index_select(0, images).flatten(2).transpose(1, 2).contiguous();
+  at::Tensor chosen = features.index_select(0, images);
+  if (chosen.scalar_type() == at::kBFloat16) chosen = chosen.to(at::kFloat);
+  return chosen.flatten(2).transpose(1, 2).contiguous();
 }
 
-Batch load_batch(const FeatureSet& features, std::span<const int64_t> images, int rank, int ranks) {
-  const auto class_of = [&](int64_t image) { return features.train_class[static_cast<size_t>(image)]; };
-  const Range share = share_of(static_cast<int64_t>(images.size()), rank, ranks);
-  const auto mine = images.subspan(static_cast<size_t>(share.begin), static_cast<size_t>(share.size()));
-  std::vector<int64_t> classes, global_classes;
-  for (const int64_t image : mine) classes.push_back(class_of(image));
-  for (const int64_t image : images) global_classes.push_back(class_of(image));
+Batch load_batch(const FeatureSet& features, std::span<const int64_t> images, int rank, int ranks, int64_t trials) {
+  const auto of_trial = static_cast<int64_t>(images.size()) / trials;
+  const Range share = share_of(of_trial, rank, ranks);
+  std::vector<int64_t> mine, classes, global_classes;
+  for (const int64_t image : images) global_classes.push_back(features.train_class[static_cast<size_t>(image)]);
+  for (int64_t trial = 0; trial < trials; ++trial) {
+    for (int64_t i = trial * of_trial + share.begin; i < trial * of_trial + share.end; ++i) {
+      mine.push_back(images[static_cast<size_t>(i)]);
+      classes.push_back(global_classes[static_cast<size_t>(i)]);
+    }
+  }
   const at::Device device = features.train.device();
-  const at::Tensor chosen = at::tensor(c10::ArrayRef<int64_t>(mine.data(), mine.size()), at::kLong);
-  return {tokens_of(features.train, chosen.to(device)), at::tensor(classes, at::kLong).to(device), share.begin,
-          std::move(global_classes)};
+  return {tokens_of(features.train, at::tensor(mine, at::kLong).to(device)), at::tensor(classes, at::kLong).to(device),
+          share.begin, std::move(global_classes), trials};
 }
 
-Training make_training(const TrialSpec& spec, const InputShape& input, const at::TensorOptions& options) {
+namespace {
+
+/// What derives from a model: the moments and sums of its training, at 0.
+Training training_of(Model model) {
   Training training;
-  training.model = make_model(spec.model, input, spec.train.seed, options);
+  training.model = std::move(model);
   training.optimizer = make_adamw(training.model.values);
-  const int64_t codebooks = training.model.codebooks[0].codebooks();
-  training.sums = at::zeros({packed_size(training.model, codebooks)}, options);
-  place_gradients(training.model, training.sums.narrow(0, 0, training.model.values.numel()));
+  training.sums = at::zeros({packed_size(training.model, training.model.codebooks[0].codebooks())},
+                            training.model.values.options());
+  place_gradients(training.model,
+                  training.sums.narrow(0, 0, training.model.values.numel()).view_as(training.model.values));
   for (const Codebook& codebook : training.model.codebooks) {
     training.use.push_back(at::zeros_like(codebook.cluster_size, at::kDouble));
-    training.distance.push_back(0);
   }
+  training.distance = at::zeros({training.model.trials, training.model.levels()}, at::kDouble);
   return training;
 }
 
-Result<StepReport> train_step(Training& training, const TrialSpec& spec, const Batch& batch, double lr, bool stop,
-                              Collective& collective) {
+}  // namespace
+
+Training make_training(std::span<const TrialSpec> specs, const InputShape& input, const at::TensorOptions& options) {
+  std::vector<uint64_t> seeds;
+  for (const TrialSpec& spec : specs) seeds.push_back(spec.train.seed);
+  return training_of(make_model(specs[0].model, input, seeds, options));
+}
+
+Training trial_of(const Training& training, int64_t trial) {
+  Training one = training;
+  one.model = trial_of(training.model, trial);
+  one.optimizer = {training.optimizer.exp_avg.narrow(0, trial, 1), training.optimizer.exp_avg_sq.narrow(0, trial, 1)};
+  const int64_t per_level = training.model.codebooks_per_level();
+  for (at::Tensor& use : one.use) use = use.narrow(0, trial * per_level, per_level);
+  one.distance = training.distance.narrow(0, trial, 1);
+  one.sums = at::Tensor();
+  one.buckets.reset();
+  return one;
+}
+
+Training copy_trials(const Training& training, const std::vector<int64_t>& trials) {
+  Training some = training_of(copy_trials(training.model, trials));
+  some.step = training.step, some.epoch = training.epoch, some.batch = training.batch;
+  for (size_t i = 0; i < trials.size(); ++i) {
+    const Training from = trial_of(training, trials[i]), to = trial_of(some, static_cast<int64_t>(i));
+    to.optimizer.exp_avg.copy_(from.optimizer.exp_avg);
+    to.optimizer.exp_avg_sq.copy_(from.optimizer.exp_avg_sq);
+    for (size_t level = 0; level < from.use.size(); ++level) to.use[level].copy_(from.use[level]);
+    to.distance.copy_(from.distance);
+  }
+  return some;
+}
+
+Result<std::vector<StepReport>> train_step(Training& training, std::span<const TrialSpec> specs, const Batch& batch,
+                                           std::span<const StepSetting> settings, Collective& collective) {
   Model& model = training.model;
-  const Rows rows = rows_of(model, batch, model.values.device());
-  Sums sums = unpack(training, rows.codebooks.numel());
+  Rows rows = rows_of(model, batch);
+  Sums sums = unpack(training, rows.which.numel());
   sums.packed.zero_();
 
-  Forward out;
+  Pass mine;
   if (batch.h0.size(0) > 0) {
-    Dropout dropout{spec.model.dropout, spec.train.seed, static_cast<uint32_t>(training.step), batch.first};
-    const JitterSource noise{spec.train.seed, training.step, batch.first};
-    out = forward(model, jittered(batch.h0, spec.model.jitter, noise), batch.classes, dropout);
-    const Objective eq1 = objective(model, spec.loss, batch, out);
-    eq1.total.backward();
-    sums.terms.copy_(eq1.terms);
-    const at::Tensor row = rows.of_class.index_select(0, batch.classes);
-    for (size_t level = 0; level < out.levels.size(); ++level) {
-      add_statistics(sums.levels[level], out.levels[level], row);
+    RECORD_USER_SCOPE("forward");
+    mine = forward_pass(training, specs, batch, rows, sums);
+  }
+  for (size_t i = 0; collective.rank() == 0 && i < settings.size(); ++i) {
+    if (settings[i].wish != Wish::go_on) sums.wishes[static_cast<int64_t>(i)] = static_cast<int>(settings[i].wish);
+  }
+  if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective);
+  training.buckets->arm();
+  if (Status begun = collective.begin_sum(sums.tail); !begun) return begun.error();
+  if (mine.total.defined()) {
+    RECORD_USER_SCOPE("backward");
+    backward(mine.total);
+  }
+  {
+    RECORD_USER_SCOPE("all-reduce");
+    if (Status begun = training.buckets->begin_rest(); !begun) return begun.error();
+    if (Status reduced = collective.finish_sums(); !reduced) return reduced.error();
+  }
+
+  RECORD_USER_SCOPE("update");
+  std::vector<double> clip;
+  for (const TrialSpec& spec : specs) clip.push_back(spec.train.clip);
+  const at::Tensor norms = clip_gradients(model.gradients, clip);
+  const at::Tensor terms = sums.terms.to(at::kCPU, at::kDouble), wishes = sums.wishes.to(at::kCPU, at::kDouble);
+  const int64_t step = training.step + 1;
+  std::vector<StepReport> reports;
+  for (int64_t trial = 0; trial < model.trials; ++trial) {
+    const auto t = static_cast<size_t>(trial);
+    StepReport report{losses_of(terms[trial], specs[t].loss), static_cast<Wish>(wishes[trial].item<int>())};
+    report.losses.gradient_norm = norms[trial].item<double>();
+    report.applied = report.wish != Wish::stop && report.losses.not_finite().empty();
+    if (report.applied) {
+      adamw_step(model.values, model.gradients, training.optimizer, trial, step, settings[t].lr,
+                 specs[t].train.weight_decay);
+      add_distances(training, trial, terms[trial].slice(0, Objective::kTerms), batch.global_images());
     }
+    reports.push_back(std::move(report));
   }
-  if (stop && collective.rank() == 0) sums.stop.fill_(1);
-  if (Status reduced = collective.all_reduce_sum(sums.packed); !reduced) return reduced.error();
-
-  StepReport report{losses_of(sums.terms, spec.loss)};
-  report.stop = sums.stop.item<double>() != 0;
-  report.losses.gradient_norm = clip_gradient(model.gradients, spec.train.clip);
-  if (report.stop || !report.losses.not_finite().empty()) return report;
-
-  adamw_step(model.values, model.gradients, training.optimizer, ++training.step, lr, spec.train.weight_decay);
-  for (size_t level = 0; level < model.codebooks.size(); ++level) {
-    ema_update(model.codebooks[level], sums.levels[level], rows.codebooks, spec.model.quantizer.decay);
-  }
-  if (spec.model.quantizer.revive_below > 0) {
-    const Revival revival{spec.model.quantizer.revive_below, spec.train.seed, training.step};
-    if (Status revived = revive_prototypes(model, out.levels, batch, rows.codebooks, revival, collective); !revived) {
+  if (std::ranges::any_of(reports, &StepReport::applied)) training.step = step;
+  update_codebooks(training, specs, sums, rows, reports);
+  if (specs[0].model.quantizer.revive_below > 0 && rows.which.numel() > 0) {
+    std::vector<Revival> revivals;
+    for (const TrialSpec& spec : specs) {
+      revivals.push_back({spec.model.quantizer.revive_below, spec.train.seed, training.step});
+    }
+    if (Status revived = revive_prototypes(model, mine.out.levels, batch, rows.which, revivals, collective); !revived) {
       return revived.error();
     }
   }
-  count_use(training, sums, rows, batch);
-  report.applied = true;
-  return report;
+  return reports;
 }
 
 }  // namespace hivq
