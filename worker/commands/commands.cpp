@@ -8,6 +8,7 @@ namespace hivq {
 
 std::span<const Subcommand> subcommands() {
   static const Subcommand all[] = {
+      {"bench", "Where a training step's time goes, beside what the machine can do", declare_bench},
       {"evaluate", "A trained model's metrics on a data set", declare_evaluate},
       {"export", "A checkpoint as a model to keep, or as a program to serve", declare_export},
       {"figures", "The paper's figures of a trained model, as PNG", declare_figures},
