@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/model/blas.h"
+#include "worker/model/dealt.h"
 #include "worker/model/vector_clones.h"
 #include "worker/model/vector_math.h"
 
@@ -96,7 +97,18 @@ struct Operand {
         image_stride(tensor.stride(0)),
         stride(static_cast<int>(tensor.stride(1))) {}
   T* at(int64_t image, int64_t column) const { return data + image * image_stride + column; }
+  /// A head's [n, d] side by side: rows a power of two apart would all fall into the same few lines of the cache.
+  MatrixView<T> gathered(int64_t image, int64_t column, int n, int d, T* to) const {
+    for (int i = 0; i < n; ++i) std::copy_n(at(image, column) + int64_t{i} * stride, d, to + int64_t{i} * d);
+    return {to, d};
+  }
 };
+
+template <typename T>
+MatrixView<T> transposed(MatrixView<T> matrix) {
+  matrix.transposed = !matrix.transposed;
+  return matrix;
+}
 
 /// Rows may lie apart, columns not.
 at::Tensor usable(const at::Tensor& tensor) { return tensor.stride(2) == 1 ? tensor : tensor.contiguous(); }
@@ -113,9 +125,7 @@ std::optional<MaskSource> masks_of(const Dropout& dropout, const Shape& shape) {
 
 template <typename Body>
 void for_each_head(const Shape& shape, Body body) {
-  at::parallel_for(0, shape.images * shape.heads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i / shape.heads, i % shape.heads);
-  });
+  deal(shape.images * shape.heads, [&](int64_t i) { body(i / shape.heads, i % shape.heads); });
 }
 
 /// Memory of a thread that outlives the call: fresh pages cost as much as the arithmetic.
@@ -134,13 +144,15 @@ void attend(const Shape& shape, const at::Tensor& q, const at::Tensor& k, const 
   const int n = static_cast<int>(shape.tokens), d = static_cast<int>(shape.width);
   const auto masks = masks_of(dropout, shape);
   for_each_head(shape, [&](int64_t image, int64_t head) {
-    T* weights = scratch<T>(shape.weights());
-    const int64_t column = head * d;
-    gemm<T>(n, n, d, static_cast<T>(shape.scale()), {queries.at(image, column), queries.stride},
-            {keys.at(image, column), keys.stride, true}, 0, weights, n);
+    const int64_t column = head * d, size = shape.tokens * d;
+    T* weights = scratch<T>(shape.weights() + 3 * size);
+    T* own = weights + shape.weights();
+    const auto query = queries.gathered(image, column, n, d, own), key = keys.gathered(image, column, n, d, own + size);
+    const auto value = values.gathered(image, column, n, d, own + 2 * size);
+    gemm<T>(n, n, d, static_cast<T>(shape.scale()), query, transposed(key), 0, weights, n);
     softmax_rows(weights, added, log_sum.data_ptr<T>() + (image * shape.heads + head) * n, n);
     if (masks) masks->apply(image, head * shape.weights(), weights, weights, shape.weights());
-    gemm<T>(n, d, n, 1, {weights, n}, {values.at(image, column), values.stride}, 0, to.at(image, column), to.stride);
+    gemm<T>(n, d, n, 1, {weights, n}, value, 0, to.at(image, column), to.stride);
   });
 }
 
@@ -158,15 +170,17 @@ void attend_backward(const Shape& shape, const at::Tensor& q, const at::Tensor& 
   const auto masks = masks_of(dropout, shape);
   const T scale = static_cast<T>(shape.scale());
   for_each_head(shape, [&](int64_t image, int64_t head) {
-    T* weights = scratch<T>(3 * shape.weights());  // p
-    T* kept = weights + shape.weights();           // dropout's factors, then what they leave
-    T* slope = kept + shape.weights();             // ∂/∂p, then ∂/∂logits
-    const int64_t column = head * d;
-    const MatrixView<T> g{given.at(image, column), given.stride};
-    gemm<T>(n, n, d, scale, {queries.at(image, column), queries.stride}, {keys.at(image, column), keys.stride, true}, 0,
-            weights, n);
+    const int64_t column = head * d, size = shape.tokens * d;
+    T* weights = scratch<T>(3 * shape.weights() + 4 * size);  // p
+    T* kept = weights + shape.weights();                      // dropout's factors, then what they leave
+    T* slope = kept + shape.weights();                        // ∂/∂p, then ∂/∂logits
+    T* own = slope + shape.weights();
+    const auto query = queries.gathered(image, column, n, d, own), key = keys.gathered(image, column, n, d, own + size);
+    const auto value = values.gathered(image, column, n, d, own + 2 * size);
+    const auto g = given.gathered(image, column, n, d, own + 3 * size);
+    gemm<T>(n, n, d, scale, query, transposed(key), 0, weights, n);
     known_softmax_rows(weights, added, log_sum.const_data_ptr<T>() + (image * shape.heads + head) * n, n);
-    gemm<T>(n, n, d, 1, g, {values.at(image, column), values.stride, true}, 0, slope, n);
+    gemm<T>(n, n, d, 1, g, transposed(value), 0, slope, n);
     const T* used = weights;
     if (masks) {
       std::fill_n(kept, shape.weights(), T(1));
@@ -177,9 +191,8 @@ void attend_backward(const Shape& shape, const at::Tensor& q, const at::Tensor& 
     }
     gemm<T>(n, d, n, 1, {used, n, true}, g, 0, to_v.at(image, column), to_v.stride);
     softmax_gradient_rows(weights, slope, n);
-    gemm<T>(n, d, n, scale, {slope, n}, {keys.at(image, column), keys.stride}, 0, to_q.at(image, column), to_q.stride);
-    gemm<T>(n, d, n, scale, {slope, n, true}, {queries.at(image, column), queries.stride}, 0, to_k.at(image, column),
-            to_k.stride);
+    gemm<T>(n, d, n, scale, {slope, n}, key, 0, to_q.at(image, column), to_q.stride);
+    gemm<T>(n, d, n, scale, {slope, n, true}, query, 0, to_k.at(image, column), to_k.stride);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "worker/model/dealt.h"
 #include "worker/model/vector_clones.h"
 
 namespace hivq {
@@ -105,11 +106,9 @@ struct Blocks {
   /// body(block, image, row within the image, rows)
   template <typename Body>
   void each(Body body) const {
-    at::parallel_for(0, count(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) {
-        const int64_t row = block % per_image() * kBlockRows;
-        body(block, block / per_image(), row, std::min(kBlockRows, tokens - row));
-      }
+    deal(count(), [&](int64_t block) {
+      const int64_t row = block % per_image() * kBlockRows;
+      body(block, block / per_image(), row, std::min(kBlockRows, tokens - row));
     });
   }
 };

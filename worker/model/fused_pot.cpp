@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "worker/model/dealt.h"
 #include "worker/model/vector_clones.h"
 #include "worker/model/vector_math.h"
 
@@ -145,13 +146,6 @@ Image<T> image_of(const at::Tensor& product, const at::Tensor& u, const at::Tens
           v.const_data_ptr<T>() + image * prototypes, tokens, prototypes};
 }
 
-template <typename Body>
-void for_each_image(const at::Tensor& product, Body body) {
-  at::parallel_for(0, product.size(0), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
-  });
-}
-
 struct PotFunction : torch::autograd::Function<PotFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& products, const at::Tensor& inverse_token,
                             const at::Tensor& inverse_prototype) {
@@ -159,7 +153,7 @@ struct PotFunction : torch::autograd::Function<PotFunction> {
                      v = inverse_prototype.contiguous();
     at::Tensor loss = at::empty({product.size(0)}, product.options().requires_grad(false));
     const auto run = [&]<typename T>(T* to) {
-      for_each_image(product, [&](int64_t i) {
+      deal(product.size(0), [&](int64_t i) {
         Softmaxes<T> softmaxes(product.size(1), product.size(2));
         to[i] = loss_of(image_of<T>(product, u, v, i), softmaxes);
       });
@@ -176,7 +170,7 @@ struct PotFunction : torch::autograd::Function<PotFunction> {
     at::Tensor to_u = at::empty(u.sizes(), to_product.options());
     const auto run = [&]<typename T>(const T* given) {
       T *products = to_product.mutable_data_ptr<T>(), *tokens = to_u.mutable_data_ptr<T>();
-      for_each_image(product, [&](int64_t i) {
+      deal(product.size(0), [&](int64_t i) {
         const Image<T> image = image_of<T>(product, u, v, i);
         Softmaxes<T> softmaxes(image.tokens, image.prototypes);
         loss_of(image, softmaxes);
