@@ -52,7 +52,7 @@ class Crash : public testing::Test {
 
   void SetUp() override {
     client.emplace(coordinator.client());
-    std::string spec = space.write("tiny.yaml", tiny_job(trials, 60));
+    std::string spec = space.write("tiny.yaml", tiny_job(trials, 200));
     auto submitted = space.run({program("hivq"), "submit", spec, "--coordinator", coordinator.endpoint});
     ASSERT_EQ(submitted.code, 0) << submitted.output;
   }

@@ -57,7 +57,7 @@ TEST(Run, CarriesOnWhenItsCoordinatorIsKilled) {
   Workspace space;
   std::string data = space.path("data");
   ProcessId run =
-      space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 60)), "--data", data}, "run.log");
+      space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 200)), "--data", data}, "run.log");
   ASSERT_TRUE(stores_a_checkpoint(data)) << read_text(space.path("run.log"));
   std::smatch pid;
   std::string address = read_text(data + "/coordinator.json");
@@ -72,7 +72,7 @@ TEST(Run, AnInterruptedRunIsKeptAndResumed) {
   Workspace space;
   std::string data = space.path("data");
   ProcessId run =
-      space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 60)), "--data", data}, "run.log");
+      space.start({program("hivq"), "run", space.write("tiny.yaml", tiny_job(2, 200)), "--data", data}, "run.log");
   ASSERT_TRUE(stores_a_checkpoint(data)) << read_text(space.path("run.log"));
   kill(run.pid, SIGINT);
   std::optional<Exit> exit;
