@@ -109,8 +109,9 @@ class Mpi final : public Collective {
       const Result<bool> done = test(pieces_.front().request);
       if (!done) return done.error();
       if (!*done) break;
-      spare_.push_back(std::move(pieces_.front().parts));
-      spare_.push_back(std::move(pieces_.front().sum));
+      for (std::vector<std::byte>* used : {&pieces_.front().parts, &pieces_.front().sum}) {
+        if (!used->empty()) spare_.push_back(std::move(*used));  // a small piece has no sum
+      }
       pieces_.pop_front();
     }
     return {};
