@@ -208,6 +208,10 @@ void MaskSource::apply_parts(int64_t image, int64_t first, const T* in, T* out, 
   if (count > 0) part(chunk + whole, 0, count);
 }
 
+std::optional<MaskSource> masks_of(const Dropout& dropout, int64_t images) {
+  return dropout.active() ? std::optional<MaskSource>(std::in_place, dropout, images) : std::nullopt;
+}
+
 c10::IValue to_value(const Dropout& dropout) {
   std::vector<int64_t> numbers = {dropout.site};
   for (const DropoutStream& stream : dropout.streams) {

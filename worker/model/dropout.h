@@ -8,6 +8,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace hivq {
@@ -56,6 +57,9 @@ class MaskSource {
   const Dropout& dropout_;
   int64_t per_stream_;
 };
+
+/// Nothing where nothing is dropped.
+std::optional<MaskSource> masks_of(const Dropout& dropout, int64_t images);
 
 /// As autograd keeps it for the backward pass, and back.
 c10::IValue to_value(const Dropout& dropout);

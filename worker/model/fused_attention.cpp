@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <vector>
 
 #include "worker/model/blas.h"
@@ -21,8 +20,8 @@ template <typename T>
   if (mask) {
     for (int64_t j = 0; j < count; ++j) row[j] += mask[j];
   }
-  constexpr int64_t kLanes = 16;  // independent partial results, which a vector unit takes at once
-  T largest[kLanes], sums[kLanes] = {};
+  constexpr int64_t kLanes = 16;  // as lane_sum()
+  T largest[kLanes];
   std::fill_n(largest, kLanes, -std::numeric_limits<T>::infinity());
   const int64_t whole = count / kLanes * kLanes;
   for (int64_t j = 0; j < whole; j += kLanes) {
@@ -30,15 +29,7 @@ template <typename T>
   }
   for (int64_t j = whole; j < count; ++j) largest[0] = std::max(largest[0], row[j]);
   const T top = *std::max_element(largest, largest + kLanes);
-  for (int64_t j = 0; j < whole; j += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) {
-      row[j + i] = exponential(row[j + i] - top);
-      sums[i] += row[j + i];
-    }
-  }
-  for (int64_t j = whole; j < count; ++j) sums[0] += row[j] = exponential(row[j] - top);
-  T sum = 0;
-  for (const T part : sums) sum += part;
+  const T sum = lane_sum<T>(count, [&](int64_t j) { return row[j] = exponential(row[j] - top); });
   const T inverse = 1 / sum;
   for (int64_t j = 0; j < count; ++j) row[j] *= inverse;
   return top + std::log(sum);
@@ -56,15 +47,7 @@ template <typename T>
 /// The softmax's gradient: s_ij ← p_ij (g_ij − Σ_j p_ij g_ij), with g in place of s before.
 template <typename T>
 [[gnu::always_inline]] inline void softmax_gradient_row(const T* p, T* g, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  T sums[kLanes] = {};
-  const int64_t whole = count / kLanes * kLanes;
-  for (int64_t j = 0; j < whole; j += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) sums[i] += p[j + i] * g[j + i];
-  }
-  for (int64_t j = whole; j < count; ++j) sums[0] += p[j] * g[j];
-  T sum = 0;
-  for (const T part : sums) sum += part;
+  const T sum = lane_sum<T>(count, [&](int64_t j) { return p[j] * g[j]; });
   for (int64_t j = 0; j < count; ++j) g[j] = p[j] * (g[j] - sum);
 }
 
@@ -119,10 +102,6 @@ struct Shape {
   int64_t weights() const { return tokens * tokens; }
 };
 
-std::optional<MaskSource> masks_of(const Dropout& dropout, const Shape& shape) {
-  return dropout.active() ? std::optional<MaskSource>(std::in_place, dropout, shape.images) : std::nullopt;
-}
-
 template <typename Body>
 void for_each_head(const Shape& shape, Body body) {
   deal(shape.images * shape.heads, [&](int64_t i) { body(i / shape.heads, i % shape.heads); });
@@ -142,7 +121,7 @@ void attend(const Shape& shape, const at::Tensor& q, const at::Tensor& k, const 
   const Operand<T> queries(q), keys(k), values(v), to(out);
   const T* added = mask.defined() ? mask.const_data_ptr<T>() : nullptr;
   const int n = static_cast<int>(shape.tokens), d = static_cast<int>(shape.width);
-  const auto masks = masks_of(dropout, shape);
+  const auto masks = masks_of(dropout, shape.images);
   for_each_head(shape, [&](int64_t image, int64_t head) {
     const int64_t column = head * d, size = shape.tokens * d;
     T* weights = scratch<T>(shape.weights() + 3 * size);
@@ -167,7 +146,7 @@ void attend_backward(const Shape& shape, const at::Tensor& q, const at::Tensor& 
   const Operand<T> queries(q), keys(k), values(v), given(gradient), to_q(to.q), to_k(to.k), to_v(to.v);
   const T* added = mask.defined() ? mask.const_data_ptr<T>() : nullptr;
   const int n = static_cast<int>(shape.tokens), d = static_cast<int>(shape.width);
-  const auto masks = masks_of(dropout, shape);
+  const auto masks = masks_of(dropout, shape.images);
   const T scale = static_cast<T>(shape.scale());
   for_each_head(shape, [&](int64_t image, int64_t head) {
     const int64_t column = head * d, size = shape.tokens * d;

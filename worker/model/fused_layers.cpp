@@ -3,10 +3,10 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <optional>
 
 #include "worker/model/dealt.h"
 #include "worker/model/vector_clones.h"
+#include "worker/model/vector_math.h"
 
 namespace hivq {
 namespace {
@@ -16,29 +16,6 @@ using torch::autograd::variable_list;
 
 constexpr double kEpsilon = 1e-5;   // torch.nn.LayerNorm's
 constexpr int64_t kBlockRows = 32;  // of a block, which stays in a core's cache from one pass over it to the next
-constexpr int64_t kLanes = 16;      // independent partial sums, which a vector unit takes at once
-
-template <typename T>
-struct Sums {
-  T first = 0, second = 0;
-};
-
-/// Σ a_j and Σ a_j b_j.
-template <typename T>
-[[gnu::always_inline]] inline Sums<T> sums_of(const T* a, const T* b, int64_t count) {
-  T first[kLanes] = {}, second[kLanes] = {};
-  const int64_t whole = count / kLanes * kLanes;
-  for (int64_t j = 0; j < whole; j += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) {
-      first[i] += a[j + i];
-      second[i] += a[j + i] * b[j + i];
-    }
-  }
-  Sums<T> sums;
-  for (int64_t i = 0; i < kLanes; ++i) sums.first += first[i], sums.second += second[i];
-  for (int64_t j = whole; j < count; ++j) sums.first += a[j], sums.second += a[j] * b[j];
-  return sums;
-}
 
 /// Rows of s ← (x + s − mean) / deviation, of out ← s w + bias; 1/deviation of each row.
 template <typename T>
@@ -46,9 +23,9 @@ template <typename T>
                                               int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; ++row, x += width, s += width, out += width) {
     for (int64_t j = 0; j < width; ++j) s[j] += x[j];
-    const T mean = sums_of(s, s, width).first / static_cast<T>(width);
+    const T mean = lane_sum<T>(width, [&](int64_t j) { return s[j]; }) / static_cast<T>(width);
     for (int64_t j = 0; j < width; ++j) s[j] -= mean;
-    const T variance = sums_of(s, s, width).second / static_cast<T>(width);
+    const T variance = lane_sum<T>(width, [&](int64_t j) { return s[j] * s[j]; }) / static_cast<T>(width);
     const T scale = 1 / std::sqrt(variance + static_cast<T>(kEpsilon));
     inverse[row] = scale;
     for (int64_t j = 0; j < width; ++j) {
@@ -68,9 +45,9 @@ template <typename T>
       to_weight[j] += g[j] * s[j];
       to_bias[j] += g[j];
     }
-    const Sums<T> sums = sums_of(to, s, width);
-    const T mean = sums.first / static_cast<T>(width), along = sums.second / static_cast<T>(width),
-            scale = inverse[row];
+    const T mean = lane_sum<T>(width, [&](int64_t j) { return to[j]; }) / static_cast<T>(width);
+    const T along = lane_sum<T>(width, [&](int64_t j) { return to[j] * s[j]; }) / static_cast<T>(width);
+    const T scale = inverse[row];
     for (int64_t j = 0; j < width; ++j) to[j] = scale * (to[j] - mean - s[j] * along);
   }
 }
@@ -112,10 +89,6 @@ struct Blocks {
     });
   }
 };
-
-std::optional<MaskSource> masks_of(const Dropout& dropout, int64_t images) {
-  return dropout.active() ? std::optional<MaskSource>(std::in_place, dropout, images) : std::nullopt;
-}
 
 /// Calls body with a null pointer of the tensor's type, for its type alone.
 template <typename Body>

@@ -101,27 +101,18 @@ template <typename T>
                                                T* to_u) {
   const T scale = 1 / static_cast<T>(image.prototypes);
   const T per_token = g / static_cast<T>(image.tokens), per_prototype = g / static_cast<T>(image.prototypes);
-  const int64_t whole = image.prototypes / kLanes * kLanes;
   for (int64_t i = 0; i < image.tokens; ++i) {
     const T* row = image.product + i * image.prototypes;
     T* to = to_product + i * image.prototypes;
     const T top = s.row_top[static_cast<size_t>(i)], row_scale = s.row_scale[static_cast<size_t>(i)] * per_token;
     const T row_mean = s.row_mean[static_cast<size_t>(i)], u = image.u[i];
-    T sums[kLanes] = {};
-    const auto add = [&](int64_t k, int64_t lane) {
+    to_u[i] = lane_sum<T>(image.prototypes, [&](int64_t k) {
       const T logit = row[k] * scale, along = row[k] * image.v[k], cost = 1 - along * u;
       const T a = exponential(logit - top) * row_scale;
       const T b = exponential(logit - s.column_top.data()[k]) * s.column_scale.data()[k] * per_prototype;
       to[k] = (a * (cost - row_mean) + b * (cost - s.column_mean.data()[k])) * scale - (a + b) * u * image.v[k];
-      sums[lane] -= (a + b) * along;
-    };
-    for (int64_t k = 0; k < whole; k += kLanes) {
-      for (int64_t lane = 0; lane < kLanes; ++lane) add(k + lane, lane);
-    }
-    for (int64_t k = whole; k < image.prototypes; ++k) add(k, 0);
-    T sum = 0;
-    for (const T part : sums) sum += part;
-    to_u[i] = sum;
+      return -(a + b) * along;
+    });
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "worker/model/grouped.h"
 #include "worker/model/vector_clones.h"
+#include "worker/model/vector_math.h"
 
 namespace hivq {
 namespace {
@@ -76,26 +77,14 @@ template <typename T>
   }
 }
 
-template <typename T>
-[[gnu::always_inline]] inline T squared_norm_of(const T* e, int64_t width) {
-  constexpr int64_t kLanes = 16;  // independent partial sums, which a vector unit takes at once
-  T sums[kLanes] = {};
-  const int64_t whole = width / kLanes * kLanes;
-  for (int64_t j = 0; j < whole; j += kLanes) {
-    for (int64_t i = 0; i < kLanes; ++i) sums[i] += e[j + i] * e[j + i];
-  }
-  for (int64_t j = whole; j < width; ++j) sums[0] += e[j] * e[j];
-  T sum = 0;
-  for (const T part : sums) sum += part;
-  return sum;
-}
-
 // target_clones does not take templates.
 #define HIVQ_PROTOTYPE(T)                                                                            \
   HIVQ_VECTOR_CLONES void move_one(T* m, const T* s, T* e, T decay, T inverse_size, int64_t width) { \
     move_prototype(m, s, e, decay, inverse_size, width);                                             \
   }                                                                                                  \
-  HIVQ_VECTOR_CLONES T norm_of_one(const T* e, int64_t width) { return squared_norm_of(e, width); }
+  HIVQ_VECTOR_CLONES T norm_of_one(const T* e, int64_t width) {                                      \
+    return lane_sum<T>(width, [&](int64_t j) { return e[j] * e[j]; });                               \
+  }
 HIVQ_PROTOTYPE(float)
 HIVQ_PROTOTYPE(double)
 #undef HIVQ_PROTOTYPE

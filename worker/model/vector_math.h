@@ -27,4 +27,19 @@ namespace hivq {
 }
 [[gnu::always_inline]] inline double exponential(double x) { return std::exp(x); }
 
+/// Σ term(j) over j < count, in partial sums that do not wait for each other, which a vector unit takes at once.
+template <typename T, typename Term>
+[[gnu::always_inline]] inline T lane_sum(int64_t count, Term term) {
+  constexpr int64_t kLanes = 16;
+  T sums[kLanes] = {};
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    for (int64_t i = 0; i < kLanes; ++i) sums[i] += term(j + i);
+  }
+  for (int64_t j = whole; j < count; ++j) sums[0] += term(j);
+  T sum = 0;
+  for (const T part : sums) sum += part;
+  return sum;
+}
+
 }  // namespace hivq
