@@ -20,6 +20,7 @@ struct Surrogate {
     const at::Tensor position = position_of(model);
     const std::vector<at::Tensor> enc = encode(model, batch.h0, position, none);
     Forward out;
+    out.place = batch.classes;
     for (const Quantized& q : start) {
       const at::Tensor tokens = level_tokens(enc, out.levels);
       const at::Tensor product = quantize(model.codebooks[out.levels.size()], tokens, batch.classes).product;

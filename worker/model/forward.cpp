@@ -21,11 +21,11 @@ at::Tensor level_tokens(const std::vector<at::Tensor>& enc, const std::vector<Qu
 
 Forward forward(const Model& model, const at::Tensor& h0, const at::Tensor& classes, Dropout& dropout) {
   const at::Tensor position = position_of(model, h0.size(0));
-  const at::Tensor place = place_of(model, classes, model.codebooks_per_level());
   Forward out;
+  out.place = place_of(model, classes, model.codebooks_per_level());
   const std::vector<at::Tensor> enc = encode(model, h0, position, dropout);
   for (const Codebook& codebook : model.codebooks) {
-    out.levels.push_back(quantize(codebook, level_tokens(enc, out.levels), place));
+    out.levels.push_back(quantize(codebook, level_tokens(enc, out.levels), out.place));
   }
   out.reconstruction = reconstruct(model, decode(model, out.levels, position, dropout), classes);
   return out;

@@ -13,6 +13,7 @@ namespace hivq {
 struct Forward {
   at::Tensor reconstruction;      // [b, N, C] h̃0
   std::vector<Quantized> levels;  // from the top
+  at::Tensor place;               // [b] each image's codebook, of place_of()
 };
 
 /// h0 [b, N, C]; classes [b] (int64) choose codebooks and heads. No dropout in evaluation. With several trials

@@ -34,12 +34,11 @@ Objective objective(const Model& model, std::span<const LossSpec> weights, const
   at::Tensor transport = at::zeros({batch.trials}, options), cross_entropy = transport;
   std::vector<at::Tensor> commitments;
   const bool transports = weights[0].pot > 0;
-  const at::Tensor place = place_of(model, batch.classes, model.codebooks_per_level());
   for (size_t level = 0; level < out.levels.size(); ++level) {
     const Quantized& q = out.levels[level];
     commitments.push_back(mean_square(q.tokens, q.nearest));  // ‖h − sg(e)‖²; ‖sg(h) − e‖² is the EMA update
     if (!transports) continue;
-    transport = transport + by_trial(pot_loss(model.codebooks[level], q, place), batch.trials) / images;
+    transport = transport + by_trial(pot_loss(model.codebooks[level], q, out.place), batch.trials) / images;
   }
   at::Tensor total =
       reconstruction + weight_of(weights, &LossSpec::commitment, options) * at::stack(commitments).sum(0);

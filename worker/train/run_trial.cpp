@@ -123,7 +123,7 @@ class Pack {
       if (!ended_[lanes_[lane]]) kept.push_back(static_cast<int64_t>(lane));
     }
     if (kept.size() == lanes_.size()) return;
-    if (!kept.empty() && training_.trials() > 0) training_ = copy_trials(training_, kept);
+    if (!kept.empty()) training_ = copy_trials(training_, kept);
     keep(lanes_, kept);
     keep(specs_, kept);
   }
@@ -164,9 +164,9 @@ class Pack {
     }
     take_position(positions);
     drop_ended();
-    if (lanes_.empty()) return {};
+    if (lanes_.empty() || training_.step > 0) return {};  // from a checkpoint every rank has the same bits
     if (Status sent = broadcast_model(training_.model, collective_); !sent) return sent;
-    return training_.step == 0 ? evaluate_now() : Status();
+    return evaluate_now();
   }
 
   struct Position {
@@ -210,8 +210,8 @@ class Pack {
   }
 
   Status train_epoch() {
-    std::vector<std::vector<int64_t>> orders;  // by run
-    for (const TrialRun& run : runs_) orders.push_back(epoch_order(images(), run.spec.train.seed, training_.epoch));
+    std::vector<std::vector<int64_t>> orders(runs_.size());  // by run
+    for (const size_t run : lanes_) orders[run] = epoch_order(images(), runs_[run].spec.train.seed, training_.epoch);
     const int64_t size = specs_[0].train.batch_size, batches = (images() + size - 1) / size;
     const auto begun = Clock::now();
     const int64_t skipped = std::min(images(), training_.batch * size);

@@ -111,7 +111,7 @@ Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, co
   const Objective eq1 = objective(model, weights_of(specs), batch, pass.out);
   pass.total = eq1.total;
   sums.terms.copy_(eq1.terms);
-  const at::Tensor place = place_of(model, batch.classes, model.codebooks_per_level());
+  const at::Tensor& place = pass.out.place;
   const at::Tensor row =
       model.codebooks[0].codebooks() == 1 ? at::zeros_like(place) : rows.of_codebook.index_select(0, place);
   for (size_t level = 0; level < pass.out.levels.size(); ++level) {
@@ -130,29 +130,24 @@ void backward(const at::Tensor& total) {
   total.backward();
 }
 
-/// The rows of the trials that took the step: all of them, but for one that stopped or whose losses are not finite.
-at::Tensor applied_rows(const Rows& rows, const std::vector<StepReport>& reports, int64_t per_trial) {
-  std::vector<int64_t> kept;
-  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
-    if (reports[static_cast<size_t>(rows.codebooks[row] / per_trial)].applied)
-      kept.push_back(static_cast<int64_t>(row));
-  }
-  return kept.size() == rows.codebooks.size() ? at::Tensor() : at::tensor(kept, at::kLong).to(rows.which.device());
-}
-
+/// Those of the trials that took the step: all of them, but for one that stopped or whose losses are not finite.
 void update_codebooks(Training& training, std::span<const TrialSpec> specs, Sums& sums, Rows& rows,
                       const std::vector<StepReport>& reports) {
   Model& model = training.model;
-  if (const at::Tensor kept = applied_rows(rows, reports, model.codebooks_per_level()); kept.defined()) {
-    rows.which = rows.which.index_select(0, kept);
-    for (CodebookStatistics& level : sums.levels) {
-      level = {level.counts.index_select(0, kept), level.sums.index_select(0, kept)};
-    }
+  std::vector<int64_t> kept;
+  std::vector<double> decay;  // of each that is kept
+  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
+    const auto trial = static_cast<size_t>(rows.codebooks[row] / model.codebooks_per_level());
+    if (!reports[trial].applied) continue;
+    kept.push_back(static_cast<int64_t>(row));
+    decay.push_back(specs[trial].model.quantizer.decay);
   }
-  std::vector<double> decay;  // of each row
-  for (int64_t i = 0; i < rows.which.numel(); ++i) {
-    const int64_t codebook = rows.which[i].item<int64_t>();
-    decay.push_back(specs[static_cast<size_t>(codebook / model.codebooks_per_level())].model.quantizer.decay);
+  if (kept.size() < rows.codebooks.size()) {
+    const at::Tensor which = at::tensor(kept, at::kLong).to(rows.which.device());
+    rows.which = rows.which.index_select(0, which);
+    for (CodebookStatistics& level : sums.levels) {
+      level = {level.counts.index_select(0, which), level.sums.index_select(0, which)};
+    }
   }
   for (size_t level = 0; level < model.codebooks.size(); ++level) {
     ema_update(model.codebooks[level], sums.levels[level], rows.which, decay);
