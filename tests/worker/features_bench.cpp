@@ -11,6 +11,7 @@
 #include "tests/worker/bench_reference.h"
 #include "worker/backbone/architecture.h"
 #include "worker/backbone/efficientnet.h"
+#include "worker/commands/bench_shape.h"
 #include "worker/data/feature_file.h"
 #include "worker/data/image_set.h"
 #include "worker/data/preprocess.h"
@@ -75,7 +76,7 @@ double operations(const EfficientNet& net, int64_t image_size) {
 void backbone(benchmark::State& state, const EfficientNet& net) {
   const int64_t batch = state.range(0), size = state.range(1);
   const at::Tensor images = at::randn({batch, 3, size, size});
-  const double gemm = gemm_rate();
+  const double gemm = matmul_rate(at::kCPU);
   double seconds = 0;
   for (auto _ : state) seconds += seconds_of([&] { benchmark::DoNotOptimize(extract_features(net, images)); });
   const double rate = static_cast<double>(batch * state.iterations()) / seconds;

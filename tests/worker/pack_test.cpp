@@ -1,18 +1,9 @@
 // Trials side by side, as one batched model: each gives what it gives alone.
 
-#include <set>
-
 #include "tests/worker/trial_fixture.h"
-#include "worker/model/forward.h"
 
 namespace hivq {
 namespace {
-
-struct Record {
-  std::vector<std::pair<int64_t, std::map<std::string, double>>> metrics;
-  std::map<int64_t, std::string> checkpoints;
-  TrialOutcome outcome;
-};
 
 class PackOfTrials : public testing::Test {
  protected:
@@ -31,12 +22,7 @@ class PackOfTrials : public testing::Test {
     trials[3].train.lr_drop_epoch = 1, trials[3].train.lr_drop_factor = 0.5, trials[3].eval.score = "mean";
     return trials;
   }
-  TrialRun trial(size_t i, Record& record) const {
-    TrialHooks hooks{[&record](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
-                     [&record](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); },
-                     wishes[i]};
-    return run_of(specs[i], std::move(hooks), checkpoints[i]);
-  }
+  TrialRun trial(size_t i, Record& record) const { return run_of(specs[i], record.hooks(wishes[i]), checkpoints[i]); }
   std::vector<Record> together() const {
     std::vector<Record> records(specs.size());
     std::vector<TrialRun> runs;

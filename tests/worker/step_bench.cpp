@@ -28,7 +28,7 @@ void train(benchmark::State& state) {
   std::vector<int64_t> images;
   for (int64_t i = 0; i < shape.spec.train.batch_size; ++i) images.push_back(i);
   const StepSetting setting{1e-4};
-  const double gemm = gemm_rate();
+  const double gemm = matmul_rate(at::kCPU);
   double seconds = 0;
   for (auto _ : state) {
     seconds += seconds_of([&] {
@@ -53,7 +53,7 @@ void evaluation(benchmark::State& state) {
   shape.spec.eval.pot = 80;
   const Training training = make_training(std::span(&shape.spec, 1), shape.input, at::kFloat);
   const auto single = make_single_collective();
-  const double gemm = gemm_rate();
+  const double gemm = matmul_rate(at::kCPU);
   double seconds = 0;
   for (auto _ : state) {
     seconds += seconds_of(

@@ -5,6 +5,26 @@
 
 namespace hivq {
 
+/// What a trial told its hooks.
+struct Record {
+  std::vector<std::pair<int64_t, std::map<std::string, double>>> metrics;
+  std::map<int64_t, std::string> checkpoints;
+  TrialOutcome outcome;
+
+  std::vector<double> curve(const std::string& name, int64_t after = 0) const {
+    std::vector<double> values;
+    for (const auto& [step, found] : metrics) {
+      if (step > after && found.contains(name)) values.push_back(found.at(name));
+    }
+    return values;
+  }
+  /// Hooks that write it down; it must outlive them.
+  TrialHooks hooks(std::function<Wish()> wish) {
+    return {[this](int64_t step, const auto& values) { metrics.emplace_back(step, values); },
+            [this](int64_t step, std::string bytes) { checkpoints[step] = std::move(bytes); }, std::move(wish)};
+  }
+};
+
 inline TrialRun run_of(const TrialSpec& spec, TrialHooks hooks, std::string checkpoint = {}, bool warm = false) {
   TrialRun run;
   run.spec = spec;

@@ -5,21 +5,6 @@
 namespace hivq {
 namespace {
 
-/// What a trial told its hooks.
-struct Record {
-  std::vector<std::pair<int64_t, std::map<std::string, double>>> metrics;
-  std::map<int64_t, std::string> checkpoints;
-  TrialOutcome outcome;
-
-  std::vector<double> curve(const std::string& name, int64_t after = 0) const {
-    std::vector<double> values;
-    for (const auto& [step, found] : metrics) {
-      if (step > after && found.contains(name)) values.push_back(found.at(name));
-    }
-    return values;
-  }
-};
-
 class RunTrial : public testing::Test {
  protected:
   FeatureSet features = made_up_features(30, 40, 3, at::kFloat);  // 5 steps an epoch, the last of 2 images
@@ -29,15 +14,11 @@ class RunTrial : public testing::Test {
 
   Record run(const std::string& checkpoint = {}, bool warm_start = false) {
     Record record;
-    const TrialRun trial = run_of(spec, hooks_of(record), checkpoint, warm_start);
+    const TrialRun trial = run_of(spec, record.hooks(wish), checkpoint, warm_start);
     const auto outcomes = run_trials(std::span(&trial, 1), features, *single);
     if (!outcomes) panic(outcomes.error().message);
     record.outcome = outcomes->at(0);
     return record;
-  }
-  TrialHooks hooks_of(Record& record) {
-    return {[&](int64_t step, const auto& values) { record.metrics.emplace_back(step, values); },
-            [&](int64_t step, std::string bytes) { record.checkpoints[step] = std::move(bytes); }, wish};
   }
   std::string failure() {
     const Record record = run();

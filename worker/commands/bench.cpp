@@ -84,15 +84,6 @@ class Phases {
   bool cuda_ = false;
 };
 
-/// Additions and multiplications per second of at::mm on large matrices.
-double peak_rate(at::Device device) {
-  const int64_t n = device.is_cuda() ? 8192 : 1536;
-  const at::Tensor a = at::randn({n, n}, device), b = at::randn({n, n}, device);
-  at::Tensor out = at::empty({n, n}, a.options());
-  const auto edge = static_cast<double>(n);
-  return 2 * edge * edge * edge / best_of(8, device.is_cuda(), [&] { at::mm_out(out, a, b); });
-}
-
 /// Bytes per second that a copy reads and writes.
 double copy_rate(at::Device device) {
   const at::Tensor from = at::ones({64 << 20}, device);
@@ -153,7 +144,7 @@ class Bench {
 
   Result<Measured> run() {
     Measured measured;
-    measured.peak = peak_rate(collective_.device());
+    measured.peak = matmul_rate(collective_.device());
     measured.copy = copy_rate(collective_.device());
     for (int64_t i = 0; i < options_.warmup; ++i) {
       if (Status done = step(); !done) return done.error();

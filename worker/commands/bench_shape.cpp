@@ -1,6 +1,11 @@
 #include "worker/commands/bench_shape.h"
 
+#include <torch/cuda.h>
 #include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
 
 namespace hivq {
 
@@ -46,6 +51,22 @@ StepCost step_cost(const BenchShape& shape) {
   const double products = static_cast<double>(model.quantizer.prototypes) * (width + layers * 2 * width);
   const double backward_of_products = shape.spec.loss.pot > 0 ? products : 0;
   return {2 * tokens * dense, 2 * tokens * (products + backward_of_products)};
+}
+
+double matmul_rate(at::Device device) {
+  using clock = std::chrono::steady_clock;
+  const int64_t n = device.is_cuda() ? 8192 : 1536;
+  const at::Tensor a = at::randn({n, n}, device), b = at::randn({n, n}, device);
+  at::Tensor out = at::empty({n, n}, a.options());
+  double best = std::numeric_limits<double>::infinity();
+  for (int run = 0; run < 8; ++run) {
+    const auto begin = clock::now();
+    at::mm_out(out, a, b);
+    if (device.is_cuda()) torch::cuda::synchronize();
+    best = std::min(best, std::chrono::duration<double>(clock::now() - begin).count());
+  }
+  const auto edge = static_cast<double>(n);
+  return 2 * edge * edge * edge / best;
 }
 
 }  // namespace hivq

@@ -32,4 +32,7 @@ struct StepCost {
 };
 StepCost step_cost(const BenchShape& shape);
 
+/// The reference: additions and multiplications per second of at::mm on large matrices, at its best of several runs.
+double matmul_rate(at::Device device);
+
 }  // namespace hivq
