@@ -88,6 +88,7 @@ struct TrainSpec {
   int64_t eval_every = 10;          // epochs
   int64_t checkpoint_every = 10;    // epochs
   int64_t checkpoint_seconds = 60;  // and whenever so much work would be lost; 0: by epochs alone
+  std::string precision = "float32";  // in which the layers multiply; bfloat16: values, codebooks and sums stay float32
   uint64_t seed = 0;
   // JOB/TRIAL: a stored trial whose newest checkpoint's model and codebooks this one starts from; empty: untrained.
   std::string start_from;

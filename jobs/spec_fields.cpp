@@ -130,6 +130,8 @@ std::vector<Field> make_fields() {
        "epochs between checkpoints"},
       {"train.checkpoint_seconds", WholeField{[](JobSpec& j) { return &j.trial.train.checkpoint_seconds; }, 0, million},
        "a checkpoint, too, whenever so many seconds of work would be lost; 0: by epochs alone"},
+      {"train.precision", WordField{[](JobSpec& j) { return &j.trial.train.precision; }, {"float32", "bfloat16"}},
+       "in which the layers multiply in training; parameters, codebooks and evaluation stay float32"},
       {"train.seed", SeedField{[](JobSpec& j) { return &j.trial.train.seed; }},
        "of the start, the order of images and dropout"},
       {"train.start_from", TextField{[](JobSpec& j) { return &j.trial.train.start_from; }, true},

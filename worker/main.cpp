@@ -16,6 +16,7 @@
 #include "worker/gang/device.h"
 #include "worker/gang/gang.h"
 #include "worker/gang/leader.h"
+#include "worker/gang/placement.h"
 #include "worker/gang/signals.h"
 #include "worker/gang/world.h"
 
@@ -30,6 +31,7 @@ struct Options {
   FeaturePlaces places;
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;  // 0: the rank's share of the host's cores
+  bool bind = true;
   int64_t patience = 600;
   int64_t timeout = kCollectiveTimeout.count();
 };
@@ -71,8 +73,8 @@ Hello hello_of(const Options& options, const World& world, const Collective& col
 /// From joining the other ranks to the gang's end. An Error is the gang's failure.
 Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Clock& clock, const Log& log,
                    std::string& gang, std::unique_ptr<Leader>& leader) {
-  const int threads = options.threads > 0 ? options.threads : threads_per_rank(world);
-  at::set_num_threads(threads);
+  const Placement placement = place_rank(world, options.threads, options.bind);
+  at::set_num_threads(placement.threads);
   Result<std::unique_ptr<Collective>> collective =
       make_collective(options.device, world, std::chrono::seconds(options.timeout));
   if (!collective) return Ending{1, collective.error().message};
@@ -82,8 +84,7 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
   Status started;
   if (world.rank() == 0) {
     LeaderOptions line{options.coordinator, hello_of(options, world, **collective, name), 1000 * options.patience, {}};
-    log.info("gang {} on {}: {}, {} thread{} each", name.substr(0, 8), line.hello.host, line.hello.devices, threads,
-             threads == 1 ? "" : "s");
+    log.info("gang {} on {}: {}; rank 0: {}", name.substr(0, 8), line.hello.host, line.hello.devices, placement.text);
     Result<std::unique_ptr<Leader>> made = Leader::start(std::move(line), clock, log);
     if (made) leader = std::move(*made);
     if (!made) started = made.error();
@@ -163,6 +164,8 @@ int main(int argc, char** argv) {
           {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}));
   app.add_option("--threads", options.threads, "Threads of each rank; by default its share of the host's cores")
       ->check(CLI::Range(1, 4096));
+  app.add_flag("--bind,!--no-bind", options.bind,
+               "Keep each rank to cores that no other rank of this host computes on, where mpirun has not bound it");
   app.add_option("--patience", options.patience, "Seconds that an absent coordinator is waited for")
       ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))
       ->capture_default_str();

@@ -111,6 +111,7 @@ class RandomJobs {
     t.train.checkpoint_every = whole(1, 1000000);
     t.train.checkpoint_seconds = whole(0, 1000000);
     t.data.features = one_of<std::string>({"float32", "bfloat16"});
+    t.train.precision = one_of<std::string>({"float32", "bfloat16"});
     t.train.seed = random_() >> 1;
     t.eval.score = one_of<std::string>({"max", "mean", "std"});
     t.eval.pot = real(0, 1e6);
@@ -238,6 +239,7 @@ train:
   eval_every: 10
   checkpoint_every: 10
   checkpoint_seconds: 60
+  precision: float32
   seed: 0
   start_from: ""
 eval:

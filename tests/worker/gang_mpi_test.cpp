@@ -411,6 +411,39 @@ TEST_F(GangTest, ARefusedTrialOfAPackStopsAlone) {
   ASSERT_TRUE(coordinator_->streams.at({1, 0}).end());
 }
 
+TEST_F(GangTest, AnEndIsReportedWhileTheOthersOfThePackGoOn) {
+  serve_packs({{spec(3, 1), spec(3, 2)}});
+  std::atomic<bool> heard = false;
+  if (leads()) {
+    coordinator_->hears = [&](const Report& report) {
+      for (const std::string& bytes : report.items) {
+        const Item item = *unpack_item(bytes);
+        if (report.lease.trial.index == 0 && std::holds_alternative<EndItem>(item)) heard = true;
+      }
+      return true;
+    };
+  }
+  work_.run_trials = [&](std::span<const TrialRun> runs, const FeatureSet&,
+                         Collective& ranks) -> Result<std::vector<TrialOutcome>> {
+    std::vector<TrialOutcome> outcomes = {{TrialOutcome::End::failed, "its loss is not finite", {}}, {}};
+    if (leads()) {
+      runs[0].hooks.end(outcomes[0]);
+      for (const auto begin = steady::now(); !heard && steady::now() - begin < 20s;) std::this_thread::sleep_for(5ms);
+      EXPECT_TRUE(heard) << "before the pack has ended";
+    }
+    at::Tensor wait = at::zeros({1});
+    if (Status met = ranks.all_reduce_sum(wait); !met) return met.error();
+    return outcomes;
+  };
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  const auto& streams = coordinator_->streams;
+  ASSERT_TRUE(streams.at({1, 0}).end());
+  EXPECT_EQ(streams.at({1, 0}).end()->reason, "its loss is not finite");
+  ASSERT_TRUE(streams.at({1, 1}).end());
+  EXPECT_FALSE(streams.at({1, 1}).end()->failed);
+}
+
 TEST_F(GangTest, ATrialThatCannotTrainBesideTheOthersFailsAlone) {
   serve_packs({{spec(3, 1), spec(4), spec(3, 2)}});
   ASSERT_TRUE(run_gang_to_its_end());

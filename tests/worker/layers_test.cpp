@@ -31,7 +31,7 @@ TEST(NeighbourMask, KeepsAttentionFromTheNeighbours) {
   for (const double rate : {0.0, 1e-9}) {  // with and without the fused kernel
     const auto attended = [&](const at::Tensor& tokens) {
       Dropout dropout{{{rate, 1}}};
-      Attending how{2, neighbour_mask(5, 3, at::kDouble), dropout};
+      LayerSetting how{2, neighbour_mask(5, 3, at::kDouble), dropout};
       return attention(layer, how, x, tokens, tokens);
     };
     const at::Tensor difference = (attended(x) - attended(changed)).abs().sum(2)[0];
@@ -54,6 +54,36 @@ TEST(NeighbourMask, IsPartOfTheModel) {
                             forward(plain, h0, classes, none).reconstruction));
 }
 
+/// Products of rounded factors, summed more exactly than bfloat16.
+TEST(Bfloat16, ALayerRoundsItsFactorsAndItsResult) {
+  torch::manual_seed(5);
+  const at::Tensor x = at::randn({3, 7, 40}), weight = at::randn({24, 40}), bias = at::randn({24});
+  const auto rounded = [](const at::Tensor& t) { return t.to(at::kBFloat16).to(at::kDouble); };
+  const at::Tensor expected = at::linear(rounded(x), rounded(weight), rounded(bias));
+  const at::Tensor out = linear({weight, bias}, x, true);
+  EXPECT_EQ(out.scalar_type(), at::kFloat);
+  EXPECT_TRUE(at::allclose(out.to(at::kDouble), expected, /*rtol=*/1.0 / 128, /*atol=*/1e-3));
+  EXPECT_FALSE(at::equal(out, linear({weight, bias}, x)));
+  const at::Tensor pair = linear({at::stack({weight, weight}), at::stack({bias, bias})}, at::cat({x, x}), true);
+  EXPECT_CLOSE(pair[3], out[0], 1.0 / 128);
+}
+
+/// With its tensor operations, as on a GPU.
+TEST(Bfloat16, AttentionStaysNearItsFloat32) {
+  torch::manual_seed(6);
+  const at::Tensor q = at::randn({2, 9, 8}), k = at::randn({2, 9, 8}), v = at::randn({2, 9, 8});
+  for (const double rate : {0.0, 0.2}) {
+    const auto run = [&](bool bfloat16) {
+      Dropout dropout{{{rate, 1, 2, 3}}};
+      LayerSetting how{2, neighbour_mask(3, 1, at::kFloat), dropout, bfloat16};
+      return attend(q, k, v, how);
+    };
+    EXPECT_EQ(run(true).scalar_type(), at::kFloat);
+    EXPECT_CLOSE(run(true), run(false), 0.03) << rate;
+    EXPECT_FALSE(at::equal(run(true), run(false)));
+  }
+}
+
 /// Tokens in numbers that fill no vector, heads that do not begin at a chunk of the masks, projections that lie apart.
 TEST(FusedAttention, GivesWhatTensorOperationsGive) {
   for (const auto type : {at::kFloat, at::kDouble}) {
@@ -67,7 +97,7 @@ TEST(FusedAttention, GivesWhatTensorOperationsGive) {
         const auto run = [&](auto attention_of) {
           std::vector<at::Tensor> leaves = {qk.clone().requires_grad_(), v.clone().requires_grad_()};
           Dropout dropout{{{rate, 1, 2, 3}, {rate, 4, 5, 6}}, 7};  // two trials side by side
-          Attending how{heads, masked ? neighbour_mask(grid, 3, type) : at::Tensor(), dropout};
+          LayerSetting how{heads, masked ? neighbour_mask(grid, 3, type) : at::Tensor(), dropout};
           const at::Tensor out =
               attention_of(leaves[0].narrow(2, 0, width), leaves[0].narrow(2, width, width), leaves[1], how);
           (out * weight).sum().backward();
@@ -86,7 +116,7 @@ TEST(FusedAttention, SoftmaxOfFarApartLogitsStaysExact) {
   const at::Tensor q = at::tensor({0.0f, 50.0f, -300.0f, 80.0f}).view({1, 4, 1}),
                    v = at::arange(4, at::kFloat).view({1, 4, 1});
   Dropout none;
-  Attending how{1, at::Tensor(), none};
+  LayerSetting how{1, at::Tensor(), none};
   EXPECT_CLOSE(fused_attention(q, q, v, how), attend(q, q, v, how), 1e-6);
 }
 

@@ -104,6 +104,33 @@ TEST_F(PackOfTrials, OneThatEndsEarlyLeavesTheOthersAsTheyAre) {
   expect_same(records[3], alone(3), "the one that yields");
 }
 
+TEST_F(PackOfTrials, AnEndIsToldWhileTheOthersGoOn) {
+  checkpoints[0] = "no checkpoint";
+  specs[2].train.lr = 1e200;
+  int asked = 0;
+  wishes[3] = [&asked] { return ++asked == 9 ? Wish::yield : Wish::go_on; };
+  std::vector<Record> records(specs.size());
+  std::vector<TrialRun> runs;
+  std::vector<size_t> ends;  // in their order
+  for (size_t i = 0; i < specs.size(); ++i) {
+    runs.push_back(trial(i, records[i]));
+    runs[i].hooks.end = [&, i, record = runs[i].hooks.end](const TrialOutcome& outcome) {
+      ends.push_back(i);
+      EXPECT_LT(records[1].curve("loss").size(), 15u) << "the last one still trains";
+      if (i == 3) {
+        EXPECT_TRUE(records[3].checkpoints.contains(9)) << "its checkpoint comes first";
+      }
+      record(outcome);
+    };
+  }
+  const auto outcomes = run_trials(runs, features, *single).value();
+  EXPECT_EQ(ends, (std::vector<size_t>{0, 2, 3}));
+  for (const size_t i : ends) {
+    EXPECT_EQ(records[i].outcome.end, outcomes[i].end) << i;
+    EXPECT_EQ(records[i].outcome.reason, outcomes[i].reason) << i;
+  }
+}
+
 TEST_F(PackOfTrials, ResumesTogetherFromCheckpointsOfTheSameStep) {
   const std::vector<Record> straight = together();
   for (size_t i = 0; i < specs.size(); ++i) checkpoints[i] = straight[i].checkpoints.at(5);

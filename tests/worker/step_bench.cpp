@@ -73,7 +73,7 @@ void attention_kernel(benchmark::State& state) {
                    v = at::randn({16, 196, width}).requires_grad_();
   const auto run = [&](auto attention_of) {
     Dropout dropout{{{0.1, 1}}};
-    Attending how{heads, at::Tensor(), dropout};
+    LayerSetting how{heads, at::Tensor(), dropout};
     attention_of(qk.narrow(2, 0, width), qk.narrow(2, width, width), v, how).sum().backward();
   };
   double fused = 0, plain = 0;

@@ -1,5 +1,7 @@
 #include "worker/train/step.h"
 
+#include <numeric>
+
 #include "tests/worker/model_fixture.h"
 
 namespace hivq {
@@ -68,6 +70,33 @@ TEST_P(StepParity, AStepThatIsNotFiniteChangesNothingAndNamesTheLoss) {
   EXPECT_EQ(report.losses.not_finite(), "the reconstruction loss");
   EXPECT_TRUE(at::equal(training.model.values, values));
   EXPECT_TRUE(at::equal(training.model.codebooks[0].embed, embed));
+}
+
+/// bfloat16 has 8 bits: losses and gradient are float32's within them; what training keeps stays exact.
+TEST(Step, InBfloat16KeepsValuesAndCodebooksInFloat32) {
+  const FeatureSet features = made_up_features(12, 1, 3, at::kFloat);
+  std::vector<int64_t> images(12);
+  std::iota(images.begin(), images.end(), 0);
+  const Batch batch = load_batch(features, images, 0, 1);
+  const auto single = make_single_collective();
+  const auto stepped = [&](const char* precision, StepReport& report) {
+    TrialSpec spec = small_trial();
+    spec.train.precision = precision, spec.train.clip = 0;
+    Training training = make_training(std::span(&spec, 1), {6, 3, 3}, at::kFloat);
+    report = step_alone(training, spec, batch, 1e-3, *single).value();
+    return training;
+  };
+  StepReport exact, rounded;
+  const Training expected = stepped("float32", exact), training = stepped("bfloat16", rounded);
+  EXPECT_TRUE(rounded.applied);
+  EXPECT_NE(rounded.losses.total, exact.losses.total);
+  EXPECT_NEAR(rounded.losses.total, exact.losses.total, 0.02 * exact.losses.total);
+  const at::Tensor a = training.model.gradients[0], b = expected.model.gradients[0];
+  EXPECT_GT((a.dot(b) / (a.norm() * b.norm())).item<double>(), 0.98);
+  EXPECT_EQ(training.model.values.scalar_type(), at::kFloat);
+  for (const Codebook& codebook : training.model.codebooks) EXPECT_EQ(codebook.embed.scalar_type(), at::kFloat);
+  EXPECT_GT(training.model.values.ne(training.model.values.to(at::kBFloat16).to(at::kFloat)).sum().item<int64_t>(), 0)
+      << "master weights are not rounded";
 }
 
 TEST(Step, TokensAreRowMajor) {

@@ -50,6 +50,15 @@ TEST_F(RankInvariance, LossesGradientsParametersAndCodebooks) {
   }
 }
 
+/// Each rank rounds its part of the gradient.
+TEST_F(RankInvariance, InBfloat16WithinItsRounding) {
+  spec.train.precision = "bfloat16";
+  std::vector<double> losses, expected_losses;
+  const Training training = trained(*gang, &losses), expected = trained(*alone, &expected_losses);
+  EXPECT_NEAR(losses[0], expected_losses[0], 1e-9) << "the first forward pass is the same";
+  EXPECT_CLOSE(at::tensor(losses, at::kDouble), at::tensor(expected_losses, at::kDouble), 0.05);
+}
+
 /// Buckets that are begun while backward runs, on some ranks without images at all.
 TEST_F(RankInvariance, GradientsInBucketsOfAnySize) {
   const Training expected = trained(*alone);

@@ -98,6 +98,20 @@ TEST_F(RunTrial, StartsWarmFromAnotherTrialsModel) {
   EXPECT_LT(warm.curve("loss_reconstruction").front(), cold.curve("loss_reconstruction").front());
 }
 
+TEST_F(RunTrial, InBfloat16ResumesBitIdenticallyAndEvaluatesInFloat32) {
+  spec.train.precision = "bfloat16";
+  const Record straight = run();
+  ASSERT_EQ(straight.outcome.end, TrialOutcome::End::finished);
+  const Record resumed = run(straight.checkpoints.at(10));
+  EXPECT_EQ(resumed.curve("loss"), straight.curve("loss", 10));
+  EXPECT_TRUE(resumed.checkpoints.at(15) == straight.checkpoints.at(15));
+  const auto untrained = straight.metrics.front().second;
+  spec.train.precision = "float32";
+  const Record exact = run();
+  EXPECT_EQ(exact.metrics.front().second, untrained);
+  EXPECT_NE(exact.curve("loss"), straight.curve("loss"));
+}
+
 TEST_F(RunTrial, ADamagedCheckpointFailsTheTrial) {
   std::string bytes = run().checkpoints.at(5);
   bytes.resize(bytes.size() / 2);

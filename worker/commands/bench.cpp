@@ -19,6 +19,7 @@
 #include "worker/commands/bench_shape.h"
 #include "worker/commands/commands.h"
 #include "worker/gang/device.h"
+#include "worker/gang/placement.h"
 #include "worker/train/step.h"
 
 namespace hivq {
@@ -31,7 +32,8 @@ struct Options {
   int64_t batch = 16, steps = 10, warmup = 2, trials = 1;
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;
-  bool json = false;
+  bool bind = true, json = false;
+  std::string precision = "float32";
 };
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
@@ -134,7 +136,10 @@ class Bench {
   Bench(const Options& options, BenchShape shape, Collective& collective)
       : options_(options), shape_(std::move(shape)), collective_(collective) {
     specs_.assign(static_cast<size_t>(options.trials), shape_.spec);
-    for (size_t i = 0; i < specs_.size(); ++i) specs_[i].train.seed = i;
+    for (size_t i = 0; i < specs_.size(); ++i) {
+      specs_[i].train.seed = i;
+      specs_[i].train.precision = options.precision;
+    }
     settings_.assign(specs_.size(), {1e-4});
     training_ = make_training(specs_, shape_.input, shape_.features.train.options());
     std::vector<int64_t> of_trial(static_cast<size_t>(options.batch));
@@ -144,7 +149,7 @@ class Bench {
 
   Result<Measured> run() {
     Measured measured;
-    measured.peak = matmul_rate(collective_.device());
+    measured.peak = matmul_rate(collective_.device(), options_.precision == "bfloat16");
     measured.copy = copy_rate(collective_.device());
     for (int64_t i = 0; i < options_.warmup; ++i) {
       if (Status done = step(); !done) return done.error();
@@ -228,6 +233,7 @@ nlohmann::ordered_json to_json(const Bench& bench, const Options& options, const
   const double step = median(m.steps), rate = bench.operations() / step / collective.size();
   nlohmann::ordered_json json = {{"shape", options.shape},
                                  {"device", describe_devices(collective)},
+                                 {"precision", options.precision},
                                  {"ranks", collective.size()},
                                  {"threads", threads},
                                  {"batch", options.batch},
@@ -253,9 +259,9 @@ nlohmann::ordered_json to_json(const Bench& bench, const Options& options, const
 void print(const nlohmann::ordered_json& json) {
   const auto number = [&](const char* key) { return json[key].get<double>(); };
   const double step = number("step_seconds");
-  fmt::print("a training step of `{}`, batch {}, {} trial{} on {}, {} thread{} each\n",
-             json["shape"].get<std::string>(), json["batch"].get<int64_t>(), json["trials"].get<int64_t>(),
-             json["trials"] == 1 ? "" : "s", json["device"].get<std::string>(), json["threads"].get<int>(),
+  fmt::print("a training step of `{}`, {}, batch {}, {} trial{} on {}, {} thread{} each\n",
+             json["shape"].get<std::string>(), json["precision"].get<std::string>(), json["batch"].get<int64_t>(),
+             json["trials"].get<int64_t>(), json["trials"] == 1 ? "" : "s", json["device"].get<std::string>(), json["threads"].get<int>(),
              json["threads"] == 1 ? "" : "s");
   fmt::print(
       "{:>12.2f} ms    {:.1f} images/s    {:.1f} GFLOP/s a rank = {:.0f} % of at::mm's {:.1f}    copy {:.1f} GB/s\n",
@@ -280,8 +286,8 @@ void print(const nlohmann::ordered_json& json) {
 Result<int> measure(const Options& options) {
   const Result<World> world = World::join();
   if (!world) return world.error();
-  const int threads = options.threads > 0 ? options.threads : threads_per_rank(*world);
-  at::set_num_threads(threads);
+  const Placement placement = place_rank(*world, options.threads, options.bind);
+  at::set_num_threads(placement.threads);
   const auto collective = make_collective(options.device, *world);
   if (!collective) return collective.error();
   auto shape = bench_shape(options.shape, options.batch, (*collective)->device());
@@ -290,7 +296,7 @@ Result<int> measure(const Options& options) {
   const auto measured = bench.run();
   if (!measured) return measured.error();
   if (world->rank() != 0) return 0;
-  const auto json = to_json(bench, options, **collective, threads, *measured);
+  const auto json = to_json(bench, options, **collective, placement.threads, *measured);
   options.json ? fmt::print("{}\n", json.dump()) : print(json);
   return 0;
 }
@@ -323,6 +329,10 @@ std::function<Result<int>()> declare_bench(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--warmup", options->warmup, "Steps before them")->check(CLI::Range(0, 1000))->capture_default_str();
   app.add_option("--threads", options->threads, "Threads of a rank; 0: its share of the host's cores")
+      ->capture_default_str();
+  app.add_flag("--bind,!--no-bind", options->bind, "Keep each rank to cores of its own");
+  app.add_option("--precision", options->precision, "In which the layers multiply: float32 or bfloat16")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   const std::map<std::string, DeviceChoice> devices = {
       {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}};

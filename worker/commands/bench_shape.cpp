@@ -53,10 +53,11 @@ StepCost step_cost(const BenchShape& shape) {
   return {2 * tokens * dense, 2 * tokens * (products + backward_of_products)};
 }
 
-double matmul_rate(at::Device device) {
+double matmul_rate(at::Device device, bool bfloat16) {
   using clock = std::chrono::steady_clock;
   const int64_t n = device.is_cuda() ? 8192 : 1536;
-  const at::Tensor a = at::randn({n, n}, device), b = at::randn({n, n}, device);
+  const auto type = bfloat16 ? at::kBFloat16 : at::kFloat;
+  const at::Tensor a = at::randn({n, n}, device).to(type), b = at::randn({n, n}, device).to(type);
   at::Tensor out = at::empty({n, n}, a.options());
   double best = std::numeric_limits<double>::infinity();
   for (int run = 0; run < 8; ++run) {

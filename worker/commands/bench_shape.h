@@ -32,7 +32,8 @@ struct StepCost {
 };
 StepCost step_cost(const BenchShape& shape);
 
-/// The reference: additions and multiplications per second of at::mm on large matrices, at its best of several runs.
-double matmul_rate(at::Device device);
+/// The reference: additions and multiplications per second of at::mm on large matrices of float32, or of bfloat16, at its
+/// best of several runs.
+double matmul_rate(at::Device device, bool bfloat16 = false);
 
 }  // namespace hivq

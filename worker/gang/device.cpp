@@ -2,8 +2,6 @@
 
 #include <torch/cuda.h>
 
-#include <algorithm>
-
 #ifdef HIVQ_CUDA
 #include <cuda_runtime_api.h>
 #endif
@@ -24,8 +22,6 @@ Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const W
   if (!*all_made) return all_made->error();
   return made;
 }
-
-int threads_per_rank(const World& world) { return std::max(1, world.local_cores() / world.local_size()); }
 
 std::string describe_devices(const Collective& collective) {
   const int ranks = collective.size();

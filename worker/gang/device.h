@@ -22,9 +22,6 @@ enum class DeviceChoice { automatic, cpu, cuda };
 Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world,
                                                     std::chrono::seconds timeout = kCollectiveTimeout);
 
-/// Threads for a rank: its share of the host's cores, at least one.
-int threads_per_rank(const World& world);
-
 /// "2 CPU ranks", "8 × NVIDIA H100".
 std::string describe_devices(const Collective& collective);
 

@@ -164,17 +164,24 @@ class Gang {
     }
     const int64_t steps = steps_of(runs.front().spec, features_);
     YieldWatch watch(leader_);
+    std::vector<bool> told(runs.size());  // that they have ended, before the others
     for (size_t i = 0; i < runs.size(); ++i) {
       report_warnings(reporters[i]);
       reporters[i].progress(pack[i].warm ? 0 : std::max<int64_t>(0, pack[i].checkpoint_step), steps, "training");
       runs[i].start = {std::move(pack[i].checkpoint), pack[i].warm};
       runs[i].hooks = reporters[i].hooks(steps, watch);
+      runs[i].hooks.end = [&, i](const TrialOutcome& outcome) {
+        finish(order.trials[i].name, reporters[i], outcome);
+        told[i] = true;
+      };
     }
     const auto outcomes = work_.run_trials(runs, features_, collective_);
     if (!outcomes) return outcomes.error();
     check(outcomes->size() == runs.size(), "run_trials gives an outcome for every run");
     if (Status settled = settle(); !settled) return settled;
-    for (size_t i = 0; i < runs.size(); ++i) finish(order.trials[i].name, reporters[i], (*outcomes)[i]);
+    for (size_t i = 0; i < runs.size(); ++i) {
+      if (!told[i]) finish(order.trials[i].name, reporters[i], (*outcomes)[i]);
+    }
     return {};
   }
 

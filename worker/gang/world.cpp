@@ -8,15 +8,18 @@
 namespace hivq {
 namespace {
 
-/// mpirun may have bound each rank to cores of its own, or all to the same ones: the union of their masks counts.
-Result<int> count_cores(MPI_Comm host) {
-  cpu_set_t mine;
-  CPU_ZERO(&mine);
-  if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine);
-  cpu_set_t all;
-  const int code = MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, host);
+/// The CPUs of this rank, and of all ranks of the host: mpirun may have bound each to CPUs of its own, or all to the
+/// same ones.
+struct Masks {
+  cpu_set_t mine, all;
+};
+Result<Masks> masks_of(MPI_Comm host) {
+  Masks masks;
+  CPU_ZERO(&masks.mine);
+  if (sched_getaffinity(0, sizeof masks.mine, &masks.mine) != 0) CPU_SET(0, &masks.mine);
+  const int code = MPI_Allreduce(&masks.mine, &masks.all, sizeof masks.mine, MPI_BYTE, MPI_BOR, host);
   if (Status reduced = mpi_status(code, "count the host's cores"); !reduced) return reduced.error();
-  return CPU_COUNT(&all);
+  return masks;
 }
 
 }  // namespace
@@ -31,10 +34,13 @@ Result<World> World::join() {
   if (Status split = mpi_status(code, "find the ranks of this host"); !split) return split.error();
   MPI_Comm_rank(host, &world.local_rank_);
   MPI_Comm_size(host, &world.local_size_);
-  const Result<int> cores = count_cores(host);
+  const Result<Masks> masks = masks_of(host);
   MPI_Comm_free(&host);
-  if (!cores) return cores.error();
-  world.local_cores_ = *cores;
+  if (!masks) return masks.error();
+  world.bound_ = !CPU_EQUAL(&masks->mine, &masks->all);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<size_t>(cpu), &masks->all)) world.local_cpus_.push_back(cpu);
+  }
   return world;
 }
 

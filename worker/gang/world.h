@@ -4,6 +4,7 @@
 // agree on. For the main thread only. Waiting ranks sleep (mpi_wait), so that they cost no core.
 
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 
@@ -19,8 +20,10 @@ class World {
   /// Among the ranks of this host.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
-  /// Cores that the ranks of this host may use, all of them together.
-  int local_cores() const { return local_cores_; }
+  /// Logical CPUs that the ranks of this host may use, all of them together; ascending.
+  const std::vector<int>& local_cpus() const { return local_cpus_; }
+  /// This rank may use only some of them: mpirun, or whoever started it, has bound it.
+  bool bound() const { return bound_; }
 
   /// Gives rank 0's bytes to every rank.
   Status broadcast(std::string& bytes) const;
@@ -30,7 +33,9 @@ class World {
   Result<Status> agree(const Status& mine) const;
 
  private:
-  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1, local_cores_ = 1;
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  std::vector<int> local_cpus_;
+  bool bound_ = false;
 };
 
 }  // namespace hivq

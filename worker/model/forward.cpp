@@ -8,8 +8,8 @@ namespace hivq {
 
 std::vector<at::Tensor> encode(const Model& model, const at::Tensor& h0, const at::Tensor& position, Dropout& dropout) {
   const Linear projection{model.quantize_conv_t.weight.flatten(-3), model.quantize_conv_t.bias};
-  std::vector<at::Tensor> enc = {linear(projection, h0)};
-  Attending how{model.spec.heads, model.attention_mask, dropout};
+  std::vector<at::Tensor> enc = {linear(projection, h0, model.bfloat16)};
+  LayerSetting how{model.spec.heads, model.attention_mask, dropout, model.bfloat16};
   for (const EncoderLayer& layer : model.encoder) enc.push_back(encoder_layer(layer, how, enc.back(), position));
   return enc;
 }
@@ -38,7 +38,7 @@ at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, cons
   for (size_t level = 1; level < levels.size(); ++level) memory.push_back(levels[level].output);
 
   const at::Tensor wide_position = at::cat({position, position}, -1);
-  Attending how{model.spec.heads, model.attention_mask, dropout};
+  LayerSetting how{model.spec.heads, model.attention_mask, dropout, model.bfloat16};
   at::Tensor x = memory[0];
   for (size_t i = 0; i < model.decoder.size(); ++i) {
     x = decoder_layer(model.decoder[i], how, x, memory[std::min(i, memory.size() - 1)], wide_position);
@@ -47,10 +47,14 @@ at::Tensor decode(const Model& model, const std::vector<Quantized>& levels, cons
 }
 
 at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tensor& classes) {
-  const Linear& heads = model.output_proj;
-  if (model.trials == 1) return grouped_matmul(dec, heads.weight, classes, heads.bias);
-  const at::Tensor place = place_of(model, classes, heads.weight.size(1));
-  return grouped_matmul(dec, heads.weight.flatten(0, 1), place, heads.bias.flatten(0, 1));
+  Linear heads = model.output_proj;
+  at::Tensor place = classes;
+  if (model.trials > 1) {
+    place = place_of(model, classes, heads.weight.size(1));
+    heads = {heads.weight.flatten(0, 1), heads.bias.flatten(0, 1)};
+  }
+  const auto factor = [&](const at::Tensor& x) { return model.bfloat16 ? x.to(at::kBFloat16) : x; };
+  return grouped_matmul(factor(dec), factor(heads.weight), place, factor(heads.bias)).to(dec.scalar_type());
 }
 
 at::Tensor classify(const Model& model, const at::Tensor& h0) {

@@ -181,7 +181,7 @@ using torch::autograd::variable_list;
 struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
   static Shape shape_of(const at::Tensor& q, int64_t heads) { return {q.size(0), q.size(1), heads, q.size(2) / heads}; }
   static at::Tensor forward(AutogradContext* context, const at::Tensor& queries, const at::Tensor& keys,
-                            const at::Tensor& values, const Attending& how) {
+                            const at::Tensor& values, const LayerSetting& how) {
     const int64_t heads = how.heads;
     const at::Tensor& mask = how.mask;
     const Dropout& dropout = how.dropout;
@@ -212,7 +212,7 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
 
 }  // namespace
 
-at::Tensor fused_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Attending& how) {
+at::Tensor fused_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, LayerSetting& how) {
   const at::Tensor out = AttentionFunction::apply(q, k, v, how);
   if (how.dropout.active()) ++how.dropout.site;
   return out;

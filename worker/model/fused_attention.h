@@ -12,6 +12,6 @@
 namespace hivq {
 
 /// What attend() gives, for float32 and float64 on the CPU. q, k, v [b, N, D] may be views whose rows lie apart.
-at::Tensor fused_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, Attending& how);
+at::Tensor fused_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, LayerSetting& how);
 
 }  // namespace hivq

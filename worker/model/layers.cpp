@@ -15,10 +15,11 @@ namespace {
 /// Whether our own kernels take it. A program that is traced for export is to consist of LibTorch's operations.
 bool has_kernels(const at::Tensor& x) { return x.is_cpu() && !torch::jit::tracer::isTracing(); }
 
-at::Tensor feed_forward(const Linear& linear1, const Linear& linear2, const at::Tensor& x, Dropout& dropout) {
-  if (!has_kernels(x)) return linear(linear2, dropout(at::relu(linear(linear1, x))));
-  const at::Tensor hidden = fused_relu_dropout(linear(linear1, x.flatten(0, 1)), x.size(0), dropout);
-  return linear(linear2, hidden).view_as(x);
+at::Tensor feed_forward(const Linear& linear1, const Linear& linear2, const at::Tensor& x, LayerSetting& how) {
+  if (!has_kernels(x)) return linear(linear2, how.dropout(at::relu(linear(linear1, x, how.bfloat16))), how.bfloat16);
+  const at::Tensor hidden =
+      fused_relu_dropout(linear(linear1, x.flatten(0, 1), how.bfloat16), x.size(0), how.dropout);
+  return linear(linear2, hidden, how.bfloat16).view_as(x);
 }
 
 at::Tensor residual_norm(const LayerNorm& norm, const at::Tensor& x, const at::Tensor& y, Dropout& dropout) {
@@ -32,23 +33,28 @@ static at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
   return x.view({-1, x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
-at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, Attending& how) {
+at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, LayerSetting& how) {
   const at::Tensor q = split_heads(queries, how.heads), k = split_heads(keys, how.heads),
                    v = split_heads(values, how.heads);
+  const auto factor = [&](const at::Tensor& x) { return how.bfloat16 ? x.to(at::kBFloat16) : x; };
   at::Tensor out;
   if (!how.dropout.active()) {
-    out = at::scaled_dot_product_attention(q, k, v,
-                                           how.mask.defined() ? std::optional<at::Tensor>(how.mask) : std::nullopt);
+    const auto mask = how.mask.defined() ? std::optional<at::Tensor>(factor(how.mask)) : std::nullopt;
+    out = at::scaled_dot_product_attention(factor(q), factor(k), factor(v), mask);
   } else {
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-    at::Tensor logits = at::matmul(q * scale, k.transpose(2, 3));
+    at::Tensor logits = at::matmul(factor(q * scale), factor(k).transpose(2, 3)).to(q.scalar_type());
     if (how.mask.defined()) logits = logits + how.mask;
-    out = at::matmul(how.dropout(at::softmax(logits, -1)), v);
+    out = at::matmul(factor(how.dropout(at::softmax(logits, -1))), factor(v));
   }
-  return out.transpose(1, 2).flatten(2);
+  return out.to(q.scalar_type()).transpose(1, 2).flatten(2);
 }
 
-at::Tensor linear(const Linear& layer, const at::Tensor& x) {
+at::Tensor linear(const Linear& layer, const at::Tensor& x, bool bfloat16) {
+  if (bfloat16) {
+    const Linear rounded{layer.weight.to(at::kBFloat16), layer.bias.to(at::kBFloat16)};
+    return linear(rounded, x.to(at::kBFloat16)).to(x.scalar_type());
+  }
   if (layer.weight.dim() == 2) return at::linear(x, layer.weight, layer.bias);
   const at::Tensor rows = x.reshape({layer.weight.size(0), -1, x.size(-1)});
   std::vector<int64_t> shape = x.sizes().vec();
@@ -71,13 +77,13 @@ at::Tensor neighbour_mask(int64_t grid, int64_t size, const at::TensorOptions& o
   return mask.to(options);
 }
 
-at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& queries, const at::Tensor& keys,
+at::Tensor attention(const Attention& layer, LayerSetting& how, const at::Tensor& queries, const at::Tensor& keys,
                      const at::Tensor& values) {
   const int64_t width = queries.size(2);
   const auto project = [&](const at::Tensor& x, int64_t first, int64_t count) {
     return linear({layer.in_proj_weight.narrow(-2, first * width, count * width),
                    layer.in_proj_bias.narrow(-1, first * width, count * width)},
-                  x);
+                  x, how.bfloat16);
   };
   at::Tensor q, k;
   if (queries.is_same(keys)) {
@@ -87,24 +93,24 @@ at::Tensor attention(const Attention& layer, Attending& how, const at::Tensor& q
     q = project(queries, 0, 1), k = project(keys, 1, 1);
   }
   const at::Tensor v = project(values, 2, 1);
-  return linear(layer.out_proj, has_kernels(q) ? fused_attention(q, k, v, how) : attend(q, k, v, how));
+  return linear(layer.out_proj, has_kernels(q) ? fused_attention(q, k, v, how) : attend(q, k, v, how), how.bfloat16);
 }
 
-at::Tensor encoder_layer(const EncoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& position) {
+at::Tensor encoder_layer(const EncoderLayer& layer, LayerSetting& how, at::Tensor x, const at::Tensor& position) {
   Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
   x = residual_norm(layer.norm1, x, attention(layer.self_attn, how, placed, placed, x), dropout);
-  return residual_norm(layer.norm2, x, feed_forward(layer.linear1, layer.linear2, x, dropout), dropout);
+  return residual_norm(layer.norm2, x, feed_forward(layer.linear1, layer.linear2, x, how), dropout);
 }
 
-at::Tensor decoder_layer(const DecoderLayer& layer, Attending& how, at::Tensor x, const at::Tensor& memory,
+at::Tensor decoder_layer(const DecoderLayer& layer, LayerSetting& how, at::Tensor x, const at::Tensor& memory,
                          const at::Tensor& position) {
   Dropout& dropout = how.dropout;
   const at::Tensor placed = x + position;
   x = residual_norm(layer.norm1, x, attention(layer.self_attn, how, placed, placed, x), dropout);
   x = residual_norm(layer.norm2, x, attention(layer.multihead_attn, how, x + position, memory + position, memory),
                     dropout);
-  return residual_norm(layer.norm3, x, feed_forward(layer.linear1, layer.linear2, x, dropout), dropout);
+  return residual_norm(layer.norm3, x, feed_forward(layer.linear1, layer.linear2, x, how), dropout);
 }
 
 }  // namespace hivq

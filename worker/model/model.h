@@ -34,6 +34,9 @@ struct Model {
   ModelSpec spec;
   InputShape input;
   int64_t trials = 1;  // T
+  // The dense layers, the heads and attention on GPUs multiply in bfloat16: for training. Values, codebooks and what is
+  // between the multiplications stay as they are.
+  bool bfloat16 = false;
 
   Linear quantize_conv_t;           // 1×1 convolution C → D
   at::Tensor row_embed, col_embed;  // [G, D/2] position tables

@@ -113,6 +113,15 @@ class Pack {
     outcomes_[run].end = how;
     outcomes_[run].reason = std::move(reason);
     ended_[run] = true;
+    untold_.push_back(run);
+  }
+  /// Those that ended while others go on; all that was reported of them comes before.
+  void tell_ended() {
+    for (const size_t run : std::exchange(untold_, {})) {
+      if (!leads() || !runs_[run].hooks.end) continue;
+      writer_.finish();
+      runs_[run].hooks.end(outcomes_[run]);
+    }
   }
   void fail(size_t lane, std::string reason) { end(lanes_[lane], TrialOutcome::End::failed, std::move(reason)); }
 
@@ -126,6 +135,7 @@ class Pack {
     if (!kept.empty()) training_ = copy_trials(training_, kept);
     keep(lanes_, kept);
     keep(specs_, kept);
+    if (!lanes_.empty()) tell_ended();
   }
   template <typename T>
   static void keep(std::vector<T>& values, const std::vector<int64_t>& kept) {
@@ -157,6 +167,7 @@ class Pack {
       specs_.push_back(runs_[run].spec);
     }
     if (lanes_.empty()) return {};
+    tell_ended();
     training_ = make_training(specs_, shape_of(features_), features_.options());
     std::vector<Position> positions;
     for (size_t lane = 0; lane < lanes_.size(); ++lane) {
@@ -295,7 +306,8 @@ class Pack {
 
   Status evaluate_now() {
     for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-      const Model model = trial_of(training_.model, static_cast<int64_t>(lane));
+      Model model = trial_of(training_.model, static_cast<int64_t>(lane));
+      model.bfloat16 = false;  // the metrics are those of the model that is stored
       auto evaluated = evaluate(model, specs_[lane], features_, collective_);
       if (!evaluated) return evaluated.error();
       if (!evaluated->failure.empty()) {
@@ -344,6 +356,7 @@ class Pack {
   Collective& collective_;
   std::vector<TrialOutcome> outcomes_;  // by run
   std::vector<bool> ended_;             // by run
+  std::vector<size_t> untold_;          // runs that have ended since others were told of last
   std::vector<size_t> lanes_;           // the run of each lane
   std::vector<TrialSpec> specs_;        // by lane
   Training training_;

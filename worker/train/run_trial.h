@@ -24,6 +24,13 @@ struct TrialStart {
                            // where it stopped
 };
 
+struct TrialOutcome {
+  enum class End { finished, stopped, yielded, failed };
+  End end = End::finished;
+  std::string reason;                    // of a failure: a non-finite loss, no training images …
+  std::map<std::string, double> final_;  // the last evaluation's metrics, `auroc` among them
+};
+
 /// What rank 0 hears of a trial while it runs. The other ranks' hooks are never called.
 struct TrialHooks {
   using Wish = hivq::Wish;
@@ -36,6 +43,9 @@ struct TrialHooks {
   /// Asked once per step. stop: its lease is gone, or it was cancelled. yield: it shall leave a checkpoint of the step
   /// at hand and end, to go on elsewhere.
   std::function<Wish()> wish;
+  /// The trial has ended while others beside it go on. Its outcome is told here as soon as it is known, and again with
+  /// the others' at the end.
+  std::function<void(const TrialOutcome& outcome)> end;
 };
 
 /// A trial to run. Start and hooks count on rank 0 only.
@@ -43,13 +53,6 @@ struct TrialRun {
   TrialSpec spec;
   TrialStart start;
   TrialHooks hooks;
-};
-
-struct TrialOutcome {
-  enum class End { finished, stopped, yielded, failed };
-  End end = End::finished;
-  std::string reason;                    // of a failure: a non-finite loss, no training images …
-  std::map<std::string, double> final_;  // the last evaluation's metrics, `auroc` among them
 };
 
 /// Trains and evaluates trials of equal fusion_key() side by side, as one batched model; each gives what it gives

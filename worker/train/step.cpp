@@ -211,7 +211,9 @@ Training training_of(Model model) {
 Training make_training(std::span<const TrialSpec> specs, const InputShape& input, const at::TensorOptions& options) {
   std::vector<uint64_t> seeds;
   for (const TrialSpec& spec : specs) seeds.push_back(spec.train.seed);
-  return training_of(make_model(specs[0].model, input, seeds, options));
+  Model model = make_model(specs[0].model, input, seeds, options);
+  model.bfloat16 = specs[0].train.precision == "bfloat16";
+  return training_of(std::move(model));
 }
 
 Training trial_of(const Training& training, int64_t trial) {
