@@ -50,6 +50,23 @@ Result<Envelope> open(std::string_view bytes) {
 
 }  // namespace
 
+void SqlValue::msgpack_unpack(const msgpack::object& object) {
+  switch (object.type) {
+    case msgpack::type::NIL:
+      *this = std::monostate{};
+      return;
+    case msgpack::type::FLOAT32:
+    case msgpack::type::FLOAT64:
+      *this = object.as<double>();
+      return;
+    case msgpack::type::STR:
+      *this = object.as<std::string>();
+      return;
+    default:
+      *this = object.as<int64_t>();
+  }
+}
+
 std::string encode(const Message& message) { return wrap(message.id, message.body); }
 
 Result<Message> decode(std::string_view bytes) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -254,6 +255,35 @@ struct QueryGangs {
   HIVQ_FIELDS(unused)
 };
 
+/// A value of SQL: NULL, INTEGER, REAL, TEXT; on the wire msgpack's own nil, integer, float and string.
+struct SqlValue : std::variant<std::monostate, int64_t, double, std::string> {
+  using variant::variant;
+  template <typename Packer>
+  void msgpack_pack(Packer& packer) const {
+    std::visit(
+        [&](const auto& value) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::monostate>) {
+            packer.pack_nil();
+          } else {
+            packer.pack(value);
+          }
+        },
+        static_cast<const variant&>(*this));
+  }
+  void msgpack_unpack(const msgpack::object& object);
+};
+using SqlRow = std::vector<SqlValue>;
+
+/// One SELECT over what is stored (coordinator/sql.h), a batch of its answer at a time. `key`: random, the same for all
+/// batches of an answer, which are asked for one after the other.
+struct QuerySql {
+  static constexpr const char* type = "query_sql";
+  std::string key;
+  std::string question;
+  uint64_t batch = 0;  // from 0
+  HIVQ_FIELDS(key, question, batch)
+};
+
 // ---- Coordinator to client ----
 
 struct Failed {
@@ -348,10 +378,19 @@ struct GangList {
   HIVQ_FIELDS(gangs)
 };
 
+struct SqlAnswer {
+  static constexpr const char* type = "sql_answer";
+  uint64_t batch = 0;
+  std::vector<std::string> columns;
+  std::vector<SqlRow> rows;
+  bool end = false;  // there are no more; then without rows
+  HIVQ_FIELDS(batch, columns, rows, end)
+};
+
 using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Yield, Ack,
                           Refused, Chunk, Leave, Submit, Cancel, SetPaused, ListJobs, ShowJob, QueryMetrics, QueryLogs,
-                          FetchCheckpoint, QueryGangs, Failed, Submitted, Cancelled, PausedSet, JobList, JobDetail,
-                          MetricSeries, LogLines, TrialCheckpoint, GangList>;
+                          FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled, PausedSet, JobList,
+                          JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList, SqlAnswer>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -11,6 +11,7 @@
 #include "common/process.h"
 #include "common/transport.h"
 #include "coordinator/queries.h"
+#include "coordinator/sql_service.h"
 #include "coordinator/store.h"
 
 namespace hivq {
@@ -20,6 +21,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr auto poll_time = milliseconds(50);
+constexpr auto sql_poll_time = milliseconds(2);  // while an answer in SQL is awaited
 constexpr Millis tick_time = 200;
 constexpr size_t round_messages = 256;            // inputs of one commit …
 constexpr size_t round_bytes = size_t{64} << 20;  // … and their size, about
@@ -101,7 +103,7 @@ class Server {
   /// Gathers what has come in until now: at least until one message is there or the poll time is over.
   void collect() {
     size_t bytes = 0;
-    auto timeout = inputs_.empty() ? poll_time : milliseconds(0);
+    auto timeout = !inputs_.empty() ? milliseconds(0) : sql_.busy() ? sql_poll_time : poll_time;
     for (size_t count = 0; count < round_messages && bytes < round_bytes; ++count) {
       auto incoming = router_.receive(timeout);
       if (!incoming) break;
@@ -121,6 +123,8 @@ class Server {
     if (!message) {
       log_.warning("a message that cannot be read was dropped: {}", message.error().message);
       router_.send(incoming.identity, encode({0, Failed{message.error().message}}));
+    } else if (auto* question = std::get_if<QuerySql>(&message->body)) {
+      sql_.ask({std::move(incoming.identity), message->id, std::move(*question)});
     } else if (is_query(message->body)) {
       questions_.push_back({std::move(incoming.identity), std::move(*message)});
     } else {
@@ -143,6 +147,7 @@ class Server {
       }
     }
     for (const auto& launch : effects.stops) launcher_->stop(launch);
+    for (auto& [peer, message] : sql_.take()) router_.send(peer, encode(message));
     for (auto& [identity, message] : std::exchange(questions_, {})) {
       router_.send(identity, encode({message.id, answer(message.body, store_, *core_)}));
     }
@@ -151,6 +156,7 @@ class Server {
 
   SystemClock clock_;
   Store store_;
+  SqlService sql_{store_};
   Router router_;
   std::unique_ptr<Launcher> launcher_;
   const Log& log_;

@@ -160,6 +160,32 @@ Status Store::scan(Family family, const std::string& prefix,
   return {};
 }
 
+struct Store::Cursor::Place {
+  std::unique_ptr<rocksdb::Iterator> at;
+  std::string prefix, folder;
+  bool begun = false;
+};
+
+Store::Cursor::Cursor(std::unique_ptr<Place> place) : place_(std::move(place)) {}
+Store::Cursor::Cursor(Cursor&&) noexcept = default;
+Store::Cursor::~Cursor() = default;
+
+bool Store::Cursor::next() {
+  std::exchange(place_->begun, true) ? place_->at->Next() : place_->at->Seek(place_->prefix);
+  return place_->at->Valid() && place_->at->key().starts_with(place_->prefix);
+}
+std::string_view Store::Cursor::key() const { return place_->at->key().ToStringView(); }
+std::string_view Store::Cursor::value() const { return place_->at->value().ToStringView(); }
+Status Store::Cursor::status() const {
+  if (place_->at->status().ok()) return {};
+  return explain(place_->at->status(), place_->folder);
+}
+
+Store::Cursor Store::cursor(Family family, const std::string& prefix) const {
+  std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(family)));
+  return Cursor(std::make_unique<Cursor::Place>(std::move(at), prefix, state_->folder));
+}
+
 Result<Snapshot> Store::snapshot() const { return read_snapshot(*this); }
 
 }  // namespace hivq

@@ -31,6 +31,26 @@ class Store {
   Status scan(Family family, const std::string& prefix,
               const std::function<bool(std::string_view key, std::string_view value)>& row) const;
 
+  /// The keys that start with a prefix, in order, one at a time; the family as it is when the cursor is made.
+  class Cursor {
+   public:
+    /// To the next one, at first to the first; false: there is none, or an Error, which status() tells.
+    bool next();
+    std::string_view key() const;
+    std::string_view value() const;
+    Status status() const;
+
+    Cursor(Cursor&&) noexcept;
+    ~Cursor();
+
+   private:
+    friend class Store;
+    struct Place;
+    explicit Cursor(std::unique_ptr<Place> place);
+    std::unique_ptr<Place> place_;
+  };
+  Cursor cursor(Family family, const std::string& prefix) const;
+
   /// The last key of a family, or nothing where it is empty. Errors: as of get().
   Result<std::optional<std::string>> last_key(Family family) const;
 

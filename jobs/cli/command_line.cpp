@@ -29,7 +29,7 @@ constexpr const char* examples =
 struct CommandLine {
   Common common;
   RunArguments run;
-  std::string job, trial, name, out;
+  std::string job, trial, name, out, question;
   ResultsArguments results;
   bool watch = false, follow = false;
   std::function<Result<int>()> chosen;
@@ -178,6 +178,17 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   sub->add_option("--out", line.out, "Folder of the figures (DATA/figures/job-N)")->type_name("DIR");
   add_where(sub, line);
   add_json(sub, line);
+
+  sub = add(app, line, "query",
+            "Ask in SQL: a SELECT over jobs, trials, params, results, metrics, checkpoints, logs, events",
+            "hivq query  # the tables and their columns\n"
+            "  hivq query \"SELECT id, auroc, [train.lr] FROM trials_of_1 ORDER BY auroc DESC\"\n"
+            "  hivq query \"SELECT * FROM metrics WHERE job = 1 AND name = 'loss'\" --csv > loss.csv",
+            [&] { return query(line.common, line.question); });
+  sub->add_option("sql", line.question, "One SELECT; without it the tables are told")->type_name("SELECT");
+  add_where(sub, line);
+  add_json(sub, line);
+  add_csv(sub, line);
 
   sub = add(app, line, "gangs", "The workers that are connected", "hivq gangs", [&] { return gangs(line.common); });
   add_where(sub, line);

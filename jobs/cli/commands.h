@@ -60,6 +60,8 @@ Result<int> metrics(const Common& common, const std::string& trial, const std::s
 Result<int> logs(const Common& common, const std::string& trial, bool follow);
 Result<int> plot(const Common& common, const std::string& job, std::string out);
 Result<int> gangs(const Common& common);
+/// A question in SQL; an empty one tells the tables.
+Result<int> query(const Common& common, const std::string& question);
 
 // ---- Shared by the commands ----
 
