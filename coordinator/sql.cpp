@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <regex>
@@ -17,7 +18,7 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
-constexpr int kStepsBetweenLooks = 4096;  // at the clock, of SQLite's machine
+constexpr int kStepsBetweenLooks = 4096;                         // at the clock: instructions of SQLite's machine
 constexpr int kLongestValue = 16 << 20, kLongestText = 1 << 20;  // bytes of a value; of a question
 constexpr int64_t kMostMemory = int64_t{512} << 20;              // of all questions together
 
@@ -25,13 +26,18 @@ constexpr int64_t kMostMemory = int64_t{512} << 20;              // of all quest
 
 struct Connection {
   const Store& store;
-  std::map<std::string, StoredTable> tables;  // by name
-  bool declaring = false;                     // a table tells SQLite its columns, as a CREATE TABLE
-  bool refused = false;                       // the question wants more than to read
+  bool declaring = false;  // a table tells SQLite its columns, as a CREATE TABLE
+  bool refused = false;    // the question wants more than to read
+};
+
+/// What SQLite hands to connect_table.
+struct ReadTable {
+  Connection& connection;
+  const StoredTable& table;
 };
 
 struct VirtualTable : sqlite3_vtab {
-  const Connection* connection;
+  const Store* store;
   const StoredTable* table;
 };
 
@@ -63,20 +69,15 @@ std::string declaration_of(const StoredTable& table) {
   return fmt::format("CREATE TABLE x({})", columns);
 }
 
-int connect_table(sqlite3* db, void* context, int, const char* const* arguments, sqlite3_vtab** made, char** reason) {
-  auto* connection = static_cast<Connection*>(context);
-  const auto found = connection->tables.find(arguments[2]);
-  if (found == connection->tables.end()) {
-    *reason = sqlite3_mprintf("no such table: %s", arguments[2]);
-    return SQLITE_ERROR;
-  }
-  connection->declaring = true;
-  const int code = sqlite3_declare_vtab(db, declaration_of(found->second).c_str());
-  connection->declaring = false;
+int connect_table(sqlite3* db, void* context, int, const char* const*, sqlite3_vtab** made, char**) {
+  const auto& [connection, stored] = *static_cast<const ReadTable*>(context);
+  connection.declaring = true;
+  const int code = sqlite3_declare_vtab(db, declaration_of(stored).c_str());
+  connection.declaring = false;
   if (code != SQLITE_OK) return code;
   auto* table = new VirtualTable{};
-  table->connection = connection;
-  table->table = &found->second;
+  table->store = &connection.store;
+  table->table = &stored;
   *made = table;
   return SQLITE_OK;
 }
@@ -175,7 +176,7 @@ int filter_table(sqlite3_vtab_cursor* base, int fixed, const char*, int, sqlite3
     cursor.rows = table.table->fixed;
     return SQLITE_OK;
   }
-  cursor.stored.emplace(table.connection->store.cursor(table.table->family, prefix));
+  cursor.stored.emplace(table.store->cursor(table.table->family, prefix));
   return advance(cursor);
 }
 
@@ -238,29 +239,23 @@ void limit(sqlite3* db) {
 }
 
 /// The tables of single jobs that a question names.
-Status add_tables_of_jobs(Connection& connection, const std::string& question) {
+Result<std::map<JobId, StoredTable>> tables_of_jobs(const Store& store, const std::string& question) {
   static const std::regex name("trials_of_([0-9]{1,18})", std::regex::icase);
+  std::map<JobId, StoredTable> tables;
   for (auto at = std::sregex_iterator(question.begin(), question.end(), name); at != std::sregex_iterator(); ++at) {
-    auto table = trials_of_job(connection.store, std::stoull((*at)[1].str()));
+    const JobId job = std::stoull((*at)[1].str());
+    if (tables.contains(job)) continue;
+    auto table = trials_of_job(store, job);
     if (!table) return table.error();
-    connection.tables.emplace((*at)[0].str(), std::move(*table));
+    tables.emplace(job, std::move(*table));
   }
-  return {};
+  return tables;
 }
 
 }  // namespace
 
-const std::vector<SqlTable>& sql_tables() {
-  static const std::vector<SqlTable> tables = [] {
-    std::vector<SqlTable> all;
-    for (const StoredTable& each : stored_tables()) all.push_back(each.table);
-    return all;
-  }();
-  return tables;
-}
-
 struct SqlCursor::State {
-  explicit State(const Store& store, SqlLimits given) : connection{store, {}}, limits(given) {}
+  State(const Store& store, SqlLimits given) : connection{store}, limits(given) {}
   ~State() {
     sqlite3_finalize(statement);
     sqlite3_close(db);
@@ -283,7 +278,15 @@ struct SqlCursor::State {
     return state->out_of_time;
   }
 
+  Status add_table(const StoredTable& table) {
+    ReadTable& context = tables.emplace_back(connection, table);
+    const int code = sqlite3_create_module_v2(db, table.table.name.c_str(), &kModule, &context, nullptr);
+    return code == SQLITE_OK ? Status() : explain(code);
+  }
+
   Connection connection;
+  std::map<JobId, StoredTable> of_jobs;
+  std::deque<ReadTable> tables;  // stay where they are
   SqlLimits limits;
   sqlite3* db = nullptr;
   sqlite3_stmt* statement = nullptr;
@@ -303,17 +306,18 @@ Result<SqlCursor> SqlCursor::open(const Store& store, const std::string& questio
   static std::once_flag limited;
   std::call_once(limited, [] { sqlite3_hard_heap_limit64(kMostMemory); });
   auto state = std::make_unique<State>(store, limits);
-  for (const StoredTable& table : stored_tables()) state->connection.tables[table.table.name] = table;
-  if (Status added = add_tables_of_jobs(state->connection, question); !added) return added.error();
+  auto of_jobs = tables_of_jobs(store, question);
+  if (!of_jobs) return of_jobs.error();
+  state->of_jobs = std::move(*of_jobs);
 
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX;
   if (const int opened = sqlite3_open_v2(":memory:", &state->db, flags, nullptr); opened != SQLITE_OK)
     return state->explain(opened);
   limit(state->db);
-  for (const auto& [name, table] : state->connection.tables) {
-    const int code = sqlite3_create_module_v2(state->db, name.c_str(), &kModule, &state->connection, nullptr);
-    if (code != SQLITE_OK) return state->explain(code);
-  }
+  Status added;
+  for (const StoredTable& table : stored_tables()) added = added ? state->add_table(table) : added;
+  for (const auto& [job, table] : state->of_jobs) added = added ? state->add_table(table) : added;
+  if (!added) return added.error();
   sqlite3_set_authorizer(state->db, allow_reading, &state->connection);
   sqlite3_progress_handler(state->db, kStepsBetweenLooks, State::look_at_clock, state.get());
   state->deadline = SteadyClock::now() + limits.time;

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,19 +18,6 @@ struct SqlLimits {
   std::chrono::milliseconds time{30'000};  // of one next() and all those before it
   uint64_t rows = 10'000'000;              // of an answer
 };
-
-/// A column of a table, as `hivq query` without a question tells it.
-struct SqlColumn {
-  std::string name, type, about;
-};
-struct SqlTable {
-  std::string name, about;
-  std::vector<SqlColumn> columns;
-};
-
-/// All tables. Beside them there is `trials_of_N` for each job N: a row a trial, with a column for each of its
-/// parameters and each metric of its last evaluation.
-const std::vector<SqlTable>& sql_tables();
 
 /// An answer, row by row. A table is read as it is when its reading begins.
 class SqlCursor {

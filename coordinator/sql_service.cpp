@@ -20,7 +20,8 @@ SqlService::~SqlService() {
 void SqlService::ask(Asked asked) {
   const std::lock_guard lock(mutex_);
   const auto same = [&](const Asked& other) { return other.question.key == asked.question.key; };
-  if (std::ranges::any_of(asked_, same)) return;  // it waits already
+  const auto slot = slots_.find(asked.question.key);
+  if (std::ranges::any_of(asked_, same) || (slot != slots_.end() && slot->second.working)) return;
   asked_.push_back(std::move(asked));
   changed_.notify_one();
 }
@@ -44,7 +45,6 @@ void SqlService::run() {
     asked_.pop_front();
     forget_idle();
     Slot& slot = slots_[asked.question.key];
-    if (slot.working) continue;  // it came again while it is being answered
     slot.working = true;
     slot.used = std::chrono::steady_clock::now();
     ++working_;
@@ -61,9 +61,9 @@ void SqlService::run() {
 
 /// By the slot's own thread.
 Body SqlService::answer(Slot& slot, const QuerySql& question) {
-  if (slot.any && question.batch == slot.last.batch) return slot.last;
-  const bool next = slot.any && question.batch == slot.last.batch + 1 && !slot.last.end;
-  if (!next && (slot.any || question.batch != 0))
+  if (slot.last && question.batch == slot.last->batch) return *slot.last;
+  const bool next = slot.last ? question.batch == slot.last->batch + 1 && !slot.last->end : question.batch == 0;
+  if (!next)
     return Failed{"the answer was given up in between, after a long pause or a restart; ask again"};
   if (!slot.cursor) {
     auto opened = SqlCursor::open(store_, question.question, options_.limits);
@@ -73,10 +73,9 @@ Body SqlService::answer(Slot& slot, const QuerySql& question) {
   auto rows = slot.cursor->next(options_.batch_bytes);
   if (!rows) return Failed{rows.error().message};
   const bool end = rows->empty();
-  slot.last = {question.batch, slot.cursor->columns(), std::move(*rows), end};
-  slot.any = true;
+  slot.last = SqlAnswer{question.batch, slot.cursor->columns(), std::move(*rows), end};
   if (end) slot.cursor.reset();  // the last batch stays, in case its answer is lost
-  return slot.last;
+  return *slot.last;
 }
 
 void SqlService::forget_idle() {

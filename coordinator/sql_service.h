@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,7 +42,7 @@ class SqlService {
   explicit SqlService(const Store& store, SqlServiceOptions options = {});
   ~SqlService();
 
-  /// Never waits. A question that comes again gets its answer again.
+  /// Never waits. A question that comes again is answered again, unless its answer is under way.
   void ask(Asked asked);
   /// What has been answered since the last call.
   std::vector<Answered> take();
@@ -51,8 +52,7 @@ class SqlService {
  private:
   struct Slot {
     std::optional<SqlCursor> cursor;
-    SqlAnswer last;       // the batch that was answered last
-    bool any = false;     // there is one
+    std::optional<SqlAnswer> last;  // the batch that was answered last
     bool working = false;
     std::chrono::steady_clock::time_point used;
   };

@@ -5,7 +5,7 @@
 #include <charconv>
 #include <set>
 
-#include "jobs/spec.h"
+#include "coordinator/snapshot.h"
 
 namespace hivq {
 
@@ -286,17 +286,11 @@ Result<StoredTable> trials_of_job(const Store& store, JobId job) {
   if (!row) return row.error();
   if (!*row) return error("there is no table trials_of_{}: there is no job {}", job, job);
   std::set<std::string> params, metrics;
-  Status unreadable;
-  Status scanned = store.scan(Family::trials, key_of(job), [&](auto, std::string_view value) {
-    auto trial = unpack<TrialRow>(value);
-    if (!trial) unreadable = trial.error();
-    if (!trial) return false;
-    for (const auto& [name, text] : trial->params) params.insert(name);
-    for (const auto& [name, number] : trial->final) metrics.insert(name);
-    for (const auto& [name, number] : trial->initial) metrics.insert(name);
-    return true;
+  Status scanned = read_rows<TrialRow>(store, Family::trials, key_of(job), [&](auto, const TrialRow& trial) {
+    for (const auto& [name, text] : trial.params) params.insert(name);
+    for (const auto& [name, number] : trial.final) metrics.insert(name);
+    for (const auto& [name, number] : trial.initial) metrics.insert(name);
   });
-  if (scanned && !unreadable) scanned = unreadable;
   if (!scanned) return scanned.error();
 
   StoredTable table{{fmt::format("trials_of_{}", job), fmt::format("the trials of job {}", job), trial_columns()},

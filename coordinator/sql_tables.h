@@ -3,7 +3,6 @@
 // The tables of SQL: which of the store's rows each is made of, and how.
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +10,15 @@
 #include "coordinator/sql.h"
 
 namespace hivq {
+
+/// A column of a table, as `hivq query` without a question tells it.
+struct SqlColumn {
+  std::string name, type, about;
+};
+struct SqlTable {
+  std::string name, about;
+  std::vector<SqlColumn> columns;
+};
 
 /// A table over the rows of one family, in the order of their keys. Its first columns are the numbers that a key begins
 /// with: fixing them in a question narrows what is read to the keys that begin so.
@@ -25,10 +33,11 @@ struct StoredTable {
   std::vector<SqlRow> fixed = {};  // the rows of a table that is not stored
 };
 
-/// Those of sql_tables(), in its order.
+/// All tables but those of single jobs.
 const std::vector<StoredTable>& stored_tables();
 
-/// `trials_of_N`. Errors: there is no such job; a row that cannot be read.
+/// `trials_of_N`: a row a trial, with a column for each of its parameters and each metric of its last evaluation.
+/// Errors: there is no such job; a row that cannot be read.
 Result<StoredTable> trials_of_job(const Store& store, JobId job);
 
 }  // namespace hivq

@@ -5,6 +5,8 @@
 
 #include <filesystem>
 
+#include "coordinator/sql_tables.h"
+
 namespace hivq {
 namespace {
 
@@ -154,7 +156,7 @@ TEST_F(Sql, ADamagedRowIsAnErrorThatNamesIt) {
 }
 
 TEST_F(Sql, EveryTableCanBeReadAndTellsWhatItIs) {
-  for (const SqlTable& table : sql_tables()) {
+  for (const auto& [table, family, prefix, numbers, has_name, read, fixed] : stored_tables()) {
     EXPECT_FALSE(table.about.empty());
     auto cursor = SqlCursor::open(*store_, "SELECT * FROM " + table.name);
     ASSERT_TRUE(cursor) << cursor.error().message;

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include "worker/model/grouped.h"
+#include "worker/model/precision.h"
 
 namespace hivq {
 
@@ -53,8 +54,8 @@ at::Tensor reconstruct(const Model& model, const at::Tensor& dec, const at::Tens
     place = place_of(model, classes, heads.weight.size(1));
     heads = {heads.weight.flatten(0, 1), heads.bias.flatten(0, 1)};
   }
-  const auto factor = [&](const at::Tensor& x) { return model.bfloat16 ? x.to(at::kBFloat16) : x; };
-  return grouped_matmul(factor(dec), factor(heads.weight), place, factor(heads.bias)).to(dec.scalar_type());
+  const bool bf = model.bfloat16;
+  return grouped_matmul(factor(dec, bf), factor(heads.weight, bf), place, factor(heads.bias, bf)).to(dec.scalar_type());
 }
 
 at::Tensor classify(const Model& model, const at::Tensor& h0) {

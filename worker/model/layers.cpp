@@ -8,6 +8,7 @@
 
 #include "worker/model/fused_attention.h"
 #include "worker/model/fused_layers.h"
+#include "worker/model/precision.h"
 
 namespace hivq {
 namespace {
@@ -36,24 +37,24 @@ static at::Tensor split_heads(const at::Tensor& x, int64_t heads) {
 at::Tensor attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, LayerSetting& how) {
   const at::Tensor q = split_heads(queries, how.heads), k = split_heads(keys, how.heads),
                    v = split_heads(values, how.heads);
-  const auto factor = [&](const at::Tensor& x) { return how.bfloat16 ? x.to(at::kBFloat16) : x; };
+  const bool bf = how.bfloat16;
   at::Tensor out;
   if (!how.dropout.active()) {
-    const auto mask = how.mask.defined() ? std::optional<at::Tensor>(factor(how.mask)) : std::nullopt;
-    out = at::scaled_dot_product_attention(factor(q), factor(k), factor(v), mask);
+    const auto mask = how.mask.defined() ? std::optional<at::Tensor>(factor(how.mask, bf)) : std::nullopt;
+    out = at::scaled_dot_product_attention(factor(q, bf), factor(k, bf), factor(v, bf), mask);
   } else {
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-    at::Tensor logits = at::matmul(factor(q * scale), factor(k).transpose(2, 3)).to(q.scalar_type());
+    at::Tensor logits = at::matmul(factor(q * scale, bf), factor(k, bf).transpose(2, 3)).to(q.scalar_type());
     if (how.mask.defined()) logits = logits + how.mask;
-    out = at::matmul(factor(how.dropout(at::softmax(logits, -1))), factor(v));
+    out = at::matmul(factor(how.dropout(at::softmax(logits, -1)), bf), factor(v, bf));
   }
   return out.to(q.scalar_type()).transpose(1, 2).flatten(2);
 }
 
 at::Tensor linear(const Linear& layer, const at::Tensor& x, bool bfloat16) {
   if (bfloat16) {
-    const Linear rounded{layer.weight.to(at::kBFloat16), layer.bias.to(at::kBFloat16)};
-    return linear(rounded, x.to(at::kBFloat16)).to(x.scalar_type());
+    const Linear rounded{factor(layer.weight, true), factor(layer.bias, true)};
+    return linear(rounded, factor(x, true)).to(x.scalar_type());
   }
   if (layer.weight.dim() == 2) return at::linear(x, layer.weight, layer.bias);
   const at::Tensor rows = x.reshape({layer.weight.size(0), -1, x.size(-1)});
