@@ -13,7 +13,7 @@ constexpr size_t batch_bytes = 1 << 20;  // of items in one Report; a larger ite
 constexpr size_t fetch_window = 4;       // chunks asked for at once
 }  // namespace
 
-GangSession::GangSession(Hello hello, SessionOptions options) : hello_(std::move(hello)), options_(options) {
+GangSession::GangSession(Hello hello, SessionOptions options) : hello_(std::move(hello)), options_(options), window_(options.window_bytes) {
   send(hello_);
 }
 
@@ -60,8 +60,18 @@ void GangSession::tick(Millis now) {
 
 void GangSession::on(const HelloAgain&, Millis) { send(hello_); }
 
-void GangSession::on(const Welcome&, Millis now) {
+void GangSession::on(const Heard& heard, Millis) {
+  take_credit(heard.credit);
+  send_items();
+}
+
+void GangSession::take_credit(uint64_t credit) {
+  window_ = credit == 0 ? options_.window_bytes : std::min<size_t>(options_.window_bytes, credit);
+}
+
+void GangSession::on(const Welcome& welcome, Millis now) {
   welcomed_ = true;
+  take_credit(welcome.credit);
   // A coordinator that has just come back has lost what was on its way.
   for (auto& [lease, stream] : streams_) send_again(stream, now);
   send_items();
@@ -192,10 +202,12 @@ void GangSession::send_again(Stream& stream, Millis now) {
 /// The streams take turns, a report each, while the window has room.
 void GangSession::send_items() {
   const auto unsent = [](const auto& entry) { return entry.second.has_unsent(); };
-  while (in_flight_ < options_.window_bytes) {
+  while (true) {
     auto next = std::find_if(streams_.upper_bound(turn_), streams_.end(), unsent);
     if (next == streams_.end()) next = std::find_if(streams_.begin(), streams_.end(), unsent);
     if (next == streams_.end()) return;
+    const Stream& stream = next->second;
+    if (!has_room(stream.pending[stream.next_send - stream.first].size())) return;
     turn_ = next->first;
     send_report(next->first, next->second);
   }
@@ -206,7 +218,7 @@ void GangSession::send_report(const Lease& lease, Stream& stream) {
   size_t bytes = 0;
   for (; stream.has_unsent(); ++stream.next_send) {
     const std::string& item = stream.pending[stream.next_send - stream.first];
-    if (bytes != 0 && bytes + item.size() > batch_bytes) break;
+    if (bytes != 0 && (bytes + item.size() > batch_bytes || !has_room(bytes + item.size()))) break;
     bytes += item.size();
     report.items.push_back(item);
   }

@@ -23,7 +23,7 @@ struct SessionOptions {
   Millis heartbeat = 1000;
   Millis resend = 2000;                   // after this long without progress, then after twice as long, …
   Millis slowest_resend = 16000;          // … up to this
-  size_t window_bytes = 16 << 20;         // on their way at once
+  size_t window_bytes = 16 << 20;         // on their way at once; less where the coordinator gives less credit
   size_t buffer_bytes = size_t{1} << 30;  // full() beyond this
 };
 
@@ -91,6 +91,7 @@ class GangSession {
 
   void on(const HelloAgain&, Millis now);
   void on(const Welcome&, Millis now);
+  void on(const Heard&, Millis now);
   void on(const Assign&, Millis now);
   void on(const Yield&, Millis now);
   void on(const Ack&, Millis now);
@@ -106,6 +107,8 @@ class GangSession {
   void give_back(Millis now);
   void forget_part(const Lease& lease);
   void fail_part(const Lease& lease, const std::string& reason, Millis now);
+  void take_credit(uint64_t credit);
+  bool has_room(size_t bytes) const { return in_flight_ == 0 || in_flight_ + bytes <= window_; }
   void send_items();
   void send_report(const Lease& lease, Stream& stream);
   void send_again(Stream& stream, Millis now);
@@ -113,6 +116,7 @@ class GangSession {
 
   Hello hello_;  // its epoch: the newest that was seen
   SessionOptions options_;
+  size_t window_;  // what of it the coordinator allows
   std::vector<Message> outgoing_;
   Millis last_heard_ = 0;
   Millis last_heartbeat_ = 0;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
@@ -140,13 +141,14 @@ struct HelloAgain {
 struct Welcome {
   static constexpr const char* type = "welcome";
   std::string coordinator;  // version
-  HIVQ_FIELDS(coordinator)
+  uint64_t credit = 0;      // as in Heard
+  HIVQ_FIELDS(coordinator, credit)
 };
 /// The answer to a heartbeat: the coordinator lives.
 struct Heard {
   static constexpr const char* type = "heard";
-  uint64_t unused = 0;
-  HIVQ_FIELDS(unused)
+  uint64_t credit = 0;  // bytes that the gang may have on their way at once; one item always. 0: as it likes
+  HIVQ_FIELDS(credit)
 };
 /// One trial of a pack.
 struct Part {
@@ -243,11 +245,35 @@ struct QueryLogs {
   uint64_t after = 0;  // so many lines are known already: for following
   HIVQ_FIELDS(trial, after)
 };
-/// The newest checkpoint of a trial; its chunks are then asked for with FetchChunk.
+/// A checkpoint of a trial; its chunks are then asked for with FetchChunk, and stay while they are.
 struct FetchCheckpoint {
   static constexpr const char* type = "fetch_checkpoint";
   TrialId trial;
-  HIVQ_FIELDS(trial)
+  int64_t step = -1;  // -1: the newest
+  HIVQ_FIELDS(trial, step)
+};
+/// A checkpoint stays whatever its job's retention says, or does not any more. Asking again changes nothing.
+struct Pin {
+  static constexpr const char* type = "pin";
+  TrialId trial;
+  int64_t step = -1;  // -1: the newest
+  bool pinned = true;
+  HIVQ_FIELDS(trial, step, pinned)
+};
+/// Answered as soon as something of the job has changed after `version`, or when `wait` is over.
+struct Watch {
+  static constexpr const char* type = "watch";
+  JobId job = 0;
+  uint64_t version = 0;  // of the last answer; 0: of none, answered at once
+  Millis wait = 0;       // at most most_watch
+  HIVQ_FIELDS(job, version, wait)
+};
+inline constexpr Millis most_watch = 30'000;
+/// Copies the whole store into a folder of the coordinator's machine, while it goes on.
+struct Backup {
+  static constexpr const char* type = "backup";
+  std::string folder;  // absolute
+  HIVQ_FIELDS(folder)
 };
 struct QueryGangs {
   static constexpr const char* type = "query_gangs";
@@ -321,6 +347,14 @@ struct JobList {
   std::vector<JobView> jobs;
   HIVQ_FIELDS(jobs)
 };
+struct CheckpointView {
+  int64_t step = 0;
+  uint64_t size = 0;  // bytes
+  Millis at = 0;
+  std::optional<double> metric;  // the job's, of the last evaluation up to the step
+  bool pinned = false;
+  HIVQ_FIELDS(step, size, at, metric, pinned)
+};
 struct TrialView {
   TrialId id;
   std::string state, reason, variant;
@@ -332,9 +366,10 @@ struct TrialView {
   int64_t step = 0, total_steps = 0;  // progress, where the trial runs
   std::string phase, gang;
   uint64_t beside = 0;           // other trials that its gang trains side by side with it
-  int64_t checkpoint_step = -1;  // -1: none stored
+  int64_t checkpoint_step = -1;  // of the newest; -1: none stored
+  std::vector<CheckpointView> checkpoints;  // that are kept, by step
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase,
-              gang, beside, checkpoint_step)
+              gang, beside, checkpoint_step, checkpoints)
 };
 struct JobDetail {
   static constexpr const char* type = "job_detail";
@@ -365,6 +400,23 @@ struct TrialCheckpoint {
   Manifest manifest;
   HIVQ_FIELDS(manifest)
 };
+struct Pinned {
+  static constexpr const char* type = "pinned";
+  int64_t step = 0;
+  HIVQ_FIELDS(step)
+};
+struct Changed {
+  static constexpr const char* type = "changed";
+  uint64_t version = 0;  // for the next Watch; grows across restarts
+  bool changed = false;  // false: the wait is over
+  HIVQ_FIELDS(version, changed)
+};
+struct BackedUp {
+  static constexpr const char* type = "backed_up";
+  uint64_t number = 0;  // of the backup in its folder
+  uint64_t bytes = 0;   // of it, those that it shares with older ones too
+  HIVQ_FIELDS(number, bytes)
+};
 struct GangView {
   std::string id, host, devices, launch, phase;
   uint64_t ranks = 0;
@@ -390,7 +442,8 @@ struct SqlAnswer {
 using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Yield, Ack,
                           Refused, Chunk, Leave, Submit, Cancel, SetPaused, ListJobs, ShowJob, QueryMetrics, QueryLogs,
                           FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled, PausedSet, JobList,
-                          JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList, SqlAnswer>;
+                          JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup,
+                          Pinned, Changed, BackedUp>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -24,8 +24,11 @@ struct Socket {
   void set(int option, int value) { zmq_setsockopt(socket, option, &value, sizeof value); }
 };
 
-constexpr int64_t largest_question = 64 << 20;  // bytes of a message to the coordinator: a Report has at most one chunk
+constexpr int64_t largest_question = 8 << 20;   // bytes of a message to the coordinator: a Report has at most one chunk
 constexpr int64_t largest_answer = 1 << 30;     // bytes of a message from it: a job of many trials is long
+// Of one peer, in the coordinator's memory; beyond the first ZeroMQ reads no more from the peer, and its TCP connection
+// stands still; beyond the second, answers to a peer that does not read are dropped, and it asks again.
+constexpr int unread_messages = 16, unheard_messages = 256;
 constexpr int unsent_messages = 100;            // kept for a coordinator that is away; the protocol resends anyway
 
 // Whoever sends a larger message is disconnected before it takes memory. A dead peer is noticed within seconds, so that
@@ -74,8 +77,8 @@ Result<Router> Router::bind(const std::string& endpoint) {
   socket.set(ZMQ_IPV6, endpoint.find('[') != endpoint.npos);  // else 127.0.0.1 is called [::ffff:127.0.0.1]
   socket.set(ZMQ_LINGER, 500);                                // answers on their way out at the end
   socket.set(ZMQ_ROUTER_HANDOVER, 1);  // a gang that reconnects takes its name over from its dead connection
-  socket.set(ZMQ_SNDHWM, 10000);
-  socket.set(ZMQ_RCVHWM, 10000);
+  socket.set(ZMQ_SNDHWM, unheard_messages);
+  socket.set(ZMQ_RCVHWM, unread_messages);
   // ZeroMQ takes `*` for a free port.
   std::string address = endpoint.ends_with(":0") ? endpoint.substr(0, endpoint.size() - 1) + "*" : endpoint;
   if (zmq_bind(socket.socket, address.c_str()) != 0) {

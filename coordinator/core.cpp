@@ -8,8 +8,11 @@
 
 namespace hivq {
 
-Core::Core(CoreOptions options, Snapshot snapshot, Millis now, Effects& effects)
-    : options_(options), next_event_(snapshot.next_event), next_epoch_(snapshot.next_epoch) {
+Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis now, Effects& effects)
+    : options_(options),
+      next_event_(snapshot.next_event),
+      next_epoch_(snapshot.next_epoch),
+      read_ended_(std::move(ended)) {
   Running run{now, effects};
   grace_until_ = now + options_.restart_grace;
   last_tick_ = now;
@@ -39,6 +42,7 @@ void Core::on(Running& run, const Received& received) {
   if (auto* submit = std::get_if<Submit>(&body)) return on(run, received.identity, *submit, id);
   if (auto* cancel = std::get_if<Cancel>(&body)) return on(run, received.identity, *cancel, id);
   if (auto* wish = std::get_if<SetPaused>(&body)) return on(run, received.identity, *wish, id);
+  if (auto* pin = std::get_if<Pin>(&body)) return on(run, received.identity, *pin, id);
   run.reply(received.identity, id, Failed{"this message is not for the coordinator"});
 }
 

@@ -7,6 +7,7 @@
 // client hears is on disk. Everything that the core must remember is in the writes: a core made from the store's rows
 // goes on where the last one stopped.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ struct CoreOptions {
   Millis restart_grace = 30'000;    // the same, right after a start: gangs need time to connect again
   Millis launch_timeout = 180'000;  // from mpirun to the gang's Hello
   Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
+  uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
   uint64_t local_gangs = 0;         // that this coordinator may launch itself
   uint64_t local_ranks = 1;         // of a local gang for a trial that does not say
 };
@@ -47,7 +49,9 @@ struct LaunchEnded {
 };
 /// Time has passed; at least once a second.
 struct Tick {};
-using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick>;
+/// The coordinator is about to end: its own gangs shall give their trials back, and none is leased any more.
+struct Closing {};
+using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick, Closing>;
 
 // ---- Effects ----
 struct Send {
@@ -66,15 +70,21 @@ struct Effects {
   std::vector<std::string> log;    // lines for people
 };
 
-/// The rows that a core is made from: all jobs, and of those that have not ended the trials and leases.
+/// A trial's checkpoints by step.
+using Kept = std::map<int64_t, CheckpointRow>;
+/// Reads those of a trial of an ended job, as they were committed last. Errors: of the store.
+using ReadCheckpoints = std::function<Result<Kept>(const TrialId&)>;
+
+/// The rows that a core is made from: all jobs (of ended ones only id, key and state), and of those that have not ended
+/// the trials, leases and checkpoints.
 struct Snapshot {
   std::vector<JobRow> jobs;
   std::vector<TrialRow> trials;
   std::vector<LeaseRow> leases;
   std::vector<Hello> gangs;
   std::vector<LaunchRow> launches;
-  std::map<TrialId, Manifest> checkpoints;                 // of every job
-  std::map<std::pair<TrialId, int64_t>, Manifest> starts;  // that trials start from, by trial and step
+  std::map<TrialId, Kept> checkpoints;                          // of jobs that have not ended
+  std::map<std::pair<TrialId, int64_t>, CheckpointRow> starts;  // of ended jobs, that trials start from
   uint64_t next_event = 1, next_epoch = 1;
 };
 
@@ -91,8 +101,8 @@ struct GangState {
 
 class Core {
  public:
-  /// Effects: the cleaning up of what a crash left behind.
-  Core(CoreOptions options, Snapshot snapshot, Millis now, Effects& effects);
+  /// `ended`: where what has left the memory is read. Effects: the cleaning up of what a crash left behind.
+  Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis now, Effects& effects);
 
   void step(const Input& input, Millis now, Effects& effects);
 
@@ -108,12 +118,13 @@ class Core {
   /// The job is held: its trials wait, and those that run are to be given back.
   bool paused(JobId job) const;
   bool all_jobs_ended() const { return jobs_.empty(); }
+  /// A gang that this coordinator launched has a trial.
+  bool local_gangs_busy() const;
 
  private:
   struct Trial {
     TrialRow row;
     std::optional<LeaseRow> lease;  // the newest
-    std::string fusion;             // the key of its Fusion
   };
   struct Job {
     JobRow row;
@@ -127,22 +138,39 @@ class Core {
   void on(Running&, const LaunchStarted&);
   void on(Running&, const LaunchEnded&);
   void on(Running&, const Tick&);
+  void on(Running&, const Closing&);
 
   // Gangs: core_gangs.cpp.
   void on(Running&, const std::string& peer, const Hello&);
   void on(Running&, const std::string& peer, const Heartbeat&);
   void on(Running&, const std::string& peer, const Goodbye&);
+  uint64_t credit() const;
   void answer_claim(Running&, const std::string& peer, const Lease&);
   void lose_gang(Running&, const GangId&, const std::string& reason);
 
   // The stream of a lease: core_stream.cpp.
   void on(Running&, const std::string& peer, const Report&);
-  Status lawful(const Item&) const;
+  void take_items(Running&, const std::string& peer, Trial&, const Report&);
+  static Status lawful(const LeaseRow&, const Item&);
   bool apply(Running&, Job&, Trial&, uint64_t number, const Item&);
-  void apply_checkpoint(Running&, Trial&, const CheckpointItem&);
+  void apply_metrics(Running&, Job&, Trial&, const MetricsItem&);
+  void put_curves(Running&, const TrialId&);
   void end_stream(Running&, Job&, Trial&, const Item&);
+
+  // Checkpoints and which are kept: core_checkpoints.cpp.
+  void on(Running&, const std::string& peer, const Pin&, uint64_t request);
+  void apply_checkpoint(Running&, Job&, Trial&, const CheckpointItem&);
+  void measure_checkpoint(Running&, Job&, Trial&, int64_t step, double metric);
+  void retain(Running&, const Job&, const TrialId&);
+  void retain_best_trials(Running&, const Job&);
+  bool held(const TrialId& trial, int64_t step) const { return starts_.contains({trial, step}); }
+  void put_checkpoint(Running&, const TrialId&, const CheckpointRow&);
+  void erase_checkpoint(Running&, const TrialId&, const CheckpointRow&);
+  Result<Kept> checkpoints_of(const TrialId&) const;
+  void forget_ended();
   void drop_staged(Running&, LeaseRow&);
-  void release(Running&, const std::string& chunk);
+  void add_use(Running&, const std::string& chunk, const TrialId&, int64_t step);
+  void drop_use(Running&, const std::string& chunk, const TrialId&, int64_t step);
 
   // Jobs and their ends: core_jobs.cpp.
   void load(Running&, Snapshot&);
@@ -205,13 +233,16 @@ class Core {
   std::map<GangId, GangState> gangs_;
   std::set<GangId> idle_;  // that said so, and have no lease
   WaitingTrials waiting_;
-  std::map<TrialId, Manifest> checkpoints_;  // the newest of every trial, of ended jobs too
+  ReadCheckpoints read_ended_;
+  mutable std::map<TrialId, Kept> checkpoints_;  // of jobs that have not ended, and of others that were needed lately
+  mutable std::vector<JobId> ended_now_;         // those others: since the last tick …
+  std::vector<JobId> ended_before_;              // … and before it: whatever was decided about these is committed
   struct Start {
-    Manifest manifest;
+    CheckpointRow checkpoint;
     uint64_t trials = 0;  // that have no checkpoint of their own yet
   };
   std::map<std::pair<TrialId, int64_t>, Start> starts_;  // what trials start from, by trial and step
-  std::map<std::string, uint64_t> chunk_uses_;  // by hash: manifests and staging leases that name it, of every job
+  bool closing_ = false;
   Millis grace_until_ = 0;
   Millis last_tick_ = 0;
 

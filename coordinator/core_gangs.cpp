@@ -11,6 +11,7 @@ namespace hivq {
 
 namespace {
 constexpr uint64_t largest_epoch = uint64_t{1} << 62;  // that a gang may have seen; beyond it the numbers would run out
+constexpr uint64_t least_credit = 64 << 10, most_credit = 64 << 20;
 constexpr Millis longest_step = 2000;                  // a coordinator that was away for longer did not listen
 }  // namespace
 
@@ -30,7 +31,13 @@ void Core::on(Running& run, const std::string& peer, const Hello& hello) {
   gang.connected = true;
   gang.heard = run.now;
   next_epoch_ = std::max(next_epoch_, hello.epoch + 1);
-  run.tell(peer, Welcome{version});
+  run.tell(peer, Welcome{version, credit()});
+}
+
+/// So much less for each, the more there are: together they never have more on the way than the coordinator has memory
+/// for, however slow its disk is.
+uint64_t Core::credit() const {
+  return std::clamp<uint64_t>(options_.input_bytes / std::max<size_t>(1, gangs_.size()), least_credit, most_credit);
 }
 
 void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat) {
@@ -38,12 +45,12 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
   if (found == gangs_.end()) return run.tell(peer, HelloAgain{});
   GangState& gang = found->second;
   // After a restart of ours: the gang shall send again what was on its way.
-  if (!gang.connected) run.tell(peer, Welcome{version});
+  if (!gang.connected) run.tell(peer, Welcome{version, credit()});
   gang.connected = true;
   gang.heard = run.now;
   gang.progress.clear();
   for (const auto& said : heartbeat.trials) gang.progress[said.lease] = said;
-  run.tell(peer, Heard{});
+  run.tell(peer, Heard{credit()});
   if (gang.progress.empty() && gang.leases.empty() && !gang.leaving) idle_.insert(peer);
   for (const auto& [lease, said] : gang.progress) {
     if (!gang.leases.contains(lease)) answer_claim(run, peer, lease);
@@ -85,6 +92,7 @@ void Core::on(Running& run, const Tick&) {
   }
   for (const auto& [id, silence] : lost) lose_gang(run, id, fmt::format("it was silent for {} s", silence / 1000));
   yield_again(run);
+  forget_ended();
   for (const auto& [id, row] : launches_) {
     if (!spoke(id) && run.now > row.at + options_.launch_timeout) stop_launch(run, id);
   }

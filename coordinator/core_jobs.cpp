@@ -66,11 +66,9 @@ void Core::load(Running& run, Snapshot& snapshot) {
     row.ended = run.now;
     event(run, fmt::format("job {} failed: {}", row.id, row.reason));
     invalid[row.id] = row.reason;
+    ended_now_.push_back(row.id);
   }
-  for (auto& [id, manifest] : snapshot.checkpoints) {
-    for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
-    checkpoints_[id] = std::move(manifest);
-  }
+  checkpoints_ = std::move(snapshot.checkpoints);
   for (auto& row : snapshot.trials) {
     if (auto found = invalid.find(row.id.job); found != invalid.end() && !ended(row.state)) {
       row.state = State::failed;
@@ -81,11 +79,11 @@ void Core::load(Running& run, Snapshot& snapshot) {
     Job* owner = job(row.id.job);
     if (owner == nullptr) continue;
     count(owner->row, row.state);
-    auto [added, _] = owner->trials.emplace(row.id.index, Trial{std::move(row), std::nullopt, ""});
+    auto [added, _] = owner->trials.emplace(row.id.index, Trial{std::move(row), std::nullopt});
     Trial& trial = added->second;
     if (ended(trial.row.state)) continue;
-    if (trial.row.fuse > 1) {
-      if (auto spec = spec_of(*owner, trial.row.id.index)) trial.fusion = fusion_of(*spec);
+    if (trial.row.fuse > 1 && trial.row.fusion.empty()) {
+      if (auto spec = spec_of(*owner, trial.row.id.index)) trial.row.fusion = fusion_of(*spec);
     }
     if (trial.row.state == State::pending) wait(trial);
   }
@@ -97,9 +95,6 @@ void Core::load(Running& run, Snapshot& snapshot) {
     put(run, row);
   }
 
-  for (const auto& row : snapshot.leases) {
-    for (const auto& chunk : row.staged) ++chunk_uses_[chunk];
-  }
   load_starts(run, snapshot);
   for (auto& row : snapshot.leases) {
     Trial* owner = trial(row.lease.trial);
@@ -180,7 +175,7 @@ Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index) const {
   trial.row.params = readable(proposal.params);
   trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
   trial.row.fuse = static_cast<uint64_t>(spec->gang.fuse);
-  trial.fusion = fusion_of(*spec);
+  trial.row.fusion = fusion_of(*spec);
   if (auto possible = set_start(trial, *spec); !possible) return possible.error();
   return trial;
 }
@@ -244,6 +239,7 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
         fmt::format("trial {} {}{}{}", to_string(trial.row.id), to_string(state), reason.empty() ? "" : ": ", reason));
   JobRow& row = owner.row;
   count(row, state);
+  retain_best_trials(run, owner);
   if (row.finished + row.failed + row.cancelled < row.trials) return;
   row.ended = run.now;
   row.paused = false;
@@ -251,6 +247,7 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   if (row.state == State::failed) row.reason = reason;
   put(run, row);
   event(run, fmt::format("job {} {}", row.id, to_string(row.state)));
+  ended_now_.push_back(row.id);
   jobs_.erase(row.id);
 }
 

@@ -64,6 +64,19 @@ void Core::yield(Running& run, GangState& gang) {
   run.tell(gang.hello.gang, Yield{gang.leases.begin()->epoch});
 }
 
+void Core::on(Running& run, const Closing&) {
+  closing_ = true;
+  for (auto& [id, gang] : gangs_) {
+    if (launches_.contains(gang.hello.launch)) yield(run, gang);
+  }
+}
+
+bool Core::local_gangs_busy() const {
+  return std::any_of(gangs_.begin(), gangs_.end(), [&](const auto& entry) {
+    return launches_.contains(entry.second.hello.launch) && !entry.second.leases.empty();
+  });
+}
+
 void Core::yield_again(Running& run) {
   for (auto& [id, gang] : gangs_) {
     if (gang.yield_asked && run.now - *gang.yield_asked >= options_.yield_again) yield(run, gang);

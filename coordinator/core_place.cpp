@@ -16,7 +16,7 @@ constexpr uint64_t most_fruitless_launches = 3;  // before the waiting trials fa
 void Core::wait(const Trial& trial) {
   if (paused(trial.row.id.job)) return;
   const TrialId& id = trial.row.id;
-  waiting_[trial.row.ranks].add(id, {id.job, trial.fusion, checkpoint_step(id), trial.row.fuse});
+  waiting_[trial.row.ranks].add(id, {id.job, trial.row.fusion, checkpoint_step(id), trial.row.fuse});
 }
 
 void Core::wait_no_more(const Trial& trial) {
@@ -27,7 +27,7 @@ void Core::wait_no_more(const Trial& trial) {
 }
 
 void Core::place(Running& run) {
-  if (waiting_.empty()) return;
+  if (waiting_.empty() || closing_) return;
   std::vector<IdleGang> idle;
   for (const auto& id : idle_) idle.push_back({id, gangs_.at(id).hello.ranks});
   for (const auto& placement : schedule(waiting_, std::move(idle))) {
@@ -78,8 +78,10 @@ void Core::assign(Running& run, GangState& gang) {
 
 Part Core::part_of(const Trial& trial, const TrialSpec& spec) const {
   Part part{trial.lease->lease, to_yaml(spec), {}, needs_start(trial)};
-  if (auto own = checkpoints_.find(trial.row.id); own != checkpoints_.end()) part.checkpoint = own->second;
-  if (part.warm) part.checkpoint = starts_.at({trial.row.start, trial.row.start_step}).manifest;
+  if (auto own = checkpoints_.find(trial.row.id); own != checkpoints_.end() && !own->second.empty()) {
+    part.checkpoint = own->second.rbegin()->second.manifest;
+  }
+  if (part.warm) part.checkpoint = starts_.at({trial.row.start, trial.row.start_step}).checkpoint.manifest;
   return part;
 }
 

@@ -12,6 +12,7 @@ namespace hivq {
 struct Core::Running {
   Millis now;
   Effects& effects;
+  std::map<std::string, std::vector<MetricPoint>> curves = {};  // of the report at hand, by the metric's name
 
   void reply(const std::string& peer, uint64_t request, Body body) {
     effects.sends.push_back({peer, {request, std::move(body)}});
@@ -19,6 +20,10 @@ struct Core::Running {
   void tell(const std::string& peer, Body body) { reply(peer, 0, std::move(body)); }
   void put(Family family, std::string key, std::string value) {
     effects.writes.push_back({family, std::move(key), std::move(value)});
+  }
+  /// Points come into the rows of their curve.
+  void merge(std::string key, std::string points) {
+    effects.writes.push_back({Family::points, std::move(key), std::move(points), true});
   }
   void erase(Family family, std::string key) { effects.writes.push_back({family, std::move(key), std::nullopt}); }
 };

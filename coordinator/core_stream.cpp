@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/sha256.h"
 #include "coordinator/core_running.h"
+#include "coordinator/points.h"
 
 namespace hivq {
 
@@ -18,29 +21,35 @@ void Core::on(Running& run, const std::string& peer, const Report& report) {
   if (ours && lease->done) return run.tell(peer, Ack{report.lease, lease->last});
   if (!ours || !lease->live) return run.tell(peer, Refused{report.lease, "the lease has ended"});
   if (auto gang = gangs_.find(peer); gang != gangs_.end()) gang->second.heard = run.now;
+  take_items(run, peer, *found, report);
+  put_curves(run, report.lease.trial);
+}
+
+void Core::take_items(Running& run, const std::string& peer, Trial& found, const Report& report) {
   Job& owner = *job(report.lease.trial.job);
-  uint64_t before = lease->last;
+  LeaseRow& lease = *found.lease;
+  const uint64_t before = lease.last;
   uint64_t number = report.first;
   for (const auto& bytes : report.items) {
     // Others are stored already, or come before those that are missing and will be sent again.
-    if (number++ != lease->last + 1) continue;
+    if (number++ != lease.last + 1) continue;
     auto item = unpack_item(bytes);
-    Status checked = item ? lawful(*item) : Status(item.error());
+    Status checked = item ? lawful(lease, *item) : Status(item.error());
     if (!checked) {
       run.tell(peer, Refused{report.lease, checked.error().message});
-      return lose_lease(run, *found, "it sent an item that is not valid: " + checked.error().message);
+      return lose_lease(run, found, "it sent an item that is not valid: " + checked.error().message);
     }
-    ++lease->last;
+    ++lease.last;
     // The end of the last trial takes the job, and with it the lease, out of memory.
-    uint64_t last = lease->last;
-    if (!apply(run, owner, *found, last, *item)) return run.tell(peer, Ack{report.lease, last});
+    const uint64_t last = lease.last;
+    if (!apply(run, owner, found, last, *item)) return run.tell(peer, Ack{report.lease, last});
   }
-  if (lease->last != before) put(run, *lease);
-  run.tell(peer, Ack{report.lease, lease->last});
+  if (lease.last != before) put(run, lease);
+  run.tell(peer, Ack{report.lease, lease.last});
 }
 
 /// Whether an item may be stored: what is acknowledged must be readable later.
-Status Core::lawful(const Item& item) const {
+Status Core::lawful(const LeaseRow& lease, const Item& item) {
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
     if (metrics->step < 0) return error("metrics of the step {}", metrics->step);
     for (const auto& [name, value] : metrics->values) {
@@ -54,8 +63,9 @@ Status Core::lawful(const Item& item) const {
     if (sha256_hex(chunk->bytes) != chunk->hash) return error("chunk {} arrived damaged", chunk->hash);
   } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
     if (checkpoint->step < 0) return error("a checkpoint of the step {}", checkpoint->step);
+    const std::set<std::string_view> staged(lease.staged.begin(), lease.staged.end());
     for (const auto& hash : checkpoint->chunks) {
-      if (!chunk_uses_.contains(hash)) return error("a checkpoint without its chunk {}", hash);
+      if (!staged.contains(hash)) return error("a checkpoint without its chunk {}", hash);
     }
   }
   return {};
@@ -65,25 +75,49 @@ Status Core::lawful(const Item& item) const {
 bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const Item& item) {
   LeaseRow& lease = *trial.lease;
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
-    for (const auto& [name, value] : metrics->values) {
-      run.put(Family::metrics, metric_key(trial.row.id, name, metrics->step), pack(value));
-    }
-    if (metrics->values.contains(owner.row.metric)) {
-      (metrics->step == 0 ? trial.row.initial : trial.row.final) = metrics->values;
-      put(run, trial.row);
-    }
+    apply_metrics(run, owner, trial, *metrics);
   } else if (auto* line = std::get_if<LogItem>(&item)) {
     run.put(Family::logs, log_key(lease.lease, number), pack(EventRow{run.now, line->text}));
   } else if (auto* chunk = std::get_if<ChunkItem>(&item)) {
-    if (++chunk_uses_[chunk->hash] == 1) run.put(Family::blobs, chunk->hash, chunk->bytes);
+    run.put(Family::blobs, chunk->hash, chunk->bytes);
+    add_use(run, chunk->hash, trial.row.id, staged_step);
     lease.staged.push_back(chunk->hash);
   } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
-    apply_checkpoint(run, trial, *checkpoint);
+    apply_checkpoint(run, owner, trial, *checkpoint);
   } else {
     end_stream(run, owner, trial, item);
     return false;
   }
   return true;
+}
+
+void Core::apply_metrics(Running& run, Job& owner, Trial& trial, const MetricsItem& metrics) {
+  for (const auto& [name, value] : metrics.values) run.curves[name].push_back({metrics.step, value});
+  auto ranked = metrics.values.find(owner.row.metric);
+  if (ranked == metrics.values.end()) return;
+  if (metrics.step == 0) {
+    trial.row.initial = metrics.values;
+  } else {
+    trial.row.final = metrics.values;
+    trial.row.final_step = metrics.step;
+  }
+  put(run, trial.row);
+  measure_checkpoint(run, owner, trial, metrics.step, ranked->second);
+}
+
+/// The points of a report, a piece for each row that they come into.
+void Core::put_curves(Running& run, const TrialId& trial) {
+  const auto not_rising = [](const MetricPoint& a, const MetricPoint& b) { return a.step >= b.step; };
+  for (auto& [name, points] : run.curves) {
+    if (std::ranges::adjacent_find(points, not_rising) != points.end()) sort_points(points);
+    for (auto first = points.begin(); first != points.end();) {
+      const int64_t row = first->step / steps_of_row;
+      auto end = std::find_if(first, points.end(), [&](const auto& point) { return point.step / steps_of_row != row; });
+      run.merge(points_key(trial, name, first->step), encode_points({first, end}));
+      first = end;
+    }
+  }
+  run.curves.clear();
 }
 
 /// The last item: the trial's end, or it is given back.
@@ -99,31 +133,6 @@ void Core::end_stream(Running& run, Job& owner, Trial& trial, const Item& item) 
   // After the last items of all its streams nothing of the pack is left there.
   auto gang = gangs_.find(id);
   if (gang != gangs_.end() && gang->second.leases.empty() && !gang->second.leaving) idle_.insert(id);
-}
-
-void Core::apply_checkpoint(Running& run, Trial& trial, const CheckpointItem& item) {
-  Manifest manifest{item.step, item.size, item.chunks};
-  const bool first = needs_start(trial);
-  for (const auto& chunk : manifest.chunks) ++chunk_uses_[chunk];
-  if (auto old = checkpoints_.find(trial.row.id); old != checkpoints_.end()) {
-    for (const auto& chunk : old->second.chunks) release(run, chunk);
-  }
-  run.put(Family::checkpoints, key_of(trial.row.id), pack(manifest));
-  checkpoints_[trial.row.id] = std::move(manifest);
-  if (first) release_start(run, trial);
-  drop_staged(run, *trial.lease);
-}
-
-void Core::drop_staged(Running& run, LeaseRow& lease) {
-  for (const auto& chunk : lease.staged) release(run, chunk);
-  lease.staged.clear();
-}
-
-void Core::release(Running& run, const std::string& chunk) {
-  auto uses = chunk_uses_.find(chunk);
-  if (uses == chunk_uses_.end() || --uses->second > 0) return;
-  chunk_uses_.erase(uses);
-  run.erase(Family::blobs, chunk);
 }
 
 }  // namespace hivq

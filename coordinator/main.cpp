@@ -1,12 +1,16 @@
 // hivq-coordinator: schedules jobs over gangs and keeps everything in one RocksDB.
 
 #include <signal.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <functional>
 
 #include "common/process.h"
 #include "common/version.h"
+#include "coordinator/maintenance.h"
 #include "coordinator/server.h"
 
 namespace {
@@ -14,7 +18,15 @@ namespace {
 std::atomic<bool> stop = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
-void on_signal(int) { stop = true; }
+/// The first signal ends in order; one that comes later, and not together with the first, ends at once.
+void on_signal(int signal_number) {
+  static timespec first{};
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (stop && now.tv_sec > first.tv_sec + 1) _exit(128 + signal_number);
+  if (!stop) first = now;
+  stop = true;
+}
 
 void end_on_signals() {
   struct sigaction action {};
@@ -24,12 +36,57 @@ void end_on_signals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
+/// The commands that look after a store; what was chosen.
+struct Maintenance {
+  std::string data = ".hivq", folder;
+  uint64_t number = 0;
+  bool list = false;
+  std::function<hivq::Result<bool>()> chosen;
+};
+
+hivq::Result<bool> whole(hivq::Status status) {
+  if (!status) return status.error();
+  return true;
+}
+
+void add_maintenance(CLI::App& app, Maintenance& line) {
+  auto add = [&](const std::string& name, const std::string& what, const std::string& example,
+                 std::function<hivq::Result<bool>()> command) {
+    CLI::App* sub = app.add_subcommand(name, what);
+    sub->footer("Example:\n  " + example + "\n");
+    sub->callback([&line, command = std::move(command)] { line.chosen = command; });
+    sub->add_option("--data", line.data, "Folder of the store")->type_name("DIR")->capture_default_str();
+    return sub;
+  };
+  add("backup", "Copy the store, while its coordinator goes on or without one; only what is new is copied",
+      "hivq-coordinator backup /mnt/backups/hivq --data /srv/hivq",
+      [&] { return whole(hivq::make_backup(line.data, line.folder)); })
+      ->add_option("folder", line.folder, "Where the backups lie, on the coordinator's machine")
+      ->required();
+  auto* sub = add("restore", "Put a backup into a folder without a store",
+                  "hivq-coordinator restore /mnt/backups/hivq --list\n"
+                  "  hivq-coordinator restore /mnt/backups/hivq --data /srv/hivq-2",
+                  [&] {
+                    return whole(line.list ? hivq::list_backups(line.folder)
+                                           : hivq::restore_backup(line.folder, line.data, line.number));
+                  });
+  sub->add_option("folder", line.folder, "Where the backups lie")->required();
+  sub->add_option("--number", line.number, "Which backup; the newest where it is left out");
+  sub->add_flag("--list", line.list, "Only show which there are");
+  add("compact", "Rewrite the store without what was erased; its coordinator must not run",
+      "hivq-coordinator compact --data /srv/hivq", [&] { return whole(hivq::compact_store(line.data)); });
+  add("verify", "Read everything, check every checksum and whether all belongs together; exit code 1 where not",
+      "hivq-coordinator verify --data /srv/hivq", [&] { return hivq::verify_store(line.data); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   hivq::ServerOptions options;
   options.worker = hivq::program_folder() + "/hivq-worker";
 
+  hivq::Millis garbage_seconds = options.garbage_grace / 1000;
+  uint64_t reserve_megabytes = options.reserve_bytes >> 20, input_megabytes = options.core.input_bytes >> 20;
   CLI::App app{"The coordinator of hivq: schedules jobs over gangs and keeps everything in one RocksDB."};
   app.set_version_flag("--version", std::string("hivq-coordinator ") + hivq::version);
   app.add_option("--data", options.data, "Folder of the store; made where absent")->capture_default_str();
@@ -40,10 +97,29 @@ int main(int argc, char** argv) {
   app.add_option("--local-ranks", options.core.local_ranks, "Ranks of such a gang, where the job does not say")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
+  app.add_option("--keep-garbage", garbage_seconds, "Seconds that a checkpoint's chunks stay after it was dropped")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1'000'000));
+  app.add_option("--reserve", reserve_megabytes, "Megabytes of the disk below which new jobs are refused")
+      ->capture_default_str();
+  app.add_option("--input-memory", input_megabytes, "Megabytes that all gangs together may have on their way to it")
+      ->capture_default_str()
+      ->check(CLI::Range(16, 1'000'000));
+  Maintenance maintenance;
+  add_maintenance(app, maintenance);
+  app.require_subcommand(0, 1);
   app.footer(
       "Example:\n  hivq-coordinator --data /srv/hivq --listen tcp://0.0.0.0:4487\n"
       "  mpirun -np 2 hivq-worker --coordinator tcp://HOST:4487");
   CLI11_PARSE(app, argc, argv);
+  if (maintenance.chosen) {
+    auto whole_store = maintenance.chosen();
+    if (!whole_store) fmt::print(stderr, "hivq-coordinator: {}\n", whole_store.error().message);
+    return whole_store && *whole_store ? 0 : 1;
+  }
+  options.garbage_grace = garbage_seconds * 1000;
+  options.reserve_bytes = reserve_megabytes << 20;
+  options.core.input_bytes = input_megabytes << 20;
 
   hivq::Log log("coordinator");
   if (options.core.local_gangs > 0 && !std::filesystem::exists(options.worker)) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "common/sha256.h"
+#include "coordinator/series.h"
+#include "coordinator/snapshot.h"
 
 namespace hivq {
 
@@ -69,9 +71,12 @@ Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store
       view.phase = said->second.phase;
     }
   }
-  auto manifest = find<Manifest>(store, Family::checkpoints, key_of(row.id));
-  if (!manifest) return manifest.error();
-  if (*manifest) view.checkpoint_step = (*manifest)->step;
+  auto kept = read_checkpoints(store, row.id);
+  if (!kept) return kept.error();
+  for (const auto& [step, checkpoint] : *kept) {
+    view.checkpoints.push_back({step, checkpoint.manifest.size, checkpoint.at, checkpoint.metric, checkpoint.pinned});
+    view.checkpoint_step = step;
+  }
   return view;
 }
 
@@ -117,20 +122,9 @@ Body answer_to(const ShowJob& question, const Store& store, const Core& core) {
 
 Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
   if (auto failed = missing(question.trial, store)) return *failed;
-  MetricSeries answer;
-  std::string prefix = key_of(question.trial);
-  Status read =
-      each_row<double>(store, Family::metrics, prefix + question.prefix, [&](std::string_view key, double value) {
-        std::string name(key.substr(prefix.size(), key.size() - prefix.size() - 9));
-        answer.series[name].push_back({static_cast<int64_t>(number_at(key, key.size() - 8)), value});
-        return Status();
-      });
-  if (!read) return Failed{read.error().message};
-  for (auto& [name, points] : answer.series) {
-    if (question.newest == 0 || points.size() <= question.newest) continue;
-    points.erase(points.begin(), points.end() - static_cast<int64_t>(question.newest));
-  }
-  return answer;
+  auto series = read_series(store, question.trial, question.prefix, question.newest);
+  if (!series) return Failed{series.error().message};
+  return MetricSeries{std::move(*series)};
 }
 
 Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
@@ -151,15 +145,22 @@ Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
 Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&) {
   const TrialId& id = question.trial;
   if (auto failed = missing(id, store)) return *failed;
-  auto manifest = find<Manifest>(store, Family::checkpoints, key_of(id));
-  if (!manifest) return Failed{manifest.error().message};
-  if (!*manifest) {
+  auto kept = read_checkpoints(store, id);
+  if (!kept) return Failed{kept.error().message};
+  if (kept->empty()) {
     return Failed{
         fmt::format("trial {} has no checkpoint: it writes one every train.checkpoint_every epochs, and at "
                     "its end",
                     to_string(id))};
   }
-  return TrialCheckpoint{std::move(**manifest)};
+  auto found = question.step < 0 ? std::prev(kept->end()) : kept->find(question.step);
+  if (found == kept->end()) {
+    std::string steps;
+    for (const auto& [step, row] : *kept) steps += fmt::format("{}{}", steps.empty() ? "" : ", ", step);
+    return Failed{fmt::format("trial {} has no checkpoint of step {} (any more); it has those of the steps {}",
+                              to_string(id), question.step, steps)};
+  }
+  return TrialCheckpoint{std::move(found->second.manifest)};
 }
 
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {

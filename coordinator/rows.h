@@ -14,9 +14,23 @@
 namespace hivq {
 
 /// One column family a kind. The order is that of family_names.
-enum class Family { jobs, trials, leases, gangs, metrics, checkpoints, blobs, logs, events, searchers, meta };
-inline constexpr const char* family_names[] = {"jobs",  "trials", "leases", "gangs",     "metrics", "checkpoints",
-                                               "blobs", "logs",   "events", "searchers", "meta"};
+enum class Family {
+  jobs,
+  trials,
+  leases,
+  gangs,
+  points,       // of metrics: rows of points.h
+  checkpoints,  // manifests
+  blobs,        // their chunks, by SHA-256
+  uses,         // who names a chunk
+  garbage,      // chunks that lost a use: when that was
+  logs,
+  events,
+  searchers,
+  meta
+};
+inline constexpr const char* family_names[] = {"jobs",  "trials", "leases",  "gangs", "points", "checkpoints", "blobs",
+                                               "uses",  "garbage", "logs",   "events", "searchers", "meta"};
 inline constexpr size_t family_count = std::size(family_names);
 
 /// One change of the store: a value, or nothing to erase the key.
@@ -24,6 +38,7 @@ struct Write {
   Family family;
   std::string key;
   std::optional<std::string> value;
+  bool merge = false;  // the value comes into what is there: merge_points(); for points only
 };
 
 enum class State { pending, running, finished, failed, cancelled };
@@ -55,15 +70,17 @@ struct TrialRow {
   std::string reason, variant;
   std::map<std::string, std::string> params;
   std::map<std::string, double> initial;  // evaluation of the untrained model
-  std::map<std::string, double> final;    // last evaluation
+  std::map<std::string, double> final;    // last evaluation …
+  int64_t final_step = -1;                // … and its step; -1: not known
   uint64_t attempts = 0;                  // leases, without those that were given back
   uint64_t ranks = 0;                     // that its gang must have; 0: any
   uint64_t fuse = 1;                      // trials that its gang may train side by side
   TrialId start;                          // another trial whose checkpoint it starts from …
   int64_t start_step = -1;                // … of this step; -1: untrained
   Millis started = 0, ended = 0;
-  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, ranks, fuse, start, start_step, started,
-              ended)
+  std::string fusion;  // the key of those that it may train side by side with; empty: none, or of schema 1
+  HIVQ_FIELDS(id, state, reason, variant, params, initial, final, final_step, attempts, ranks, fuse, start, start_step,
+              started, ended, fusion)
 };
 
 /// The newest lease of a trial.
@@ -75,6 +92,16 @@ struct LeaseRow {
   bool done = false;                // its stream came to its end
   std::vector<std::string> staged;  // chunks of a checkpoint that is not whole yet
   HIVQ_FIELDS(lease, gang, last, live, done, staged)
+};
+
+/// A checkpoint that is kept.
+struct CheckpointRow {
+  Manifest manifest;
+  Millis at = 0;
+  std::optional<double> metric;  // the job's, of the last evaluation up to its step
+  bool pinned = false;           // by a user: it stays until it is unpinned
+  bool spare = false;            // retention does not ask for it: it goes with its last pin and the last start from it
+  HIVQ_FIELDS(manifest, at, metric, pinned, spare)
 };
 
 /// A gang of this coordinator's own, started through the launcher.
@@ -114,22 +141,32 @@ inline std::string key_of(const TrialId& trial) {
   append(key, trial.index);
   return key;
 }
-/// Of a manifest that trials start from, beside that of the trial's newest checkpoint.
-inline std::string start_key(const TrialId& trial, int64_t step) {
+inline TrialId trial_at(std::string_view key, size_t at = 0) { return {number_at(key, at), number_at(key, at + 8)}; }
+/// Of a trial's checkpoint; those of a trial lie side by side, the newest last.
+inline std::string checkpoint_key(const TrialId& trial, int64_t step) {
   std::string key = key_of(trial);
   append(key, static_cast<uint64_t>(step));
   return key;
+}
+inline constexpr int64_t staged_step = -1;  // of a use by a checkpoint that is not whole yet
+/// That a checkpoint names a chunk.
+inline std::string use_key(const std::string& chunk, const TrialId& trial, int64_t step) {
+  return chunk + checkpoint_key(trial, step);
 }
 inline std::string gang_key(const std::string& id) { return "gang/" + id; }
 inline std::string launch_key(const std::string& id) { return "launch/" + id; }
-/// Points of one metric of one trial lie side by side in the order of their steps. A later attempt that runs a step
-/// again replaces its points: a curve never has a step twice, and no step that was acknowledged disappears.
-inline std::string metric_key(const TrialId& trial, std::string_view name, int64_t step) {
+/// A row holds the points of one metric of one trial whose steps lie in one range of so many; the rows of a curve lie
+/// side by side in the order of their steps. A later attempt that runs a step again replaces its points: a curve never
+/// has a step twice, and no step that was acknowledged disappears.
+inline constexpr int64_t steps_of_row = 1024;
+inline std::string points_key(const TrialId& trial, std::string_view name, int64_t step) {
   std::string key = key_of(trial);
   key.append(name).push_back('\0');
-  append(key, static_cast<uint64_t>(step));
+  append(key, static_cast<uint64_t>(step / steps_of_row));
   return key;
 }
+/// The metric's name in such a key.
+inline std::string_view points_name(std::string_view key) { return key.substr(16, key.size() - 25); }
 inline std::string log_key(const Lease& lease, uint64_t number) {
   std::string key = key_of(lease.trial);
   append(key, lease.epoch);

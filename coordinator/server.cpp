@@ -5,14 +5,18 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <nlohmann/json.hpp>
 
 #include "cluster/launcher.h"
 #include "common/process.h"
 #include "common/transport.h"
+#include "coordinator/garbage.h"
 #include "coordinator/queries.h"
+#include "coordinator/snapshot.h"
 #include "coordinator/sql_service.h"
 #include "coordinator/store.h"
+#include "coordinator/watchers.h"
 
 namespace hivq {
 
@@ -23,18 +27,34 @@ using std::chrono::milliseconds;
 constexpr auto poll_time = milliseconds(50);
 constexpr auto sql_poll_time = milliseconds(2);  // while an answer in SQL is awaited
 constexpr Millis tick_time = 200;
+constexpr Millis retry_time = 1000;     // between two looks whether a full disk has space
+constexpr Millis cleaning_time = 5000;  // between two looks for garbage
 constexpr size_t round_messages = 256;            // inputs of one commit …
 constexpr size_t round_bytes = size_t{64} << 20;  // … and their size, about
 
 std::string address_file(const std::string& data) { return data + "/coordinator.json"; }
 
-/// The port of the last run in this folder; 0 where there was none.
-int last_port(const std::string& data) {
+/// Of the last run in this folder.
+struct Address {
+  std::string endpoint;
+  ProcessId process;
+};
+std::optional<Address> last_address(const std::string& data) {
   std::ifstream file(address_file(data));
   auto json = nlohmann::json::parse(file, nullptr, false);
-  if (!json.is_object() || !json.contains("endpoint") || !json["endpoint"].is_string()) return 0;
-  std::string endpoint = json["endpoint"];
-  return std::atoi(endpoint.c_str() + endpoint.rfind(':') + 1);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    return Address{json.at("endpoint").get<std::string>(),
+                   {json.at("pid").get<pid_t>(), json.at("start_time").get<uint64_t>()}};
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  }
+}
+
+/// 0 where there was none.
+int last_port(const std::string& data) {
+  auto address = last_address(data);
+  return address ? std::atoi(address->endpoint.c_str() + address->endpoint.rfind(':') + 1) : 0;
 }
 
 /// Where the port is free to choose, gangs that train find a restarted coordinator only at its old port.
@@ -63,12 +83,29 @@ Status write_address(const std::string& data, const std::string& endpoint) {
   return {};
 }
 
+std::string type_of(const Body& body) {
+  return std::visit([](const auto& alternative) { return std::string(std::decay_t<decltype(alternative)>::type); },
+                    body);
+}
+
+/// What a client asks the core to change; each has an answer.
+bool is_wish(const Body& body) {
+  return std::holds_alternative<Submit>(body) || std::holds_alternative<Cancel>(body) ||
+         std::holds_alternative<SetPaused>(body) || std::holds_alternative<Pin>(body);
+}
+
 class Server {
  public:
-  Server(Store store, Router router, std::unique_ptr<Launcher> launcher, const Log& log)
-      : store_(std::move(store)), router_(std::move(router)), launcher_(std::move(launcher)), log_(log) {}
+  Server(const ServerOptions& options, Store store, Router router, std::unique_ptr<Launcher> launcher, const Log& log)
+      : options_(options),
+        store_(std::move(store)),
+        router_(std::move(router)),
+        launcher_(std::move(launcher)),
+        log_(log),
+        readers_(options.garbage_grace),
+        watchers_(static_cast<uint64_t>(clock_.now())) {}
 
-  Status start(const CoreOptions& options) {
+  Status start() {
     auto snapshot = store_.snapshot();
     if (!snapshot) return snapshot.error();
     for (const auto& launch : snapshot->launches) {
@@ -78,32 +115,49 @@ class Server {
         inputs_.push_back(LaunchEnded{launch.id, "the coordinator ended while it was being started"});
       }
     }
-    core_.emplace(options, std::move(*snapshot), clock_.now(), effects_);
+    core_.emplace(
+        options_.core, std::move(*snapshot), [this](const TrialId& trial) { return read_checkpoints(store_, trial); },
+        clock_.now(), effects_);
     return finish_round();
   }
 
   Status run(const std::atomic<bool>& stop) {
     while (!stop) {
-      collect();
-      for (; !inputs_.empty(); inputs_.pop_front()) core_->step(inputs_.front(), clock_.now(), effects_);
-      if (auto done = finish_round(); !done) return done;
+      if (auto done = round(); !done) return done;
     }
     return {};
   }
 
-  /// The gangs that this coordinator launched end with it; those started by hand wait for its return.
-  void end_gangs() {
+  /// The gangs that this coordinator launched give their trials back, where there is time, and end with it; those
+  /// started by hand wait for its return.
+  Status end() {
+    inputs_.push_back(Closing{});
+    const Millis until = clock_.now() + options_.farewell;
+    Status done = round();
+    while (done && core_->local_gangs_busy() && clock_.now() < until) done = round();
     for (const auto& [id, gang] : core_->gangs()) {
       if (!gang.hello.launch.empty()) router_.send(id, encode({0, Leave{"the coordinator ends"}}));
     }
     launcher_->stop_all();
+    if (backup_.under_way()) backup_.wait();
+    answer_backup();
+    return done;
   }
 
  private:
-  /// Gathers what has come in until now: at least until one message is there or the poll time is over.
+  Status round() {
+    collect();
+    if (full_) return try_again();
+    for (; !inputs_.empty(); inputs_.pop_front()) core_->step(inputs_.front(), clock_.now(), effects_);
+    return finish_round();
+  }
+
+  /// Gathers what has come in until now: at least until one message is there or the poll time is over. What is beyond
+  /// a round's size stays in the sockets, whose senders have only so much credit.
   void collect() {
     size_t bytes = 0;
-    auto timeout = !inputs_.empty() ? milliseconds(0) : sql_.busy() ? sql_poll_time : poll_time;
+    const bool ready = !inputs_.empty() && !full_;
+    auto timeout = ready ? milliseconds(0) : sql_.busy() ? sql_poll_time : poll_time;
     for (size_t count = 0; count < round_messages && bytes < round_bytes; ++count) {
       auto incoming = router_.receive(timeout);
       if (!incoming) break;
@@ -112,29 +166,76 @@ class Server {
       take(std::move(*incoming));
     }
     for (auto& exit : launcher_->poll()) inputs_.push_back(LaunchEnded{std::move(exit.launch), std::move(exit.reason)});
-    if (clock_.now() >= next_tick_) {
-      inputs_.push_back(Tick{});
-      next_tick_ = clock_.now() + tick_time;
-    }
+    answer_backup();
+    const Millis now = clock_.now();
+    if (now < next_tick_) return;
+    if (!full_) inputs_.push_back(Tick{});
+    next_tick_ = now + tick_time;
+    low_ = store_.free_bytes() < options_.reserve_bytes;
   }
 
   void take(Router::Incoming incoming) {
     auto message = decode(incoming.bytes);
+    const Millis now = clock_.now();
     if (!message) {
       log_.warning("a message that cannot be read was dropped: {}", message.error().message);
-      router_.send(incoming.identity, encode({0, Failed{message.error().message}}));
-    } else if (auto* question = std::get_if<QuerySql>(&message->body)) {
+      return tell(incoming.identity, 0, Failed{message.error().message});
+    }
+    const Body& body = message->body;
+    if (auto* chunk = std::get_if<FetchChunk>(&body)) readers_.read(chunk->hash, now);
+    if (auto* question = std::get_if<QuerySql>(&message->body)) {
       sql_.ask({std::move(incoming.identity), message->id, std::move(*question)});
-    } else if (is_query(message->body)) {
+    } else if (is_query(body)) {
       questions_.push_back({std::move(incoming.identity), std::move(*message)});
+    } else if (auto* watch = std::get_if<Watch>(&body)) {
+      watchers_.add(incoming.identity, message->id, *watch, now);
+    } else if (auto* backup = std::get_if<Backup>(&body)) {
+      start_backup(incoming.identity, message->id, *backup);
+    } else if (full_) {
+      turn_away(incoming.identity, *message);
+    } else if (low_ && std::holds_alternative<Submit>(body)) {
+      tell(incoming.identity, message->id,
+           Failed{fmt::format("the disk of {} is almost full: free space there, then submit the job again; what runs "
+                              "goes on",
+                              options_.data)});
     } else {
+      if (auto* beat = std::get_if<Heartbeat>(&body)) watchers_.note(*beat);
       inputs_.push_back(Received{std::move(incoming.identity), std::move(*message)});
     }
   }
 
+  /// While the disk is full: gangs keep what they have to report and send it again, clients hear why.
+  void turn_away(const std::string& peer, const Message& message) {
+    if (std::holds_alternative<Heartbeat>(message.body)) return tell(peer, 0, Heard{1});
+    if (!is_wish(message.body)) return;
+    tell(peer, message.id,
+         Failed{fmt::format("the disk of {} is full, so '{}' cannot be kept: free space there and try again; nothing "
+                            "that was acknowledged is lost, and the coordinator goes on by itself",
+                            options_.data, type_of(message.body))});
+  }
+
+  /// The round that could not be committed is committed once there is space; until then the core stands still.
+  Status try_again() {
+    answer_questions();
+    if (clock_.now() < next_try_) return {};
+    next_try_ = clock_.now() + retry_time;
+    if (!store_.resume()) return {};
+    full_ = false;
+    auto done = finish_round();
+    if (done && !full_) log_.info("there is space on the disk again: going on");
+    return done;
+  }
+
   /// Commits the round, and then lets out what it decided.
   Status finish_round() {
-    if (auto committed = store_.commit(effects_.writes); !committed) return committed;
+    if (auto committed = store_.commit(effects_.writes); !committed) {
+      if (!store_.full()) return committed;
+      log_.error("{}; waiting for space", committed.error().message);
+      full_ = true;
+      next_try_ = clock_.now() + retry_time;
+      return {};
+    }
+    watchers_.note(effects_.writes);
     Effects effects = std::exchange(effects_, {});
     for (const auto& line : effects.log) log_.info("{}", line);
     for (const auto& send : effects.sends) router_.send(send.identity, encode(send.message));
@@ -147,14 +248,73 @@ class Server {
       }
     }
     for (const auto& launch : effects.stops) launcher_->stop(launch);
+    answer_questions();
+    return clean_up();
+  }
+
+  void answer_questions() {
     for (auto& [peer, message] : sql_.take()) router_.send(peer, encode(message));
     for (auto& [identity, message] : std::exchange(questions_, {})) {
-      router_.send(identity, encode({message.id, answer(message.body, store_, *core_)}));
+      Body said = answer(message.body, store_, *core_);
+      // Its chunks stay while they are fetched.
+      if (auto* found = std::get_if<TrialCheckpoint>(&said)) readers_.begin(found->manifest.chunks, clock_.now());
+      tell(identity, message.id, std::move(said));
     }
+    for (auto& [identity, id, changed] : watchers_.due(clock_.now())) tell(identity, id, changed);
+  }
+
+  /// Garbage goes between two rounds.
+  Status clean_up() {
+    const Millis now = clock_.now();
+    if (now < next_cleaning_) return {};
+    next_cleaning_ = now + cleaning_time;
+    readers_.forget(now);
+    auto writes = collect_garbage(store_, readers_, now, options_.garbage_grace);
+    if (!writes) return writes.error();
+    auto done = store_.commit(*writes);
+    if (done || !store_.full()) return done;
+    full_ = true;  // the garbage is looked for again later; the round itself is whole
     return {};
   }
 
+  // ---- Backup: copied by a thread of its own, while rounds go on ----
+
+  void start_backup(const std::string& peer, uint64_t id, const Backup& wish) {
+    if (wish.folder.empty() || wish.folder.front() != '/') {
+      return tell(peer, id, Failed{"a backup's folder must be an absolute path on the coordinator's machine"});
+    }
+    if (backup_.under_way() && (backup_.folder != wish.folder)) {
+      return tell(peer, id, Failed{fmt::format("a backup into {} is under way; wait for it", backup_.folder)});
+    }
+    backup_.askers[peer] = id;
+    if (backup_.under_way()) return;
+    log_.info("a backup into {} begins", wish.folder);
+    backup_.folder = wish.folder;
+    backup_.result = std::async(std::launch::async, [this, folder = wish.folder] { return store_.backup(folder); });
+  }
+
+  void answer_backup() {
+    if (!backup_.under_way() || backup_.result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+    auto done = backup_.result.get();
+    log_.info("{}", done ? fmt::format("backup {} in {}: {} bytes", done->number, backup_.folder, done->bytes)
+                         : done.error().message);
+    for (const auto& [peer, id] : std::exchange(backup_.askers, {})) {
+      tell(peer, id, done ? Body(BackedUp{done->number, done->bytes}) : Body(Failed{done.error().message}));
+    }
+  }
+
+  void tell(const std::string& peer, uint64_t id, Body body) { router_.send(peer, encode({id, std::move(body)})); }
+
+  struct BackupUnderWay {
+    std::string folder;
+    std::map<std::string, uint64_t> askers;  // their last request
+    std::future<Result<Store::BackupInfo>> result;
+    bool under_way() const { return result.valid(); }
+    void wait() const { result.wait(); }
+  };
+
   SystemClock clock_;
+  const ServerOptions& options_;
   Store store_;
   SqlService sql_{store_};
   Router router_;
@@ -164,10 +324,21 @@ class Server {
   std::deque<Input> inputs_;
   std::vector<Received> questions_;  // of this round; answered from what it committed
   Effects effects_;
-  Millis next_tick_ = 0;
+  ChunkReaders readers_;
+  Watchers watchers_;
+  BackupUnderWay backup_;
+  bool full_ = false;  // effects_ wait to be committed
+  bool low_ = false;   // little space is left
+  Millis next_tick_ = 0, next_try_ = 0, next_cleaning_ = 0;
 };
 
 }  // namespace
+
+std::optional<std::string> running_endpoint(const std::string& data) {
+  auto address = last_address(data);
+  if (!address || address->process.pid <= 0 || !alive(address->process)) return std::nullopt;
+  return address->endpoint;
+}
 
 Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Log& log) {
   ServerOptions options = given;
@@ -179,12 +350,13 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   if (!router) return router.error();
   std::string endpoint = router->endpoint();
   auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data});
-  Server server(std::move(*store), std::move(*router), std::move(launcher), log);
-  if (auto started = server.start(options.core); !started) return started;
+  Server server(options, std::move(*store), std::move(*router), std::move(launcher), log);
+  if (auto started = server.start(); !started) return started;
   if (auto written = write_address(options.data, endpoint); !written) return written;
   log.info("listening on {}; data in {}", endpoint, options.data);
   auto ended = server.run(stop);
-  server.end_gangs();
+  const auto left = server.end();
+  if (ended) ended = left;
   if (ended) log.info("ended in order");
   return ended;
 }

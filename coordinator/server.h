@@ -4,6 +4,7 @@
 // only then do answers, assignments and launches go out (durable before acknowledged).
 
 #include <atomic>
+#include <optional>
 #include <string>
 
 #include "common/log.h"
@@ -18,12 +19,19 @@ struct ServerOptions {
       "tcp://127.0.0.1:4487";  // port 0: the one of the last run where it is free, otherwise any free one
   std::string worker;          // path of hivq-worker, for the gangs that the coordinator launches
   CoreOptions core;
+  Millis garbage_grace = 300'000;              // that chunks are kept after their last use, and after being read
+  uint64_t reserve_bytes = uint64_t{64} << 20;  // of the disk: with less free, new jobs are refused
+  Millis farewell = 5'000;                     // for the local gangs to give their trials back at the end
 };
 
-/// Runs the coordinator until `stop` is set; then ends its own gangs and returns. Once ready it writes
-/// `data`/coordinator.json {endpoint, pid, start_time}. Errors: the port is in use, the folder cannot be written or is
-/// used by another coordinator, the data is damaged, the disk is full. Nothing that was acknowledged is lost by an
-/// error.
+/// Runs the coordinator until `stop` is set; then its own gangs give their trials back, with a checkpoint of the step
+/// they are at, and end, and it returns. Once ready it writes `data`/coordinator.json {endpoint, pid, start_time}.
+/// Where the disk is full it waits for space: it answers questions, refuses what is new, and acknowledges nothing.
+/// Errors: the port is in use, the folder cannot be written or is used by another coordinator, the data is damaged, the
+/// disk fails. Nothing that was acknowledged is lost by an error.
 Status serve(const ServerOptions& options, const std::atomic<bool>& stop, const Log& log);
+
+/// The endpoint of the coordinator that serves the folder now; nothing where none does.
+std::optional<std::string> running_endpoint(const std::string& data);
 
 }  // namespace hivq

@@ -3,8 +3,10 @@
 // What a core is made from, read from a store: RocksDB's, or the one that the simulation keeps in memory. A source has
 // get(), scan() and last_key() as Store has them.
 
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -43,24 +45,48 @@ Result<Snapshot> read_snapshot(const Source& source) {
   if (!event) return event.error();
   if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
 
-  Status status = collect(Family::jobs, "", found.jobs);
+  Status status = read_rows<JobRow>(source, Family::jobs, "", [&](auto, JobRow row) {
+    if (ended(row.state)) {  // its name in memory: of it no more is needed, and there may be many
+      JobRow stub;
+      std::tie(stub.id, stub.key, stub.state) = std::tie(row.id, row.key, row.state);
+      row = std::move(stub);
+    }
+    found.jobs.push_back(std::move(row));
+  });
+  std::set<JobId> open;
   for (const auto& job : found.jobs) {
     if (ended(job.state)) continue;
+    open.insert(job.id);
     if (status) status = collect(Family::trials, key_of(job.id), found.trials);
     if (status) status = collect(Family::leases, key_of(job.id), found.leases);
+    if (!status) break;
+    status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job.id), [&](auto key, CheckpointRow row) {
+      found.checkpoints[trial_at(key)][row.manifest.step] = std::move(row);
+    });
+  }
+  for (const auto& trial : found.trials) {
+    if (!status) break;
+    if (trial.start_step < 0 || ended(trial.state) || open.contains(trial.start.job)) continue;
+    status = read_rows<CheckpointRow>(
+        source, Family::checkpoints, checkpoint_key(trial.start, trial.start_step),
+        [&](auto, CheckpointRow row) { found.starts[{trial.start, trial.start_step}] = std::move(row); });
   }
   if (status) status = collect(Family::gangs, gang_key(""), found.gangs);
   if (status) status = collect(Family::gangs, launch_key(""), found.launches);
-  if (status) {
-    status = read_rows<Manifest>(source, Family::checkpoints, "", [&](std::string_view key, Manifest row) {
-      if (key.size() < 16) return;
-      const TrialId trial{number_at(key, 0), number_at(key, 8)};
-      if (key.size() == 16) found.checkpoints[trial] = std::move(row);
-      if (key.size() == 24) found.starts[{trial, row.step}] = std::move(row);
-    });
-  }
   if (!status) return status.error();
   return found;
+}
+
+/// The checkpoints of a trial, by step. Errors: as of read_rows().
+template <typename Source>
+Result<Kept> read_checkpoints(const Source& source, const TrialId& trial) {
+  Kept kept;
+  Status status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(trial), [&](auto, CheckpointRow row) {
+    const int64_t step = row.manifest.step;
+    kept[step] = std::move(row);
+  });
+  if (!status) return status.error();
+  return kept;
 }
 
 }  // namespace hivq

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <set>
 
+#include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 
 namespace hivq {
@@ -153,15 +154,20 @@ StoredTable metrics_table() {
             {"name", "TEXT", ""},
             {"step", "INTEGER", "of the optimiser; 0: the untrained model"},
             {"value", "REAL", ""}}},
-          Family::metrics,
+          Family::points,
           "",
           2,
           true,
-          reading<double>([](std::string_view key, double value, std::vector<SqlRow>& rows) {
-            rows.push_back({integer(number_at(key, 0)), integer(number_at(key, 8)),
-                            std::string(key.substr(16, key.size() - 16 - 9)), integer(number_at(key, key.size() - 8)),
-                            value});
-          })};
+          [](std::string_view key, std::string_view value, std::vector<SqlRow>& rows) -> Status {
+            auto points = points_of(key, value);
+            if (!points) return points.error();
+            const TrialId trial = trial_at(key);
+            for (const auto& point : *points) {
+              rows.push_back({integer(trial.job), integer(trial.index), std::string(points_name(key)), point.step,
+                              point.value});
+            }
+            return {};
+          }};
 }
 
 StoredTable checkpoints_table() {
@@ -171,14 +177,19 @@ StoredTable checkpoints_table() {
             {"trial", "INTEGER", ""},
             {"step", "INTEGER", ""},
             {"bytes", "INTEGER", ""},
-            {"chunks", "INTEGER", "of 4 MiB at most; trials share those of equal content"}}},
+            {"chunks", "INTEGER", "of 4 MiB at most; trials share those of equal content"},
+            {"at", "REAL", "seconds since 1970"},
+            {"metric", "REAL", "the job's metric at the last evaluation up to the step"},
+            {"pinned", "INTEGER", "1: kept whatever the job's retention says"}}},
           Family::checkpoints,
           "",
           2,
           false,
-          reading<Manifest>([](std::string_view key, const Manifest& row, std::vector<SqlRow>& rows) {
-            rows.push_back({integer(number_at(key, 0)), integer(number_at(key, 8)), row.step, integer(row.size),
-                            integer(row.chunks.size())});
+          reading<CheckpointRow>([](std::string_view key, const CheckpointRow& row, std::vector<SqlRow>& rows) {
+            const Manifest& manifest = row.manifest;
+            rows.push_back({integer(number_at(key, 0)), integer(number_at(key, 8)), manifest.step,
+                            integer(manifest.size), integer(manifest.chunks.size()), time(row.at),
+                            row.metric ? SqlValue(*row.metric) : SqlValue(), int64_t{row.pinned}});
           })};
 }
 

@@ -153,6 +153,14 @@ struct SweepSpec {
   bool operator==(const SweepSpec&) const = default;
 };
 
+/// Which checkpoints are kept. A pinned one stays anyway, and one that a trial is to start from until it has.
+struct RetentionSpec {
+  int64_t last = 1;    // newest ones of each trial
+  int64_t best = 1;    // of each trial, by the sweep's metric and goal at the last evaluation before them
+  int64_t trials = 0;  // of the job: the best ended ones keep theirs; 0: all
+  bool operator==(const RetentionSpec&) const = default;
+};
+
 /// A job: one YAML file. Without a sweep it has one trial.
 struct JobSpec {
   std::string name;
@@ -160,6 +168,7 @@ struct JobSpec {
   std::string preset = "hvq-trans";
   int64_t max_attempts = 5;  // leases of a trial before it fails
   TrialSpec trial;           // the values that the sweep does not change
+  RetentionSpec retention;
   std::optional<SweepSpec> sweep;
   bool operator==(const JobSpec&) const = default;
 };

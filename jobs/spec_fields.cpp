@@ -149,6 +149,13 @@ std::vector<Field> make_fields() {
       {"gang.fuse", WholeField{[](JobSpec& j) { return &j.trial.gang.fuse; }, 1, 1024},
        "most trials of equal shape (other seed, learning rate, weights of losses …) that a gang trains side by side"},
 
+      {"retention.last", WholeField{[](JobSpec& j) { return &j.retention.last; }, 1, 1000},
+       "newest checkpoints of each trial that are kept"},
+      {"retention.best", WholeField{[](JobSpec& j) { return &j.retention.best; }, 0, 1000},
+       "and its best ones by sweep.metric"},
+      {"retention.trials", WholeField{[](JobSpec& j) { return &j.retention.trials; }, 0, million},
+       "ended trials that keep their checkpoints, the best by sweep.metric; 0: all"},
+
       {"sweep.search", WordField{[](JobSpec& j) { return &j.sweep->search; }, {"grid", "random"}},
        "how trials are chosen"},
       {"sweep.trials", WholeField{[](JobSpec& j) { return &j.sweep->trials; }, 0, million},

@@ -58,7 +58,7 @@ struct Field {
   std::string_view help;
 
   /// Belongs to a trial, not to the job around it.
-  bool of_trial() const { return key.find('.') != key.npos && !key.starts_with("sweep."); }
+  bool of_trial() const { return key.find('.') != key.npos && !key.starts_with("sweep.") && !key.starts_with("retention."); }
   /// May be a sweep's parameter.
   bool is_parameter() const { return of_trial() && !std::holds_alternative<TextListField>(kind); }
 };

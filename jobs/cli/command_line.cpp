@@ -81,6 +81,12 @@ void add_trial(CLI::App* sub, CommandLine& line) {
   sub->add_option("trial", line.trial, "Trial, such as 1/0")->required();
 }
 
+void add_checkpoint(CLI::App* sub, CommandLine& line) {
+  sub->add_option("checkpoint", line.trial, "A trial, such as 1/0 (its newest checkpoint), or 1/0@STEP")->required();
+  add_where(sub, line);
+  add_json(sub, line);
+}
+
 void add_working_commands(CLI::App& app, CommandLine& line) {
   auto* sub =
       add(app, line, "run", "Run a job here to its end: starts what it needs, shows progress, results and figures",
@@ -124,6 +130,13 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_job(sub, line);
   add_where(sub, line);
   add_json(sub, line);
+
+  sub = add(app, line, "pin", "Keep a checkpoint whatever the job's retention says", "hivq pin 1/0\n  hivq pin 1/0@2400",
+            [&] { return pin(line.common, line.trial, true); });
+  add_checkpoint(sub, line);
+  sub = add(app, line, "unpin", "Let a checkpoint go again where retention does not ask for it", "hivq unpin 1/0@2400",
+            [&] { return pin(line.common, line.trial, false); });
+  add_checkpoint(sub, line);
 
   sub = add(app, line, "validate", "Check a specification and print it with every default",
             "hivq validate jobs/specs/quick.yaml --set train.epochs=5", [&] { return validate(line.run.spec); });

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <thread>
 
 #include "jobs/cli/commands.h"
 #include "jobs/cli/figures.h"
@@ -13,6 +12,7 @@
 #include "jobs/cli/settings.h"
 #include "jobs/cli/terminal.h"
 #include "jobs/cli/trial_metrics.h"
+#include "jobs/cli/watch.h"
 
 namespace hivq::cli {
 
@@ -75,6 +75,11 @@ std::string trial_text(const TrialView& trial, const Terminal& terminal) {
   if (trial.beside > 0)
     add("side by side", fmt::format("with {} on its gang", count_text(trial.beside, "other trial")));
   if (trial.checkpoint_step >= 0) add("checkpoint", fmt::format("step {}", trial.checkpoint_step));
+  for (const auto& kept : trial.checkpoints) {
+    if (kept.step == trial.checkpoint_step && !kept.pinned) continue;
+    add("also kept", fmt::format("step {}{}{}", kept.step, kept.metric ? ", " + number_text(*kept.metric) : "",
+                                 kept.pinned ? ", pinned" : ""));
+  }
   std::string text = render(facts, terminal.style());
 
   const std::string metrics = metrics_text(trial.initial, trial.final, terminal.style());
@@ -251,7 +256,7 @@ Result<int> logs(const Common& common, const std::string& trial_text_given, bool
   auto session = follow ? Session::for_work(common.where) : Session::for_reading(common.where);
   if (!session) return session.error();
   if (follow) note_interrupts();
-  uint64_t seen = 0;
+  uint64_t seen = 0, version = 0;
   bool ended = false;
   while (interrupted() == 0) {
     auto lines = session->client().try_ask<LogLines>(QueryLogs{*trial, seen}, std::chrono::seconds(follow ? 3 : 10));
@@ -270,8 +275,7 @@ Result<int> logs(const Common& common, const std::string& trial_text_given, bool
     auto view = ask_trial(*session, *trial, detail);
     // Once more after the end: the last lines may have come between the two questions.
     ended = view && has_ended(view->state);
-    for (int i = 0; i < 10 && !ended && interrupted() == 0; ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (!ended && interrupted() == 0) version = wait_for_change(session->client(), trial->job, version);
   }
   return exit_code::interrupt_base + interrupted();
 }

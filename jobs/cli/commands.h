@@ -48,6 +48,9 @@ Result<int> cancel(const Common& common, const std::string& job);
 /// Holds the job, or lets it go on.
 Result<int> set_paused(const Common& common, const std::string& job, bool paused);
 
+/// Keeps a checkpoint (`1/0` the newest, `1/0@200` that of a step) whatever retention says, or does not any more.
+Result<int> pin(const Common& common, const std::string& checkpoint, bool pinned);
+
 Result<int> list(const Common& common);
 Result<int> show(const Common& common, const std::string& job_or_trial);
 struct ResultsArguments {

@@ -30,6 +30,14 @@ ordered_json to_json(const JobView& job) {
 }
 
 ordered_json to_json(const TrialView& trial) {
+  auto checkpoints = ordered_json::array();
+  for (const auto& kept : trial.checkpoints) {
+    checkpoints.push_back({{"step", kept.step},
+                           {"bytes", kept.size},
+                           {"at", time(kept.at)},
+                           {"metric", kept.metric ? ordered_json(*kept.metric) : ordered_json()},
+                           {"pinned", kept.pinned}});
+  }
   return {{"trial", to_string(trial.id)},
           {"variant", trial.variant},
           {"params", trial.params},
@@ -45,7 +53,8 @@ ordered_json to_json(const TrialView& trial) {
           {"phase", trial.phase},
           {"gang", trial.gang},
           {"beside", trial.beside},
-          {"checkpoint_step", trial.checkpoint_step}};
+          {"checkpoint_step", trial.checkpoint_step},
+          {"checkpoints", checkpoints}};
 }
 
 ordered_json to_json(const JobDetail& detail) {

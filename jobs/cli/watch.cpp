@@ -18,7 +18,8 @@ using clock = std::chrono::steady_clock;
 constexpr size_t most_bars = 8;
 constexpr Millis summary_every = 10'000;  // where there is no terminal
 constexpr auto answer_limit = 3s;
-constexpr clock::duration poll_every = 400ms;
+constexpr std::chrono::milliseconds longest_wait = 2s;  // for a change, so that the time in the display goes on
+constexpr clock::duration least_wait = 200ms;           // between two questions
 
 Millis wall_clock() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -63,8 +64,17 @@ void Display::show(const JobDetail& detail, Millis now) {
   last_ = detail;
 }
 
+uint64_t wait_for_change(Client& client, JobId job, uint64_t version) {
+  const auto begin = clock::now();
+  auto answer = client.try_ask<Changed>(Watch{job, version, longest_wait.count()}, answer_limit);
+  const auto rest = least_wait - (clock::now() - begin);
+  if (rest.count() > 0 && interrupted() == 0) std::this_thread::sleep_for(rest);
+  return answer && *answer ? (*answer)->version : 0;
+}
+
 Result<std::optional<JobDetail>> watch(Session& session, JobId job, Display& display) {
   double best = -1;
+  uint64_t version = 0;
   while (interrupted() == 0) {
     auto begin = clock::now();
     auto answer = session.client().try_ask<JobDetail>(ShowJob{job}, answer_limit);
@@ -80,7 +90,8 @@ Result<std::optional<JobDetail>> watch(Session& session, JobId job, Display& dis
     best = std::max(best, done_share(detail));
     if (has_ended(detail.job.state)) return std::optional(detail);
     // A large job's answer takes long: asking shall cost the coordinator little.
-    auto pause_until = clock::now() + std::max(poll_every, 10 * (clock::now() - begin));
+    const auto pause_until = clock::now() + 10 * (clock::now() - begin);
+    version = wait_for_change(session.client(), job, version);
     while (clock::now() < pause_until && interrupted() == 0) std::this_thread::sleep_for(50ms);
   }
   return std::optional<JobDetail>();

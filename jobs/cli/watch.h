@@ -36,4 +36,8 @@ class Display {
 /// gone for good.
 Result<std::optional<JobDetail>> watch(Session& session, JobId job, Display& display);
 
+/// Waits until something of the job has changed after `version` (0: nothing is known yet), a while at most, and not for
+/// less than a moment. The version to ask with next; 0 where the coordinator says nothing.
+uint64_t wait_for_change(Client& client, JobId job, uint64_t version);
+
 }  // namespace hivq::cli

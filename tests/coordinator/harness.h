@@ -6,6 +6,8 @@
 
 #include "common/sha256.h"
 #include "coordinator/core.h"
+#include "coordinator/garbage.h"
+#include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 #include "tests/coordinator/map_store.h"
 
@@ -15,7 +17,8 @@ class CoreTest : public testing::Test {
  protected:
   void start() {
     Effects effects;
-    core_ = std::make_unique<Core>(options_, read_snapshot(store_).value(), now_, effects);
+    core_ = std::make_unique<Core>(options_, read_snapshot(store_).value(),
+                                   [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, effects);
     take(std::move(effects));
   }
   void SetUp() override { start(); }
@@ -129,6 +132,28 @@ class CoreTest : public testing::Test {
     EXPECT_EQ(pack.size(), 1u);
     return pack.empty() ? Lease{} : pack.back().lease;
   }
+  /// Points of all curves.
+  size_t points() const {
+    size_t count = 0;
+    EXPECT_TRUE(visit_points(store_, "", [&](auto&, auto, const auto& points) {
+      count += points.size();
+      return true;
+    }));
+    return count;
+  }
+  double point(const TrialId& id, const std::string& name, int64_t step) const {
+    for (const auto& point : read_series(store_, id, name).value()[name]) {
+      if (point.step == step) return point.value;
+    }
+    ADD_FAILURE() << "there is no point of step " << step;
+    return 0;
+  }
+  /// The steps of a trial's checkpoints that are kept.
+  std::vector<int64_t> kept(const TrialId& id) const {
+    std::vector<int64_t> steps;
+    for (const auto& [step, row] : read_checkpoints(store_, id).value()) steps.push_back(step);
+    return steps;
+  }
   TrialRow trial(const TrialId& id) const { return store_.row<TrialRow>(Family::trials, key_of(id)); }
   JobRow job(JobId id) const { return store_.row<JobRow>(Family::jobs, key_of(id)); }
   State state(const TrialId& id) const { return trial(id).state; }
@@ -147,6 +172,7 @@ class CoreTest : public testing::Test {
   void take(Effects effects) {
     store_.commit(effects.writes);
     writes_ += effects.writes.size();
+    store_.commit(collect_garbage(store_, ChunkReaders(0), now_, 0).value());  // at once
     std::move(effects.sends.begin(), effects.sends.end(), std::back_inserter(sends_));
     launches_.insert(launches_.end(), effects.launches.begin(), effects.launches.end());
     stops_.insert(stops_.end(), effects.stops.begin(), effects.stops.end());

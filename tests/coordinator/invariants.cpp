@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "coordinator/series.h"
+#include "coordinator/snapshot.h"
+
 namespace hivq {
 
 namespace {
@@ -19,10 +22,29 @@ void each(const MapStore& store, Family family, const std::string& prefix, const
   });
 }
 
-/// Not a manifest that is kept because trials start from it.
-bool is_newest_checkpoint(const Write& write) { return write.family == Family::checkpoints && write.key.size() == 16; }
+/// The row that was there before; nothing where there was none.
+std::optional<CheckpointRow> checkpoint_before(const MapStore& store, const std::string& key) {
+  if (!store.rows(Family::checkpoints).contains(key)) return std::nullopt;
+  return store.row<CheckpointRow>(Family::checkpoints, key);
+}
 
-TrialId trial_of(const std::string& key) { return {number_at(key, 0), number_at(key, 8)}; }
+/// A new checkpoint, not the mark that an old one goes with the last start from it.
+bool is_new_checkpoint(const MapStore& ahead, const Write& write) {
+  if (write.family != Family::checkpoints || !write.value) return false;
+  auto before = checkpoint_before(ahead, write.key);
+  return !before || before->manifest.chunks != unpack<CheckpointRow>(*write.value)->manifest.chunks;
+}
+
+/// -1: there is none.
+int64_t newest_checkpoint(const MapStore& store, const TrialId& trial) {
+  auto kept = read_checkpoints(store, trial).value();
+  return kept.empty() ? -1 : kept.rbegin()->first;
+}
+
+bool has_newer(const MapStore& store, const std::string& key) {
+  auto newest = store.last_before(Family::checkpoints, behind(key.substr(0, 16))).value();
+  return newest && newest->first > key && newest->first.starts_with(key.substr(0, 16));
+}
 
 }  // namespace
 
@@ -33,9 +55,14 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
     if (write.family == Family::jobs || write.family == Family::trials || write.family == Family::leases) {
       rows.push_back(write);
     }
-    bool newest = write.family == Family::checkpoints && write.key.size() == 16;
+    if (write.family == Family::checkpoints && !write.value) {
+      ahead_.commit({&write, 1});
+      if (!has_newer(ahead_, write.key)) violated("1: the newest checkpoint of a trial was erased");
+    } else if (write.family == Family::checkpoints) {
+      ahead_.commit({&write, 1});
+    }
     if (!write.value &&
-        (write.family == Family::jobs || write.family == Family::trials || write.family == Family::metrics || newest)) {
+        (write.family == Family::jobs || write.family == Family::trials || write.family == Family::points)) {
       violated("1: a row of '{}' was erased", family_names[static_cast<size_t>(write.family)]);
     }
     if (write.family != Family::leases) continue;
@@ -92,7 +119,7 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
   const auto* received = std::get_if<Received>(&input);
   const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
   for (const auto& write : step.writes) {
-    bool data = write.family == Family::metrics || write.family == Family::logs || is_newest_checkpoint(write) ||
+    bool data = write.family == Family::points || write.family == Family::logs || is_new_checkpoint(ahead_, write) ||
                 (write.family == Family::blobs && write.value);
     if (!data) continue;
     if (report == nullptr) violated("2: data was written without a report");
@@ -104,14 +131,19 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
                to_string(report->lease.trial), report->lease.epoch, row.lease.epoch, row.live ? "" : ", ended");
     }
     if (write.family == Family::blobs) continue;
-    if (trial_of(write.key) != report->lease.trial) violated("1: a report wrote data of another trial");
-    if (write.family != Family::metrics) continue;
-    std::string name = write.key.substr(16, write.key.size() - 25);
-    auto at = static_cast<int64_t>(number_at(write.key, write.key.size() - 8));
-    if (unpack<double>(*write.value).value() != script_.value(report->lease.trial, name, at)) {
-      violated("1: {} of trial {} at step {} has a wrong value", name, to_string(report->lease.trial), at);
+    const TrialId& trial = report->lease.trial;
+    if (trial_at(write.key) != trial) violated("1: a report wrote data of another trial");
+    if (write.family != Family::points) continue;
+    const std::string name(points_name(write.key));
+    for (const auto& point : points_of(write.key, *write.value).value()) {
+      if (point.value != script_.value(trial, name, point.step)) {
+        violated("1: {} of trial {} at step {} has a wrong value", name, to_string(trial), point.step);
+      }
+      if (points_key(trial, name, point.step) != write.key) {
+        violated("1: {} of trial {} at step {} was put into the wrong row", name, to_string(trial), point.step);
+      }
+      writing_.push_back({report->lease.epoch, fmt::format("{}/{}@{}", to_string(trial), name, point.step)});
     }
-    writing_.push_back({report->lease.epoch, write.key});
   }
 }
 
@@ -157,15 +189,37 @@ void Invariants::after_commit(const MapStore& store) {
     if (++written_[point] > 1) violated("1: a metric point was stored twice within one lease");
   }
   for (const auto& [trial, change] : std::exchange(counting_, {})) attempts_[trial] += change;
-  std::set<std::string> named;
-  each<Manifest>(store, Family::checkpoints, "",
-                 [&](auto, const Manifest& m) { named.insert(m.chunks.begin(), m.chunks.end()); });
-  each<LeaseRow>(store, Family::leases, "",
-                 [&](auto, const LeaseRow& l) { named.insert(l.staged.begin(), l.staged.end()); });
+  chunks_are_there(store);
+}
+
+/// 1: every chunk that a checkpoint names is stored, the uses say exactly which are named, and what nobody names goes.
+void Invariants::chunks_are_there(const MapStore& store) const {
+  std::set<std::string> named, uses;
+  each<CheckpointRow>(store, Family::checkpoints, "", [&](std::string_view key, const CheckpointRow& row) {
+    for (const auto& chunk : row.manifest.chunks) {
+      named.insert(chunk);
+      uses.insert(use_key(chunk, trial_at(key), row.manifest.step));
+    }
+  });
+  each<LeaseRow>(store, Family::leases, "", [&](auto, const LeaseRow& lease) {
+    for (const auto& chunk : lease.staged) {
+      named.insert(chunk);
+      uses.insert(use_key(chunk, lease.lease.trial, staged_step));
+    }
+  });
   const auto& blobs = store.rows(Family::blobs);
-  bool same = blobs.size() == named.size() && std::equal(blobs.begin(), blobs.end(), named.begin(),
-                                                         [](const auto& a, const auto& b) { return a.first == b; });
-  if (!same) violated("1: {} chunks are stored, but {} are named by checkpoints", blobs.size(), named.size());
+  for (const auto& chunk : named) {
+    if (!blobs.contains(chunk)) violated("1: a checkpoint names chunk {}, which is not stored", chunk);
+  }
+  for (const auto& [chunk, bytes] : blobs) {
+    if (!named.contains(chunk) && !store.rows(Family::garbage).contains(chunk)) {
+      violated("1: nobody names chunk {}, and it is not noted as garbage", chunk);
+    }
+  }
+  const auto& stored = store.rows(Family::uses);
+  const bool same = stored.size() == uses.size() && std::equal(stored.begin(), stored.end(), uses.begin(),
+                                                               [](const auto& a, const auto& b) { return a.first == b; });
+  if (!same) violated("1: {} uses of chunks are stored, but there are {}", stored.size(), uses.size());
 }
 
 void Invariants::let_out(const Send& send, const MapStore& store) {
@@ -200,13 +254,15 @@ void Invariants::is_stored(const Lease& lease, const Item& item, const MapStore&
   const TrialId& trial = lease.trial;
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
     for (const auto& [name, value] : metrics->values) {
-      if (!store.rows(Family::metrics).contains(metric_key(trial, name, metrics->step))) {
+      const std::string key = points_key(trial, name, metrics->step);
+      const auto row = store.rows(Family::points).find(key);
+      const auto is_it = [&](const MetricPoint& point) { return point.step == metrics->step; };
+      if (row == store.rows(Family::points).end() || std::ranges::none_of(points_of(key, row->second).value(), is_it)) {
         violated("1: {} of trial {} at step {} was acknowledged and is lost", name, to_string(trial), metrics->step);
       }
     }
   } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
-    bool there = store.rows(Family::checkpoints).contains(key_of(trial));
-    if (!there || store.row<Manifest>(Family::checkpoints, key_of(trial)).step < checkpoint->step) {
+    if (newest_checkpoint(store, trial) < checkpoint->step) {
       violated("1: the checkpoint of trial {} at step {} was acknowledged and is lost", to_string(trial),
                checkpoint->step);
     }
@@ -226,7 +282,7 @@ void Invariants::is_given_back(const Lease& lease, const MapStore& store) const 
     if (auto* metrics = std::get_if<MetricsItem>(&item)) last = std::max(last, metrics->step);
   }
   const std::string key = key_of(lease.trial);
-  if (store.rows(Family::checkpoints).contains(key)) stored = store.row<Manifest>(Family::checkpoints, key).step;
+  stored = newest_checkpoint(store, lease.trial);
   if (stored < last) {
     violated("1: trial {} was given back at step {}, but its checkpoint is of step {}", to_string(lease.trial), last,
              stored);
@@ -239,7 +295,7 @@ void Invariants::is_given_back(const Lease& lease, const MapStore& store) const 
 
 void Invariants::after_start(const MapStore& store) {
   ahead_ = {};
-  for (Family family : {Family::jobs, Family::trials, Family::leases}) {
+  for (Family family : {Family::jobs, Family::trials, Family::leases, Family::checkpoints}) {
     std::vector<Write> rows;
     for (const auto& [key, value] : store.rows(family)) rows.push_back({family, key, value});
     ahead_.commit(rows);
@@ -274,22 +330,31 @@ void Invariants::at_the_end(const MapStore& store) const {
     }
     if (trial.state != State::finished) return;
     const int64_t last = script_.steps(trial.id);
-    std::map<std::string, std::string> expected;
+    const auto in_order = [](const Series& series) {
+      std::map<std::string, std::vector<std::pair<int64_t, double>>> curves;
+      for (const auto& [name, points] : series) {
+        for (const auto& point : points) curves[name].push_back({point.step, point.value});
+      }
+      return curves;
+    };
+    Series expected;
     for (int64_t step = 0; step <= last; ++step) {
-      for (const auto& [name, value] : script_.metrics(trial.id, step).values) {
-        expected[metric_key(trial.id, name, step)] = pack(value);
+      for (const auto& [name, value] : script_.metrics(trial.id, step).values) expected[name].push_back({step, value});
+    }
+    const auto stored = in_order(read_series(store, trial.id, "").value());
+    for (auto& [name, points] : expected) {
+      const auto newest = read_series(store, trial.id, name, 2).value()[name];
+      if (newest.size() != std::min<size_t>(2, points.size()) || newest.back().step != points.back().step) {
+        violated("1: the newest points of {} of trial {} are not its last", name, to_string(trial.id));
       }
     }
-    std::map<std::string, std::string> points;
-    (void)store.scan(Family::metrics, key_of(trial.id),
-                     [&](auto key, auto value) { return points.emplace(key, value).second; });
-    if (points != expected)
+    if (stored != in_order(expected))
       violated("1: the curves of trial {} are not exactly those of its steps", to_string(trial.id));
     if (trial.initial != script_.metrics(trial.id, 0).values || trial.final != script_.metrics(trial.id, last).values) {
       violated("1: the evaluations of trial {} are not those of its first and last step", to_string(trial.id));
     }
     // One that was given back has a newer one.
-    if (store.row<Manifest>(Family::checkpoints, key_of(trial.id)).step < last / 3 * 3) {
+    if (newest_checkpoint(store, trial.id) < last / 3 * 3) {
       violated("1: the last checkpoint of trial {} is not stored", to_string(trial.id));
     }
   });

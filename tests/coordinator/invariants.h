@@ -29,6 +29,8 @@ class Invariants {
   void after_step(const Input& input, const Effects& step, const Core& core);
   /// The writes of a round are in the store.
   void after_commit(const MapStore& store);
+  /// Garbage was collected.
+  void chunks_are_there(const MapStore& store) const;
   /// A message leaves the coordinator.
   void let_out(const Send& send, const MapStore& store);
   /// The coordinator has started (again) on the store.

@@ -12,6 +12,7 @@
 
 #include "common/result.h"
 #include "common/wire.h"
+#include "coordinator/points.h"
 #include "coordinator/rows.h"
 
 namespace hivq {
@@ -23,7 +24,11 @@ class MapStore {
   void commit(std::span<const Write> writes) {
     for (const auto& write : writes) {
       Rows& rows = families_[static_cast<size_t>(write.family)];
-      if (write.value) {
+      if (write.merge) {
+        std::string& row = rows[write.key];
+        const std::string_view both[] = {row, *write.value};
+        row = merge_points(both);
+      } else if (write.value) {
         rows[write.key] = *write.value;
       } else {
         rows.erase(write.key);
@@ -43,6 +48,11 @@ class MapStore {
       if (!row(at->first, at->second)) break;
     }
     return {};
+  }
+  Result<std::optional<std::pair<std::string, std::string>>> last_before(Family family, const std::string& key) const {
+    auto at = rows(family).lower_bound(key);
+    if (at == rows(family).begin()) return std::optional<std::pair<std::string, std::string>>();
+    return std::optional(std::pair<std::string, std::string>(*std::prev(at)));
   }
   Result<std::optional<std::string>> last_key(Family family) const {
     return rows(family).empty() ? std::nullopt : std::optional(rows(family).rbegin()->first);

@@ -330,15 +330,21 @@ TEST_F(Starts, TheChunksStayWhileATrialNeedsThemAlthoughTheSourceTrainsOn) {
 }
 
 TEST_F(Starts, WhatIsHeldForAJobThatIsNotValidAnyMoreGoesAtTheRestart) {
-  submit_yaml(from_trial("1/0"));
+  submit();  // job 2, runs on g1
+  Lease source = lease_of("g1");
+  report("g1", source, 1, checkpoint(10, {"old"}));
+  submit_yaml(from_trial("2/0"));  // job 3 waits
+  report("g1", source, 3, checkpoint(20, {"new"}));
+  report("g1", source, 5, {EndItem{}});
   from("g1", Goodbye{"g1", ""});
-  EXPECT_EQ(store_.rows(Family::checkpoints).size(), 2u);
-  JobRow row = job(2);
+  EXPECT_EQ(kept({2, 0}), (std::vector<int64_t>{10, 20}));
+  JobRow row = job(3);
   row.yaml = "name: x\nwarp: 9\n";
-  Write write{Family::jobs, key_of(uint64_t{2}), pack(row)};
+  Write write{Family::jobs, key_of(uint64_t{3}), pack(row)};
   store_.commit({&write, 1});
   restart();
-  EXPECT_EQ(store_.rows(Family::checkpoints).size(), 1u);
+  EXPECT_EQ(kept({2, 0}), (std::vector<int64_t>{20}));
+  EXPECT_FALSE(store_.rows(Family::blobs).contains(sha256_hex("old")));
   EXPECT_TRUE(store_.rows(Family::blobs).contains(sha256_hex("trained")));
 }
 

@@ -20,7 +20,7 @@ class Queries : public testing::Test {
   void SetUp() override {
     store_ = std::move(Store::open(folder_).value());
     Effects effects;
-    core_ = std::make_unique<Core>(CoreOptions{}, store_->snapshot().value(), 1000, effects);
+    core_ = std::make_unique<Core>(CoreOptions{}, store_->snapshot().value(), nullptr, 1000, effects);
     ASSERT_TRUE(store_->commit(effects.writes));
     Hello hello;
     hello.gang = "g1";

@@ -10,6 +10,8 @@
 #include <set>
 
 #include "common/sha256.h"
+#include "coordinator/garbage.h"
+#include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 #include "tests/coordinator/invariants.h"
 
@@ -112,9 +114,10 @@ class Simulation {
       int64_t trials = random_.between(1, 6) * options_.scale;
       for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
       client.yaml = fmt::format(
-          "name: job-{}\nmax_attempts: {}\ngang:\n  ranks: {}\n  fuse: {}\n{}sweep:\n  search: grid\n  parameters:\n"
+          "name: job-{}\nmax_attempts: {}\nretention: {{last: {}, best: {}}}\ngang:\n  ranks: {}\n  fuse: {}\n{}sweep:\n  search: grid\n  parameters:\n"
           "    train.seed: [{}]\n{}",
-          j, random_.one_of({2, 5, 100, 100}), *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)),
+          j, random_.one_of({2, 5, 100, 100}), random_.one_of({1, 1, 2}), random_.one_of({0, 1, 2}),
+          *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)),
           random_.one_of({1, 1, 2, 3, 8}), random_.chance(0.3) ? warm_start : "", seeds,
           random_.chance(0.2) ? "    model.layers: [1, 2]\n" : "");
       for (int64_t pauses = random_.one_of({0, 0, 1, 2}); pauses > 0; --pauses) {
@@ -318,7 +321,8 @@ class Simulation {
     }
     checks_.after_start(store_);
     Effects effects;
-    core_ = std::make_unique<Core>(core_options_, std::move(snapshot), now_, effects);
+    core_ = std::make_unique<Core>(core_options_, std::move(snapshot),
+                                   [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, effects);
     checks_.after_step(Tick{}, effects, *core_);
     commit(std::move(effects));
   }
@@ -390,6 +394,7 @@ class Simulation {
     ++result_.commits;
     store_.commit(effects.writes);
     checks_.after_commit(store_);
+    clean_up();
     // A crash right after the commit, or in the middle of the answers.
     size_t crash_after = happens(faults_.crash) ? random_.between(0, effects.sends.size()) : SIZE_MAX;
     for (size_t i = 0; i < std::min(crash_after, effects.sends.size()); ++i) from_coordinator(effects.sends[i]);
@@ -407,6 +412,17 @@ class Simulation {
     }
     committing_ = false;
     after(inbox_.empty() ? 50 : 1, [this, life] { round(life); });
+  }
+
+  /// As the shell does it, between two rounds; now and then whatever its age.
+  void clean_up() {
+    auto garbage = collect_garbage(store_, ChunkReaders(0), now_, random_.one_of<Millis>({0, 5000, 60'000})).value();
+    if (options_.bug == Bug::collects_what_is_named) {
+      for (const auto& [chunk, since] : store_.rows(Family::garbage)) garbage.push_back({Family::blobs, chunk, {}});
+    }
+    result_.collected += garbage.size();
+    store_.commit(garbage);
+    checks_.chunks_are_there(store_);
   }
 
   void crash() {
@@ -461,7 +477,10 @@ class Simulation {
       result_.failed += trial.state == State::failed;
       result_.cancelled += trial.state == State::cancelled;
     }
-    result_.points = store_.rows(Family::metrics).size();
+    (void)visit_points(store_, "", [&](auto&, auto, const auto& points) {
+      result_.points += points.size();
+      return true;
+    });
     result_.packs = packs_.size();
     result_.warm_starts = warm_.size();
     for (const auto& [lease, items] : streams_) {

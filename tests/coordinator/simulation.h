@@ -16,6 +16,7 @@ enum class Bug {
   stores_repeats,         // 1: a report that comes again passes for a new one
   mixes_streams,          // 1: a gang reports every trial of a pack what the first one gave
   yields_in_vain,         // 1: a gang gives a trial back without a checkpoint of its last step
+  collects_what_is_named,  // 1: chunks go although a checkpoint names them again
   takes_old_epochs,       // 2: a report with an old epoch passes for one of the newest lease
   proposes_anew,          // 3: after a restart the searcher proposes other trials
   deaf_to_idle_gangs,     // 4: the coordinator does not hear that a gang is idle
@@ -37,6 +38,7 @@ struct SimulationResult {
   uint64_t packs = 0;               // of several trials
   uint64_t pauses = 0, yields = 0;  // of jobs, of trials
   uint64_t warm_starts = 0;
+  uint64_t collected = 0;  // chunks that nobody named any more, and notes of others
   double virtual_seconds = 0;
 };
 

@@ -35,6 +35,7 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.pauses += result.pauses;
     sum.yields += result.yields;
     sum.warm_starts += result.warm_starts;
+    sum.collected += result.collected;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
@@ -53,6 +54,7 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.pauses, seeds / 4);
   EXPECT_GT(sum.yields, seeds / 4);
   EXPECT_GT(sum.warm_starts, seeds / 10);
+  EXPECT_GT(sum.collected, 10 * seeds);
   EXPECT_GT(sum.attempts, sum.finished + sum.failed + sum.cancelled);
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
@@ -85,6 +87,7 @@ TEST(Simulation, FindsAnswersThatAreLetOutBeforeTheCommit) { EXPECT_EQ(found(Bug
 TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_EQ(found(Bug::stores_repeats), "1"); }
 TEST(Simulation, FindsThatTheStreamsOfAPackAreMixed) { EXPECT_EQ(found(Bug::mixes_streams), "1"); }
 TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_EQ(found(Bug::yields_in_vain), "1"); }
+TEST(Simulation, FindsThatChunksGoWhichACheckpointNames) { EXPECT_EQ(found(Bug::collects_what_is_named), "1"); }
 TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old_epochs), "2"); }
 TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
 TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }

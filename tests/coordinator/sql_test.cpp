@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "coordinator/points.h"
 #include "coordinator/sql_tables.h"
 
 namespace hivq {
@@ -33,8 +34,9 @@ class Sql : public testing::Test {
       trial.final = {{"auroc", 0.8 + 0.1 * static_cast<double>(id.index)}, {"auroc/bottle", 0.75}};
       writes.push_back({Family::trials, key_of(id), pack(trial)});
       for (int64_t step = 0; step < 300; ++step) {
-        writes.push_back({Family::metrics, metric_key(id, "loss", step), pack(10.0 - static_cast<double>(step))});
-        writes.push_back({Family::metrics, metric_key(id, "loss_pot", step), pack(1.0)});
+        const MetricPoint loss{step, 10.0 - static_cast<double>(step)}, pot{step, 1.0};
+        writes.push_back({Family::points, points_key(id, "loss", step), encode_points({&loss, 1}), true});
+        writes.push_back({Family::points, points_key(id, "loss_pot", step), encode_points({&pot, 1}), true});
       }
       writes.push_back({Family::logs, log_key({id, 9}, 4), pack(EventRow{5000, "starts"})});
     }

@@ -7,11 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
+
+#include "coordinator/series.h"
 
 namespace hivq {
 namespace {
@@ -28,9 +32,14 @@ class StoreTest : public testing::Test {
     fs::remove_all(folder_);
   }
   Store open() { return std::move(Store::open(folder_).value()); }
+  Store open_again(Store store) {
+    { Store closed = std::move(store); }
+    return open();
+  }
   static Write put(Family family, std::string key, std::string value) {
     return {family, std::move(key), std::move(value)};
   }
+  static CheckpointRow checkpoint(int64_t step) { return {{step, 4, {"h"}}, 0, std::nullopt, false, false}; }
   static std::optional<std::string> get(const Store& store, Family family, const std::string& key) {
     return store.get(family, key).value();
   }
@@ -67,14 +76,14 @@ class StoreTest : public testing::Test {
 TEST_F(StoreTest, KeepsWhatWasCommittedAcrossAReopen) {
   {
     Store store = open();
-    commit(store, {put(Family::jobs, "a", "1"), put(Family::metrics, "a", "2"),
+    commit(store, {put(Family::jobs, "a", "1"), put(Family::logs, "a", "2"),
                    put(Family::blobs, "b", std::string(5 << 20, 'x'))});
     commit(store, {{Family::jobs, "a", std::nullopt}, put(Family::jobs, "c", std::string("\0\xff", 2))});
   }
   Store store = open();
   EXPECT_EQ(get(store, Family::jobs, "a"), std::nullopt);
   EXPECT_EQ(get(store, Family::jobs, "c"), std::string("\0\xff", 2));
-  EXPECT_EQ(get(store, Family::metrics, "a"), "2");
+  EXPECT_EQ(get(store, Family::logs, "a"), "2");
   EXPECT_EQ(get(store, Family::blobs, "b"), std::string(5 << 20, 'x'));
 }
 
@@ -82,10 +91,10 @@ TEST_F(StoreTest, ScansAPrefixInTheOrderOfNumbers) {
   Store store = open();
   const TrialId trial{1, 2}, next{1, 3};
   for (int64_t step : {300, 2, 70'000, 0})
-    commit(store, {put(Family::metrics, metric_key(trial, "loss", step), pack(1.0 * step))});
-  commit(store, {put(Family::metrics, metric_key(next, "loss", 1), pack(0.0))});
+    commit(store, {put(Family::checkpoints, checkpoint_key(trial, step), "x")});
+  commit(store, {put(Family::checkpoints, checkpoint_key(next, 1), "x")});
   std::vector<uint64_t> steps;
-  auto scanned = store.scan(Family::metrics, key_of(trial), [&](std::string_view key, auto) {
+  auto scanned = store.scan(Family::checkpoints, key_of(trial), [&](std::string_view key, auto) {
     steps.push_back(number_at(key, key.size() - 8));
     return steps.size() < 3;
   });
@@ -102,6 +111,8 @@ TEST_F(StoreTest, TheSnapshotHoldsWhatACoreNeeds) {
   ended_job.state = State::finished;
   TrialRow waits, ended_trial;
   waits.id = {1, 0};
+  waits.start = {2, 0};
+  waits.start_step = 3;
   ended_trial.id = {2, 0};
   LaunchRow launch;
   launch.id = "7";
@@ -112,7 +123,9 @@ TEST_F(StoreTest, TheSnapshotHoldsWhatACoreNeeds) {
           put(Family::jobs, key_of(uint64_t{2}), pack(ended_job)), put(Family::trials, key_of(waits.id), pack(waits)),
           put(Family::trials, key_of(ended_trial.id), pack(ended_trial)), put(Family::gangs, gang_key("g"), pack(gang)),
           put(Family::gangs, launch_key("7"), pack(launch)),
-          put(Family::checkpoints, key_of(ended_trial.id), pack(Manifest{3, 4, {"h"}})),
+          put(Family::checkpoints, checkpoint_key(ended_trial.id, 3), pack(checkpoint(3))),
+          put(Family::checkpoints, checkpoint_key(ended_trial.id, 4), pack(checkpoint(4))),
+          put(Family::checkpoints, checkpoint_key(waits.id, 5), pack(checkpoint(5))),
           put(Family::meta, "next_epoch", key_of(uint64_t{9})),
           put(Family::events, key_of(uint64_t{41}), pack(EventRow{}))});
   auto snapshot = store.snapshot();
@@ -121,7 +134,10 @@ TEST_F(StoreTest, TheSnapshotHoldsWhatACoreNeeds) {
   EXPECT_EQ(snapshot->trials.size(), 1u);  // of jobs that have not ended
   EXPECT_EQ(snapshot->gangs.size(), 1u);
   EXPECT_EQ(snapshot->launches.size(), 1u);
-  EXPECT_EQ(snapshot->checkpoints.at({2, 0}).step, 3);
+  EXPECT_EQ(snapshot->checkpoints.size(), 1u);  // of jobs that have not ended …
+  EXPECT_EQ(snapshot->checkpoints.at({1, 0}).at(5).manifest.step, 5);
+  EXPECT_EQ(snapshot->starts.size(), 1u);  // … and what their trials start from
+  EXPECT_EQ(snapshot->starts.at({TrialId{2, 0}, 3}).manifest.step, 3);
   EXPECT_EQ(snapshot->next_epoch, 9u);
   EXPECT_EQ(snapshot->next_event, 42u);
 }
@@ -148,7 +164,7 @@ TEST_F(StoreTest, AKillInTheMiddleOfCommitsLosesNothingAcknowledgedAndTearsNothi
     if (child == 0) {
       Store store = open();
       for (uint64_t n = least + 1;; ++n) {
-        std::vector<Write> writes{put(Family::jobs, "n", key_of(n)), put(Family::metrics, "n", key_of(n)),
+        std::vector<Write> writes{put(Family::jobs, "n", key_of(n)), put(Family::logs, "n", key_of(n)),
                                   put(Family::blobs, key_of(n), value_of(n)), put(Family::leases, "n", key_of(n))};
         if (!store.commit(writes)) _exit(1);
         (void)!write(pipe_ends[1], &n, sizeof n);
@@ -168,7 +184,7 @@ TEST_F(StoreTest, AKillInTheMiddleOfCommitsLosesNothingAcknowledgedAndTearsNothi
       Store store = open();
       auto value = get(store, Family::jobs, "n");
       uint64_t found = value ? number_at(*value, 0) : 0;
-      for (Family family : {Family::metrics, Family::leases}) {
+      for (Family family : {Family::logs, Family::leases}) {
         if (get(store, family, "n") != value) return "a commit is torn";
       }
       for (uint64_t i = 1; i <= found; ++i) {
@@ -233,7 +249,13 @@ TEST_F(StoreTest, AFullDiskIsASentenceAndNothingAcknowledgedIsLost) {
     }
     ASSERT_FALSE(status);
     EXPECT_EQ(status.error().message,
-              "the disk of " + folder_ + " is full: free space there and start again; nothing acknowledged is lost");
+              "the disk of " + folder_ + " is full: free space there; nothing acknowledged is lost");
+    EXPECT_TRUE(store.full());
+    // What is committed can be read, and nothing else comes in.
+    EXPECT_EQ(get(store, Family::meta, "n"), key_of(acknowledged));
+    Write more{Family::jobs, "more", std::string(200'000, 'x')};
+    EXPECT_FALSE(store.commit({&more, 1}));
+    EXPECT_EQ(get(store, Family::jobs, "more"), std::nullopt);
   }
   ASSERT_GT(acknowledged, 20u);
   auto still_full = Store::open(folder_);
@@ -246,6 +268,41 @@ TEST_F(StoreTest, AFullDiskIsASentenceAndNothingAcknowledgedIsLost) {
   EXPECT_EQ(get(store, Family::meta, "n"), key_of(acknowledged));
   for (uint64_t i = 0; i < acknowledged; ++i) EXPECT_TRUE(get(store, Family::blobs, key_of(i))) << i;
   commit(store, {put(Family::jobs, "after", "it goes on")});
+}
+
+std::string random_bytes(size_t size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::string bytes(size, '\0');
+  for (auto& byte : bytes) byte = static_cast<char>(random());  // does not compress
+  return bytes;
+}
+
+TEST_F(StoreTest, OnceThereIsSpaceAgainItGoesOnWithoutAReopen) {
+  if (mount("none", folder_.c_str(), "tmpfs", 0, "size=24m") != 0) GTEST_SKIP() << "this user may not mount a tmpfs";
+  Store store = open();
+  uint32_t acknowledged = 0;
+  const auto commit_next = [&] {
+    std::vector<Write> writes{put(Family::blobs, key_of(acknowledged), random_bytes(100'000, acknowledged)),
+                              put(Family::meta, "n", key_of(acknowledged + 1))};
+    return store.commit(writes);
+  };
+  while (commit_next()) ASSERT_LT(++acknowledged, 1000u);
+  ASSERT_GT(acknowledged, 20u);
+  EXPECT_FALSE(store.resume());
+  EXPECT_TRUE(store.full());
+  ASSERT_EQ(mount("none", folder_.c_str(), "tmpfs", MS_REMOUNT, "size=100m"), 0);
+  auto resumed = store.resume();
+  ASSERT_TRUE(resumed) << resumed.error().message;
+  EXPECT_FALSE(store.full());
+  ASSERT_TRUE(commit_next());  // the very one that failed
+  ++acknowledged;
+  for (int i = 0; i < 100; ++i, ++acknowledged) ASSERT_TRUE(commit_next());
+  // And what came before and after is there when it is opened again.
+  store = open_again(std::move(store));
+  EXPECT_EQ(get(store, Family::meta, "n"), key_of(acknowledged));
+  for (uint32_t i = 0; i < acknowledged; ++i) {
+    ASSERT_EQ(get(store, Family::blobs, key_of(i)), random_bytes(100'000, i)) << i;
+  }
 }
 
 /// Flips a byte in the middle of the largest file of a kind.
@@ -308,6 +365,121 @@ TEST_F(StoreTest, DataOfANewerSchemaIsASentence) {
   auto store = Store::open(folder_);
   ASSERT_FALSE(store);
   EXPECT_NE(store.error().message.find("schema 99"), std::string::npos) << store.error().message;
+}
+
+// ---- Points ----
+
+TEST_F(StoreTest, PointsComeTogetherInTheirRowAcrossFlushesAndReopens) {
+  const TrialId trial{1, 2};
+  std::vector<MetricPoint> expected;
+  {
+    Store store = open();
+    for (int64_t step = 0; step < 3000; step += 3) {
+      std::vector<MetricPoint> points;
+      for (int64_t i = step; i < step + 3; ++i) points.push_back({i, 1.0 / static_cast<double>(i + 1)});
+      expected.insert(expected.end(), points.begin(), points.end());
+      Write write{Family::points, points_key(trial, "loss", step), encode_points(points), true};
+      if (step / steps_of_row != (step + 2) / steps_of_row) {  // as the core does, a row's points alone
+        for (const auto& point : points) {
+          write = {Family::points, points_key(trial, "loss", point.step), encode_points({&point, 1}), true};
+          ASSERT_TRUE(store.commit({&write, 1}));
+        }
+      } else {
+        ASSERT_TRUE(store.commit({&write, 1}));
+      }
+      if (step == 1500) store = open_again(std::move(store));
+    }
+    // A later attempt runs some steps again.
+    const MetricPoint again{1500, -1};
+    expected[1500] = again;
+    Write write{Family::points, points_key(trial, "loss", 1500), encode_points({&again, 1}), true};
+    ASSERT_TRUE(store.commit({&write, 1}));
+    ASSERT_TRUE(store.compact());
+  }
+  Store store = open();
+  const auto same = [](const MetricPoint& a, const MetricPoint& b) { return a.step == b.step && a.value == b.value; };
+  auto all = read_series(store, trial, "").value().at("loss");
+  EXPECT_TRUE(std::ranges::equal(all, expected, same));
+  auto newest = read_series(store, trial, "lo", 1100).value().at("loss");
+  EXPECT_TRUE(std::ranges::equal(newest, std::span(expected).last(1100), same));
+}
+
+TEST_F(StoreTest, AChunkThatIsNamedIsNotWrittenAgain) {
+  Store store = open();
+  const std::string hash(64, 'a');
+  commit(store, {put(Family::blobs, hash, "the bytes"), put(Family::uses, use_key(hash, {1, 0}, 3), "")});
+  commit(store, {put(Family::blobs, hash, "not written"), put(Family::uses, use_key(hash, {1, 1}, 3), "")});
+  EXPECT_EQ(get(store, Family::blobs, hash), "the bytes");
+  commit(store, {{Family::uses, use_key(hash, {1, 0}, 3), {}}, {Family::uses, use_key(hash, {1, 1}, 3), {}}});
+  commit(store, {put(Family::blobs, hash, "written")});
+  EXPECT_EQ(get(store, Family::blobs, hash), "written");
+}
+
+// ---- Backup ----
+
+TEST_F(StoreTest, ABackupIsTheStoreOfItsTimeAndSharesWhatIsTheSame) {
+  const std::string backups = folder_ + "/backups";
+  Store store = open();
+  for (uint32_t i = 0; i < 20; ++i) commit(store, {put(Family::blobs, key_of(i), random_bytes(200'000, i))});
+  commit(store, {put(Family::jobs, "a", "1")});
+  auto first = store.backup(backups);
+  ASSERT_TRUE(first) << first.error().message;
+  // While it is written, too.
+  std::atomic<bool> stop{false};
+  Result<Store::BackupInfo> second = error("not begun");
+  std::thread copying([&] {
+    second = store.backup(backups);
+    stop = true;
+  });
+  uint64_t commits = 0;
+  while (!stop) commit(store, {put(Family::jobs, "b", key_of(++commits))});
+  copying.join();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(second->number, first->number + 1);
+  commit(store, {put(Family::jobs, "a", "later")});
+  EXPECT_EQ(Store::backups(backups).value().size(), 2u);
+
+  for (uint64_t number : {first->number, uint64_t{0}}) {
+    const std::string target = fmt::format("{}/restored-{}", folder_, number);
+    auto done = Store::restore(backups, target, number);
+    ASSERT_TRUE(done) << done.error().message;
+    Store restored = std::move(Store::open(target).value());
+    EXPECT_EQ(get(restored, Family::jobs, "a"), "1");
+    EXPECT_EQ(get(restored, Family::jobs, "b").has_value(), number == 0);
+    for (uint32_t i = 0; i < 20; ++i) EXPECT_EQ(get(restored, Family::blobs, key_of(i)), random_bytes(200'000, i));
+  }
+  auto again = Store::restore(backups, folder_ + "/restored-0");
+  ASSERT_FALSE(again);
+  EXPECT_NE(again.error().message.find("holds a store already"), std::string::npos);
+}
+
+TEST_F(StoreTest, ADamagedBackupIsNotRestored) {
+  const std::string backups = folder_ + "/backups";
+  {
+    Store store = open();
+    for (uint32_t i = 0; i < 20; ++i) commit(store, {put(Family::blobs, key_of(i), random_bytes(200'000, i))});
+    ASSERT_TRUE(store.backup(backups));
+  }
+  ASSERT_TRUE(damage(backups + "/private/1", ".log"));
+  auto done = Store::restore(backups, folder_ + "/restored");
+  ASSERT_FALSE(done);
+  EXPECT_NE(done.error().message.find("is damaged or not there"), std::string::npos) << done.error().message;
+  EXPECT_FALSE(fs::exists(folder_ + "/restored/store"));
+  auto none = Store::restore(folder_ + "/nothing", folder_ + "/restored");
+  ASSERT_FALSE(none);
+  EXPECT_NE(none.error().message.find("there is no backup in"), std::string::npos) << none.error().message;
+}
+
+TEST_F(StoreTest, CompactionGivesTheSpaceOfWhatWasErasedBack) {
+  Store store = open();
+  for (uint32_t i = 0; i < 60; ++i) commit(store, {put(Family::blobs, key_of(i), random_bytes(1 << 20, i))});
+  store = open_again(std::move(store));
+  for (uint32_t i = 0; i < 50; ++i) commit(store, {{Family::blobs, key_of(i), std::nullopt}});
+  auto sizes = store.compact();
+  ASSERT_TRUE(sizes) << sizes.error().message;
+  EXPECT_GT(sizes->first, 55u << 20);
+  EXPECT_LT(sizes->second, 25u << 20);
+  for (uint32_t i = 50; i < 60; ++i) EXPECT_EQ(get(store, Family::blobs, key_of(i)), random_bytes(1 << 20, i));
 }
 
 }  // namespace
