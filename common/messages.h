@@ -91,7 +91,8 @@ struct Hello {
   uint64_t ranks = 0;
   uint64_t pid = 0;    // of rank 0
   uint64_t epoch = 0;  // of the newest lease that it has seen: a coordinator with a new store gives newer ones
-  HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid, epoch)
+  std::map<std::string, std::string> labels = {};  // pool: a100
+  HIVQ_FIELDS(gang, host, devices, launch, program, ranks, pid, epoch, labels)
 };
 /// How far a trial has come.
 struct Progress {
@@ -206,7 +207,29 @@ struct Submit {
   std::string key;
   std::string file;  // its name, for errors
   std::string yaml;  // resolved: overrides applied, defaults written out
-  HIVQ_FIELDS(key, file, yaml)
+  std::string user = {};  // whose share it is
+  HIVQ_FIELDS(key, file, yaml, user)
+};
+/// What the job of a specification would take, without submitting it.
+struct EstimateJob {
+  static constexpr const char* type = "estimate_job";
+  std::string file, yaml, user;
+  HIVQ_FIELDS(file, yaml, user)
+};
+/// Why a job, or the trials of it that wait, have no gang.
+struct ExplainJob {
+  static constexpr const char* type = "explain_job";
+  JobId job = 0;
+  HIVQ_FIELDS(job)
+};
+/// No new trials for a gang or a host, or again. `key` makes a resent one, however late it arrives, the same one.
+struct SetDrained {
+  static constexpr const char* type = "set_drained";
+  std::string key;
+  std::string target;  // a gang, by its name or how that begins, or host:NAME
+  bool drained = true;
+  bool to_the_end = false;  // trials that run there run to their end, instead of being given back
+  HIVQ_FIELDS(key, target, drained, to_the_end)
 };
 struct Cancel {
   static constexpr const char* type = "cancel";
@@ -334,13 +357,37 @@ struct PausedSet {
   uint64_t waiting = 0;
   HIVQ_FIELDS(running, waiting)
 };
+struct DrainSet {
+  static constexpr const char* type = "drain_set";
+  std::string target;    // in full
+  uint64_t gangs = 0;    // that it is about, of those that are there
+  uint64_t running = 0;  // trials on them
+  HIVQ_FIELDS(target, gangs, running)
+};
+struct Explanation {
+  static constexpr const char* type = "explanation";
+  std::string text;  // a sentence
+  HIVQ_FIELDS(text)
+};
+struct Estimate {
+  static constexpr const char* type = "estimate";
+  uint64_t trials = 0;
+  double rank_hours = -1;         // of a GPU each, or of a CPU rank; -1: not known
+  uint64_t similar = 0;           // stored trials that this is measured from …
+  int64_t checkpoint_bytes = -1;  // of all trials' newest; -1: not known
+  std::string note;               // what is not known, and why
+  HIVQ_FIELDS(trials, rank_hours, similar, checkpoint_bytes, note)
+};
 struct JobView {
   JobId id = 0;
   std::string name, state, reason;
   Millis submitted = 0, ended = 0;
   uint64_t trials = 0, finished = 0, failed = 0, running = 0, cancelled = 0;
   std::string metric, goal;
-  HIVQ_FIELDS(id, name, state, reason, submitted, ended, trials, finished, failed, running, cancelled, metric, goal)
+  std::string user = {}, project = {};
+  int64_t priority = 0;
+  HIVQ_FIELDS(id, name, state, reason, submitted, ended, trials, finished, failed, running, cancelled, metric, goal,
+              user, project, priority)
 };
 struct JobList {
   static constexpr const char* type = "job_list";
@@ -422,7 +469,9 @@ struct GangView {
   uint64_t ranks = 0;
   std::vector<TrialId> trials;  // that it runs side by side
   bool connected = false;
-  HIVQ_FIELDS(id, host, devices, launch, phase, ranks, trials, connected)
+  bool drained = false;
+  std::map<std::string, std::string> labels = {};
+  HIVQ_FIELDS(id, host, devices, launch, phase, ranks, trials, connected, drained, labels)
 };
 struct GangList {
   static constexpr const char* type = "gang_list";
@@ -439,11 +488,12 @@ struct SqlAnswer {
   HIVQ_FIELDS(batch, columns, rows, end)
 };
 
-using Body = std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Yield, Ack,
-                          Refused, Chunk, Leave, Submit, Cancel, SetPaused, ListJobs, ShowJob, QueryMetrics, QueryLogs,
-                          FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled, PausedSet, JobList,
-                          JobDetail, MetricSeries, LogLines, TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup,
-                          Pinned, Changed, BackedUp>;
+using Body =
+    std::variant<Hello, Heartbeat, Report, FetchChunk, Goodbye, HelloAgain, Welcome, Heard, Assign, Yield, Ack, Refused,
+                 Chunk, Leave, Submit, EstimateJob, ExplainJob, SetDrained, Cancel, SetPaused, ListJobs, ShowJob,
+                 QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled,
+                 PausedSet, DrainSet, Explanation, Estimate, JobList, JobDetail, MetricSeries, LogLines,
+                 TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup, Pinned, Changed, BackedUp>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -12,6 +12,9 @@ Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis
     : options_(options),
       next_event_(snapshot.next_event),
       next_epoch_(snapshot.next_epoch),
+      scheduler_(options.policy),
+      now_(now),
+      drain_keys_(std::move(snapshot.drain_keys)),
       read_ended_(std::move(ended)) {
   Running run{now, effects};
   grace_until_ = now + options_.restart_grace;
@@ -21,16 +24,29 @@ Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis
     gang.hello = std::move(hello);
     gang.heard = now;
     next_epoch_ = std::max(next_epoch_, gang.hello.epoch + 1);
+    scheduler_.put_gang(gang.hello.gang, {gang.hello.ranks, gang.hello.labels}, now);
     gangs_.emplace(gang.hello.gang, std::move(gang));
+  }
+  for (auto& row : snapshot.drains) drains_.emplace(row.target, std::move(row));
+  for (const auto& row : snapshot.usage) {
+    scheduler_.restore_usage({row.project, row.user, row.whole, row.mean, row.at});
   }
   for (auto& row : snapshot.launches) launches_.emplace(row.id, std::move(row));
   load(run, snapshot);
+  settle(run);
+  keep_usage(run);
 }
 
 void Core::step(const Input& input, Millis now, Effects& effects) {
   Running run{now, effects};
+  now_ = now;
+  retry_due(run);
   std::visit([&](const auto& alternative) { on(run, alternative); }, input);
-  place(run);
+  do {
+    settle(run);
+    place(run);
+  } while (!settling_.empty());
+  keep_usage(run);
 }
 
 void Core::on(Running& run, const Received& received) {
@@ -42,6 +58,7 @@ void Core::on(Running& run, const Received& received) {
   if (auto* submit = std::get_if<Submit>(&body)) return on(run, received.identity, *submit, id);
   if (auto* cancel = std::get_if<Cancel>(&body)) return on(run, received.identity, *cancel, id);
   if (auto* wish = std::get_if<SetPaused>(&body)) return on(run, received.identity, *wish, id);
+  if (auto* wish = std::get_if<SetDrained>(&body)) return on(run, received.identity, *wish, id);
   if (auto* pin = std::get_if<Pin>(&body)) return on(run, received.identity, *pin, id);
   run.reply(received.identity, id, Failed{"this message is not for the coordinator"});
 }
@@ -94,32 +111,6 @@ uint64_t Core::running_trials(JobId id) const {
 bool Core::paused(JobId id) const {
   const JobRow* row = open_job(id);
   return row != nullptr && row->paused;
-}
-
-std::string Core::waiting_reason(JobId id) const {
-  if (paused(id)) {
-    const uint64_t running = running_trials(id);
-    return fmt::format("it is paused{}; `hivq resume {}` lets it go on",
-                       running == 0 ? "" : fmt::format(", {} to stop at the next step", running), id);
-  }
-  for (const auto& [ranks, queue] : waiting_) {
-    auto first = queue.trials.lower_bound(TrialId{id, 0});
-    if (first == queue.trials.end() || first->first.job != id) continue;
-    std::string sizes;
-    bool fitting = false;
-    for (const auto& [name, gang] : gangs_) {
-      if (!gang.connected) continue;
-      fitting |= fits(ranks, gang.hello.ranks);
-      sizes += (sizes.empty() ? "" : ", ") + std::to_string(gang.hello.ranks);
-    }
-    if (fitting) continue;
-    if (options_.local_gangs > 0) return "a local gang is starting";
-    std::string need = ranks == 0 ? "a gang" : fmt::format("a gang of {} ranks", ranks);
-    std::string have = sizes.empty() ? "none is connected" : fmt::format("the connected ones have {}", sizes);
-    return fmt::format("it waits for {}; {}. Start one: mpirun -np {} hivq-worker --coordinator …", need, have,
-                       std::max<uint64_t>(1, ranks));
-  }
-  return "";
 }
 
 }  // namespace hivq

@@ -31,6 +31,8 @@ struct CoreOptions {
   uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
   uint64_t local_gangs = 0;         // that this coordinator may launch itself
   uint64_t local_ranks = 1;         // of a local gang for a trial that does not say
+  Millis longest_retry = 600'000;   // that a trial waits before it is tried again
+  Policy policy = {};
 };
 
 // ---- Inputs ----
@@ -83,6 +85,9 @@ struct Snapshot {
   std::vector<LeaseRow> leases;
   std::vector<Hello> gangs;
   std::vector<LaunchRow> launches;
+  std::vector<DrainRow> drains;
+  std::vector<std::string> drain_keys;
+  std::vector<UsageRow> usage;
   std::map<TrialId, Kept> checkpoints;                          // of jobs that have not ended
   std::map<std::pair<TrialId, int64_t>, CheckpointRow> starts;  // of ended jobs, that trials start from
   uint64_t next_event = 1, next_epoch = 1;
@@ -93,6 +98,7 @@ struct GangState {
   Hello hello;
   std::set<Lease> leases;             // ours for it: a pack
   std::optional<Millis> yield_asked;  // when it was last asked to give the pack back
+  bool preempted = false;             // … for a trial of higher priority
   bool connected = false;             // heard since the start
   bool leaving = false;               // asked to
   Millis heard = 0;
@@ -113,8 +119,13 @@ class Core {
   const JobRow* open_job(JobId job) const;
   /// Trials of a job that are leased.
   uint64_t running_trials(JobId job) const;
-  /// Why the trials of a job wait, for people; empty if they do not.
+  /// Why the trials of a job wait, one sentence for people; empty if none does.
   std::string waiting_reason(JobId job) const;
+  /// The gang gets no new trials.
+  bool drained(const GangState& gang) const { return drain_of(gang) != nullptr; }
+  const Scheduler& scheduler() const { return scheduler_; }
+  /// The time of the last input.
+  Millis now() const { return now_; }
   /// The job is held: its trials wait, and those that run are to be given back.
   bool paused(JobId job) const;
   bool all_jobs_ended() const { return jobs_.empty(); }
@@ -131,6 +142,8 @@ class Core {
     JobSpec spec;
     std::unique_ptr<Searcher> searcher;
     std::map<uint64_t, Trial> trials;
+    std::set<JobId> after = {};  // that it waits for
+    bool held() const { return row.paused || !after.empty(); }
   };
   struct Running;  // the input at hand: time and effects
 
@@ -173,7 +186,12 @@ class Core {
   void drop_use(Running&, const std::string& chunk, const TrialId&, int64_t step);
 
   // Jobs and their ends: core_jobs.cpp.
+  using Reasons = std::map<JobId, std::string>;
   void load(Running&, Snapshot&);
+  Reasons load_jobs(Running&, std::vector<JobRow>&);
+  void load_trials(Running&, std::vector<TrialRow>&, const Reasons& invalid);
+  void load_leases(Running&, std::vector<LeaseRow>&);
+  Result<Job> job_of(const Submit&, Millis now) const;
   void on(Running&, const std::string& peer, const Submit&, uint64_t request);
   void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
   static Result<Job> make_job(JobRow row, const std::string& file);
@@ -190,6 +208,29 @@ class Core {
   void yield(Running&, GangState&);
   void yield_again(Running&);
   void take_back(Running&, Trial&);
+  bool must_yield(const GangState&) const;
+  void keep_pack(GangState&);
+
+  // What takes gangs away from trials: core_drain.cpp.
+  void preempt(Running&);
+  void on(Running&, const std::string& peer, const SetDrained&, uint64_t request);
+  const DrainRow* drain_of(const GangState&) const;
+  Result<std::string> drain_target(const std::string& said) const;
+  void set_drained(Running&, const DrainRow&, bool drained);
+  void forget_drain(Running&, const GangId&);
+  bool all_drained(const Job&) const;
+
+  // Jobs that come after others, retries and time limits: core_times.cpp.
+  Status wait_for_jobs(Job&) const;
+  void settle(Running&);
+  void begin_after(Running&, Job&);
+  void begin_after_invalid(Running&, const Reasons& invalid);
+  bool starts_later(const Job&, const TrialSpec&) const;
+  void cancel_job(Running&, Job&, const std::string& reason);
+  Millis retry_wait(const Job&, const Trial&) const;
+  void retry_due(Running&);
+  void end_overdue(Running&);
+  void watch_time(const Job&, const Trial&, bool there);
 
   // What trials start from: core_start.cpp.
   Status set_start(Trial&, const TrialSpec&) const;
@@ -206,14 +247,18 @@ class Core {
   Part part_of(const Trial&, const TrialSpec&) const;
   void launch_gangs(Running&);
   void launch(Running&, uint64_t ranks);
-  uint64_t fitting_gangs(uint64_t ranks) const;
-  void make_room(Running&, uint64_t ranks);
+  uint64_t fitting_gangs(const Need&) const;
+  void make_room(Running&, const Need&);
   bool spoke(const std::string& launch) const;
   void stop_launch(Running&, const std::string& launch);
   void mark_useful(Running&, const std::string& launch);
   void give_up_launching(Running&, const std::string& reason);
   void wait(const Trial&);
   void wait_no_more(const Trial&);
+  Terms terms_of(const Job&) const;
+  void offer(const GangId&);
+  void keep_usage(Running&);
+  void begin_job(Running&, Job&);
 
   static Result<TrialSpec> spec_of(const Job&, uint64_t index);
   Job* job(JobId id);
@@ -231,8 +276,17 @@ class Core {
   uint64_t next_event_ = 1;
   uint64_t next_epoch_ = 1;
   std::map<GangId, GangState> gangs_;
-  std::set<GangId> idle_;  // that said so, and have no lease
-  WaitingTrials waiting_;
+  Scheduler scheduler_;
+  Millis now_ = 0;                                  // of the input at hand
+  std::set<std::pair<Millis, TrialId>> retries_;    // trials that wait until then
+  std::set<std::pair<Millis, TrialId>> deadlines_;  // of trials that run
+  std::set<std::pair<Millis, JobId>> job_deadlines_;
+  std::map<JobId, std::set<JobId>> dependents_;  // jobs that wait for one
+  std::map<JobId, State> outcomes_;              // of jobs that have ended
+  std::vector<JobId> settling_;                  // jobs that have ended in this step, and others wait for them
+  std::map<std::string, DrainRow> drains_;       // by target
+  std::vector<std::string> drain_keys_;
+  Millis next_preemption_ = 0;
   ReadCheckpoints read_ended_;
   mutable std::map<TrialId, Kept> checkpoints_;  // of jobs that have not ended, and of others that were needed lately
   mutable std::vector<JobId> ended_now_;         // those others: since the last tick …

@@ -28,6 +28,7 @@ void Core::on(Running& run, const std::string& peer, const Hello& hello) {
           fmt::format("gang {} joined: {} ranks on {} ({})", short_id(peer), hello.ranks, hello.host, hello.devices));
   }
   gang.hello = hello;
+  scheduler_.put_gang(peer, {hello.ranks, hello.labels}, run.now);
   gang.connected = true;
   gang.heard = run.now;
   next_epoch_ = std::max(next_epoch_, hello.epoch + 1);
@@ -51,7 +52,7 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
   gang.progress.clear();
   for (const auto& said : heartbeat.trials) gang.progress[said.lease] = said;
   run.tell(peer, Heard{credit()});
-  if (gang.progress.empty() && gang.leases.empty() && !gang.leaving) idle_.insert(peer);
+  if (gang.progress.empty() && gang.leases.empty()) offer(peer);
   for (const auto& [lease, said] : gang.progress) {
     if (!gang.leases.contains(lease)) answer_claim(run, peer, lease);
   }
@@ -63,7 +64,7 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
 /// The gang believes in a lease that is not live: it is done and has not heard of it, or the lease was lost. Either way
 /// the answer ends it.
 void Core::answer_claim(Running& run, const std::string& peer, const Lease& lease) {
-  idle_.erase(peer);
+  scheduler_.set_idle(peer, false);
   const Trial* claimed = trial(lease.trial);
   if (claimed && claimed->lease && claimed->lease->lease == lease && claimed->lease->done) {
     run.tell(peer, Ack{lease, claimed->lease->last});
@@ -73,6 +74,7 @@ void Core::answer_claim(Running& run, const std::string& peer, const Lease& leas
 }
 
 void Core::on(Running& run, const std::string& peer, const Goodbye& goodbye) {
+  forget_drain(run, peer);
   if (gangs_.contains(peer)) lose_gang(run, peer, goodbye.reason.empty() ? "it left" : goodbye.reason);
 }
 
@@ -92,6 +94,8 @@ void Core::on(Running& run, const Tick&) {
   }
   for (const auto& [id, silence] : lost) lose_gang(run, id, fmt::format("it was silent for {} s", silence / 1000));
   yield_again(run);
+  end_overdue(run);
+  preempt(run);
   forget_ended();
   for (const auto& [id, row] : launches_) {
     if (!spoke(id) && run.now > row.at + options_.launch_timeout) stop_launch(run, id);
@@ -100,7 +104,7 @@ void Core::on(Running& run, const Tick&) {
 
 void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) {
   auto node = gangs_.extract(id);
-  idle_.erase(id);
+  scheduler_.remove_gang(id, run.now);
   const GangState& gang = node.mapped();
   run.erase(Family::gangs, gang_key(id));
   event(run, fmt::format("gang {} lost: {}", short_id(id), reason));

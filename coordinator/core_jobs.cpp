@@ -26,8 +26,10 @@ void count(JobRow& row, State state) {
   row.cancelled += state == State::cancelled;
 }
 
+uint64_t open_trials(const JobRow& row) { return row.trials - row.finished - row.failed - row.cancelled; }
+
 std::string fusion_of(const TrialSpec& spec) {
-  return spec.gang.fuse == 1 ? "" : sha256_hex(fusion_key(spec)).substr(0, 16);
+  return spec.gang.fuse == 1 ? "" : sha256_hex(fusion_key(spec)).substr(0, 15);
 }
 
 }  // namespace
@@ -49,12 +51,34 @@ Result<TrialSpec> Core::spec_of(const Job& owner, uint64_t index) {
 
 /// After a restart: jobs that have not ended go on.
 void Core::load(Running& run, Snapshot& snapshot) {
-  std::map<JobId, std::string>
-      invalid;  // written by another version with other rules: these cannot go on, the others can
+  const Reasons invalid = load_jobs(run, snapshot.jobs);
+  checkpoints_ = std::move(snapshot.checkpoints);
+  load_trials(run, snapshot.trials, invalid);
   for (auto& row : snapshot.jobs) {
+    if (!invalid.contains(row.id)) continue;
+    for (const auto& trial : snapshot.trials) {
+      if (trial.id.job == row.id) count(row, trial.state);
+    }
+    put(run, row);
+  }
+  load_starts(run, snapshot);
+  load_leases(run, snapshot.leases);
+  for (auto& [id, gang] : gangs_) {
+    if (must_yield(gang)) yield(run, gang);
+  }
+  begin_after_invalid(run, invalid);
+}
+
+/// Those that cannot go on, since they were written by another version with other rules, and why.
+Core::Reasons Core::load_jobs(Running& run, std::vector<JobRow>& rows) {
+  Reasons invalid;
+  for (auto& row : rows) {
     if (!row.key.empty()) submissions_[row.key] = row.id;
     next_job_ = std::max(next_job_, row.id + 1);
-    if (ended(row.state)) continue;
+    if (ended(row.state)) {
+      outcomes_[row.id] = row.state;
+      continue;
+    }
     row.finished = row.failed = row.cancelled = 0;
     auto made = make_job(row, row.name + ".yaml");
     if (made) {
@@ -67,9 +91,21 @@ void Core::load(Running& run, Snapshot& snapshot) {
     event(run, fmt::format("job {} failed: {}", row.id, row.reason));
     invalid[row.id] = row.reason;
     ended_now_.push_back(row.id);
+    outcomes_[row.id] = row.state;
   }
-  checkpoints_ = std::move(snapshot.checkpoints);
-  for (auto& row : snapshot.trials) {
+  for (auto& [id, owner] : jobs_) {
+    // One that failed meanwhile, with another version, ends it.
+    if (!wait_for_jobs(owner)) settling_.push_back(id);
+    for (JobId earlier : owner.after) dependents_[earlier].insert(id);
+    if (owner.row.started != 0 && owner.spec.max_job_seconds > 0) {
+      job_deadlines_.insert({owner.row.started + 1000 * owner.spec.max_job_seconds, id});
+    }
+  }
+  return invalid;
+}
+
+void Core::load_trials(Running& run, std::vector<TrialRow>& rows, const Reasons& invalid) {
+  for (auto& row : rows) {
     if (auto found = invalid.find(row.id.job); found != invalid.end() && !ended(row.state)) {
       row.state = State::failed;
       row.reason = found->second;
@@ -87,16 +123,10 @@ void Core::load(Running& run, Snapshot& snapshot) {
     }
     if (trial.row.state == State::pending) wait(trial);
   }
-  for (auto& row : snapshot.jobs) {
-    if (!invalid.contains(row.id)) continue;
-    for (const auto& trial : snapshot.trials) {
-      if (trial.id.job == row.id) count(row, trial.state);
-    }
-    put(run, row);
-  }
+}
 
-  load_starts(run, snapshot);
-  for (auto& row : snapshot.leases) {
+void Core::load_leases(Running& run, std::vector<LeaseRow>& rows) {
+  for (auto& row : rows) {
     Trial* owner = trial(row.lease.trial);
     if (owner == nullptr) {
       if (row.live || !row.staged.empty()) {  // of a job that is not valid any more
@@ -111,12 +141,12 @@ void Core::load(Running& run, Snapshot& snapshot) {
     auto gang = gangs_.find(owner->lease->gang);
     if (gang == gangs_.end()) {
       lose_lease(run, *owner, "its gang is not known any more");
-    } else {
-      gang->second.leases.insert(owner->lease->lease);
+      continue;
     }
-  }
-  for (auto& [id, gang] : gangs_) {
-    if (!gang.leases.empty() && paused(gang.leases.begin()->trial.job)) yield(run, gang);
+    const Job& of = *job(owner->row.id.job);
+    gang->second.leases.insert(owner->lease->lease);
+    scheduler_.restore_run(gang->first, terms_of(of), owner->lease->at);
+    watch_time(of, *owner, true);
   }
 }
 
@@ -124,44 +154,58 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   if (auto known = submissions_.find(submit.key); known != submissions_.end()) {
     return run.reply(peer, request, Submitted{known->second});
   }
+  auto made = job_of(submit, run.now);
+  if (!made) return run.reply(peer, request, Failed{made.error().message});
+  ++next_job_;
+  const JobId id = made->row.id;
+  if (!submit.key.empty()) submissions_[submit.key] = id;
+  put(run, made->row);
+  event(run, fmt::format("job {} '{}' submitted: {} trials", id, made->row.name, made->row.trials));
+  run.reply(peer, request, Submitted{id});
+  for (JobId earlier : made->after) dependents_[earlier].insert(id);
+  for (const auto& [index, trial] : jobs_.emplace(id, std::move(*made)).first->second.trials) {
+    put(run, trial.row);
+    if (needs_start(trial)) hold_start(run, trial);
+    wait(trial);
+  }
+}
+
+/// The job that is submitted, with its trials. Errors: what the user is told.
+Result<Core::Job> Core::job_of(const Submit& submit, Millis now) const {
   JobRow row;
   row.id = next_job_;
   row.key = submit.key;
   row.yaml = submit.yaml;
-  row.submitted = run.now;
+  row.submitted = now;
   row.state = State::running;
+  row.user = submit.user;
   auto made = make_job(std::move(row), submit.file);
-  if (!made) return run.reply(peer, request, Failed{made.error().message});
-  SweepSpec sweep = made->spec.sweep.value_or(SweepSpec{});
+  if (!made) return made.error();
+  const SweepSpec sweep = made->spec.sweep.value_or(SweepSpec{});
   made->row.name = made->spec.name;
   made->row.metric = sweep.metric;
   made->row.goal = sweep.goal;
-  int64_t size = made->searcher->size();
+  made->row.project = made->spec.project;
+  made->row.priority = made->spec.priority;
+  const auto refused = [&](const Error& why) { return error("{}: {}", submit.file, why.message); };
+  const Status allowed = options_.policy.allows(submit.user, made->spec.project, made->spec.priority);
+  if (!allowed) return refused(allowed.error());
+  if (auto known = wait_for_jobs(*made); !known) return refused(known.error());
+  const int64_t size = made->searcher->size();
   if (size < 1 || size > most_trials) {
-    std::string reason = fmt::format("{}: the sweep has {} trials; it must have 1 to {}: {} its parameters",
-                                     submit.file, size, most_trials, size < 1 ? "widen" : "narrow");
-    return run.reply(peer, request, Failed{reason});
+    return refused(error("the sweep has {} trials; it must have 1 to {}: {} its parameters", size, most_trials,
+                         size < 1 ? "widen" : "narrow"));
   }
   made->row.trials = static_cast<uint64_t>(size);
   for (int64_t index = 0; index < size; ++index) {
     auto trial = make_trial(*made, static_cast<uint64_t>(index));
     if (!trial) {
       const std::string which = made->spec.sweep ? fmt::format("trial {}: ", index) : "";
-      return run.reply(peer, request, Failed{fmt::format("{}: {}{}", submit.file, which, trial.error().message)});
+      return refused(error("{}{}", which, trial.error().message));
     }
     made->trials.emplace(trial->row.id.index, std::move(*trial));
   }
-  ++next_job_;
-  if (!submit.key.empty()) submissions_[submit.key] = made->row.id;
-  put(run, made->row);
-  event(run, fmt::format("job {} '{}' submitted: {} trials", made->row.id, made->row.name, size));
-  run.reply(peer, request, Submitted{made->row.id});
-  JobId id = made->row.id;
-  for (const auto& [index, trial] : jobs_.emplace(id, std::move(*made)).first->second.trials) {
-    put(run, trial.row);
-    if (needs_start(trial)) hold_start(run, trial);
-    wait(trial);
-  }
+  return made;
 }
 
 /// A trial of a job that is submitted. Errors: its parameters, or what it is to start from.
@@ -176,6 +220,7 @@ Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index) const {
   trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
   trial.row.fuse = static_cast<uint64_t>(spec->gang.fuse);
   trial.row.fusion = fusion_of(*spec);
+  if (starts_later(owner, *spec)) return trial;
   if (auto possible = set_start(trial, *spec); !possible) return possible.error();
   return trial;
 }
@@ -187,18 +232,23 @@ void Core::on(Running& run, const std::string& peer, const Cancel& cancel, uint6
     if (known) return run.reply(peer, request, Cancelled{0});  // the same again when the first answer was lost
     return run.reply(peer, request, Failed{fmt::format("there is no job {}; `hivq list` shows them", cancel.job)});
   }
+  run.reply(peer, request, Cancelled{open_trials(owner->row)});
+  cancel_job(run, *owner, "cancelled");
+}
+
+/// All of its trials that have not ended do, and with the last of them the job.
+void Core::cancel_job(Running& run, Job& owner, const std::string& reason) {
   std::vector<Trial*> open;
-  for (auto& [index, trial] : owner->trials) {
+  for (auto& [index, trial] : owner.trials) {
     if (!ended(trial.row.state)) open.push_back(&trial);
   }
-  event(run, fmt::format("job {} cancelled: {} trials had not ended", cancel.job, open.size()));
-  run.reply(peer, request, Cancelled{open.size()});
+  event(run, fmt::format("job {} cancelled: {} trials had not ended", owner.row.id, open.size()));
   for (Trial* trial : open) {
     if (trial->lease && trial->lease->live) {
       run.tell(trial->lease->gang, Refused{trial->lease->lease, "the job was cancelled"});
     }
     // The last one ends the job and takes it out of memory.
-    end_trial(run, *owner, *trial, State::cancelled, "cancelled");
+    end_trial(run, owner, *trial, State::cancelled, reason);
   }
 }
 
@@ -207,10 +257,18 @@ void Core::on(Running& run, const std::string& peer, const Cancel& cancel, uint6
 void Core::end_lease(Running& run, Trial& trial) {
   if (!trial.lease || !trial.lease->live) return;
   LeaseRow& lease = *trial.lease;
+  watch_time(*job(trial.row.id.job), trial, false);
   lease.live = false;
   drop_staged(run, lease);
   put(run, lease);
-  if (auto gang = gangs_.find(lease.gang); gang != gangs_.end()) gang->second.leases.erase(lease.lease);
+  const Millis ran = lease.at == 0 ? 0 : std::max<Millis>(0, run.now - lease.at);
+  trial.row.ran += ran;
+  trial.row.rank_millis += static_cast<double>(ran) * static_cast<double>(lease.ranks) /
+                           static_cast<double>(std::max<uint64_t>(1, lease.pack));
+  auto gang = gangs_.find(lease.gang);
+  if (gang == gangs_.end()) return;
+  gang->second.leases.erase(lease.lease);
+  if (gang->second.leases.empty()) scheduler_.ended(lease.gang, run.now);
 }
 
 void Core::lose_lease(Running& run, Trial& trial, const std::string& reason) {
@@ -220,10 +278,13 @@ void Core::lose_lease(Running& run, Trial& trial, const std::string& reason) {
     return end_trial(run, owner, trial, State::failed,
                      fmt::format("lost its gang {} times; the last one: {}", trial.row.attempts, reason));
   }
+  const Millis pause = retry_wait(owner, trial);
   trial.row.state = State::pending;
+  trial.row.not_before = pause == 0 ? 0 : run.now + pause;
   put(run, trial.row);
   wait(trial);
-  event(run, fmt::format("trial {} waits for another gang: {}", to_string(trial.row.id), reason));
+  const std::string later = pause == 0 ? "" : fmt::format(" in {} s", pause / 1000);
+  event(run, fmt::format("trial {} waits for another gang{}: {}", to_string(trial.row.id), later, reason));
 }
 
 /// Erases the job, and with it `owner` and `trial`, when its last trial ends.
@@ -244,11 +305,17 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   row.ended = run.now;
   row.paused = false;
   row.state = row.cancelled > 0 ? State::cancelled : row.finished > 0 ? State::finished : State::failed;
-  if (row.state == State::failed) row.reason = reason;
+  if (row.state == State::failed || (row.state == State::cancelled && reason != "cancelled")) row.reason = reason;
   put(run, row);
   event(run, fmt::format("job {} {}", row.id, to_string(row.state)));
   ended_now_.push_back(row.id);
-  jobs_.erase(row.id);
+  outcomes_[row.id] = row.state;
+  for (JobId earlier : owner.after) {
+    if (auto later = dependents_.find(earlier); later != dependents_.end()) later->second.erase(row.id);
+  }
+  if (dependents_.contains(row.id)) settling_.push_back(row.id);
+  if (row.started != 0) job_deadlines_.erase({row.started + 1000 * owner.spec.max_job_seconds, row.id});
+  jobs_.erase(JobId(row.id));
 }
 
 }  // namespace hivq

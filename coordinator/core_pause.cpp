@@ -53,7 +53,7 @@ void Core::set_paused(Running& run, Job& owner, bool paused) {
     if (paused) {
       yield(run, gang);
     } else {
-      gang.yield_asked.reset();
+      keep_pack(gang);
     }
   }
 }
@@ -61,13 +61,28 @@ void Core::set_paused(Running& run, Job& owner, bool paused) {
 void Core::yield(Running& run, GangState& gang) {
   if (gang.leases.empty()) return;
   gang.yield_asked = run.now;
+  scheduler_.set_yielding(gang.hello.gang, true);
   run.tell(gang.hello.gang, Yield{gang.leases.begin()->epoch});
+}
+
+bool Core::must_yield(const GangState& gang) const {
+  if (gang.leases.empty()) return false;
+  const DrainRow* drain = drain_of(gang);
+  return gang.preempted || paused(gang.leases.begin()->trial.job) || (drain != nullptr && !drain->to_the_end) ||
+         (closing_ && launches_.contains(gang.hello.launch));
+}
+
+/// It is not asked again, where nothing else wants its pack back.
+void Core::keep_pack(GangState& gang) {
+  if (must_yield(gang)) return;
+  gang.yield_asked.reset();
+  scheduler_.set_yielding(gang.hello.gang, false);
 }
 
 void Core::on(Running& run, const Closing&) {
   closing_ = true;
   for (auto& [id, gang] : gangs_) {
-    if (launches_.contains(gang.hello.launch)) yield(run, gang);
+    if (must_yield(gang)) yield(run, gang);
   }
 }
 

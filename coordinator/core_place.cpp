@@ -14,48 +14,67 @@ constexpr uint64_t most_fruitless_launches = 3;  // before the waiting trials fa
 
 /// Where its job is held, it waits without asking for a gang.
 void Core::wait(const Trial& trial) {
-  if (paused(trial.row.id.job)) return;
   const TrialId& id = trial.row.id;
-  waiting_[trial.row.ranks].add(id, {id.job, trial.row.fusion, checkpoint_step(id), trial.row.fuse});
+  const Job& owner = *job(id.job);
+  if (owner.held()) return;
+  if (trial.row.not_before > now_) {
+    retries_.insert({trial.row.not_before, id});
+    return;
+  }
+  scheduler_.add(terms_of(owner), {trial.row.ranks, owner.spec.trial.gang.labels}, id.index,
+                 {trial.row.fusion, checkpoint_step(id), trial.row.fuse}, now_);
 }
 
 void Core::wait_no_more(const Trial& trial) {
-  auto queue = waiting_.find(trial.row.ranks);
-  if (queue == waiting_.end()) return;
-  queue->second.remove(trial.row.id);
-  if (queue->second.trials.empty()) waiting_.erase(queue);
+  scheduler_.remove(trial.row.id);
+  if (trial.row.not_before != 0) retries_.erase({trial.row.not_before, trial.row.id});
+}
+
+Terms Core::terms_of(const Job& owner) const {
+  return {owner.row.id, owner.spec.priority, owner.spec.project, owner.row.user};
+}
+
+/// The gang is idle.
+void Core::offer(const GangId& id) {
+  const GangState& gang = gangs_.at(id);
+  scheduler_.set_idle(id, !gang.leaving && !drained(gang));
 }
 
 void Core::place(Running& run) {
-  if (waiting_.empty() || closing_) return;
-  std::vector<IdleGang> idle;
-  for (const auto& id : idle_) idle.push_back({id, gangs_.at(id).hello.ranks});
-  for (const auto& placement : schedule(waiting_, std::move(idle))) {
-    lease(run, placement);
-  }
+  if (closing_) return;
+  while (auto placement = scheduler_.next(run.now)) lease(run, *placement);
   launch_gangs(run);
+}
+
+void Core::keep_usage(Running& run) {
+  for (const Usage& usage : scheduler_.take_usage()) {
+    run.put(Family::meta, usage_key(usage.project, usage.user, usage.whole),
+            pack(UsageRow{usage.project, usage.user, usage.whole, usage.mean, usage.at}));
+  }
 }
 
 /// Gives a gang a pack: a lease for each trial, of one epoch.
 void Core::lease(Running& run, const Placement& placement) {
   GangState& gang = gangs_.at(placement.gang);
-  idle_.erase(placement.gang);
   gang.yield_asked.reset();
+  gang.preempted = false;
   const uint64_t epoch = next_epoch_++;
   run.put(Family::meta, "next_epoch", key_of(next_epoch_));
   for (const TrialId& id : placement.trials) {
     Trial& chosen = *trial(id);
-    wait_no_more(chosen);
-    chosen.lease = LeaseRow{{id, epoch}, placement.gang, 0, true, false, {}};
+    chosen.lease =
+        LeaseRow{{id, epoch}, placement.gang, 0, true, false, {}, run.now, placement.trials.size(), gang.hello.ranks};
     chosen.row.state = State::running;
     chosen.row.attempts += 1;
     if (chosen.row.started == 0) chosen.row.started = run.now;
     put(run, chosen.row);
     put(run, *chosen.lease);
+    watch_time(*job(id.job), chosen, true);
     gang.leases.insert(chosen.lease->lease);
     event(run, fmt::format("trial {} leased to gang {} (attempt {})", to_string(id), short_id(placement.gang),
                            chosen.row.attempts));
   }
+  begin_job(run, *job(placement.trials.front().job));
   mark_useful(run, gang.hello.launch);
   assign(run, gang);
 }
@@ -92,23 +111,29 @@ bool Core::spoke(const std::string& launch) const {
 }
 
 /// Gangs that fit, busy ones too, and those on their way.
-uint64_t Core::fitting_gangs(uint64_t ranks) const {
+uint64_t Core::fitting_gangs(const Need& need) const {
   uint64_t fitting = 0;
-  for (const auto& [id, gang] : gangs_) fitting += fits(ranks, gang.hello.ranks) && !gang.leaving;
-  for (const auto& [id, row] : launches_) fitting += fits(ranks, row.ranks) && !spoke(id) && !stopping_.contains(id);
+  for (const auto& [id, gang] : gangs_) {
+    fitting += fits(need, {gang.hello.ranks, gang.hello.labels}) && !gang.leaving && !drained(gang);
+  }
+  for (const auto& [id, row] : launches_) {
+    fitting += fits(need, {row.ranks, {}}) && !spoke(id) && !stopping_.contains(id);
+  }
   return fitting;
 }
 
 /// Starts local gangs for trials that wait although no gang that fits them is there or on its way; one decision a step.
+/// Local gangs carry no labels.
 void Core::launch_gangs(Running& run) {
-  if (options_.local_gangs == 0 || run.now < next_launch_) return;
-  std::map<TrialId, uint64_t> sizes;  // by the oldest trial that asks for it
-  for (const auto& [ranks, queue] : waiting_) sizes[queue.trials.begin()->first] = ranks;
-  for (const auto& [oldest, ranks] : sizes) {
-    uint64_t fitting = fitting_gangs(ranks);
-    if (fitting >= std::min<uint64_t>(options_.local_gangs, waiting_.at(ranks).trials.size())) continue;
-    if (launches_.size() < options_.local_gangs) return launch(run, ranks == 0 ? options_.local_ranks : ranks);
-    if (fitting == 0) return make_room(run, ranks);
+  if (options_.local_gangs == 0 || run.now < next_launch_ || scheduler_.waiting() == 0) return;
+  for (const Demand& demand : scheduler_.demands()) {
+    const Need& need = demand.need;
+    if (!need.labels.empty()) continue;
+    uint64_t fitting = fitting_gangs(need);
+    if (fitting >= std::min<uint64_t>(options_.local_gangs, demand.trials)) continue;
+    if (launches_.size() < options_.local_gangs)
+      return launch(run, need.ranks == 0 ? options_.local_ranks : need.ranks);
+    if (fitting == 0) return make_room(run, need);
   }
 }
 
@@ -122,16 +147,16 @@ void Core::launch(Running& run, uint64_t ranks) {
 }
 
 /// An idle local gang of another size ends.
-void Core::make_room(Running& run, uint64_t ranks) {
-  for (const auto& id : idle_) {
+void Core::make_room(Running& run, const Need& need) {
+  for (const auto& id : scheduler_.idle_gangs()) {
     GangState& gang = gangs_.at(id);
-    if (!launches_.contains(gang.hello.launch) || fits(ranks, gang.hello.ranks)) continue;
-    event(run, fmt::format("gang {} ends: a gang of {} ranks is needed", short_id(id), ranks));
+    if (!launches_.contains(gang.hello.launch) || fits(need, {gang.hello.ranks, gang.hello.labels})) continue;
+    event(run, fmt::format("gang {} ends: {} is needed", short_id(id), to_string(need)));
     gang.leaving = true;
     run.tell(id, Leave{"a gang of another size is needed"});
     mark_useful(run, gang.hello.launch);
     stop_launch(run, gang.hello.launch);
-    idle_.erase(id);
+    scheduler_.set_idle(id, false);
     return;
   }
 }
@@ -165,7 +190,10 @@ void Core::on(Running& run, const LaunchEnded& end) {
   for (const auto& [id, gang] : gangs_) {
     if (gang.hello.launch == end.launch) gone.push_back(id);
   }
-  for (const auto& id : gone) lose_gang(run, id, end.reason);
+  for (const auto& id : gone) {
+    forget_drain(run, id);
+    lose_gang(run, id, end.reason);
+  }
   if (node.mapped().useful) return;
   // It ended before its gang did any work: wait a little longer each time, then give up.
   ++fruitless_launches_;
@@ -177,9 +205,10 @@ void Core::on(Running& run, const LaunchEnded& end) {
 /// Trials that no gang serves fail.
 void Core::give_up_launching(Running& run, const std::string& reason) {
   std::vector<TrialId> stuck;
-  for (const auto& [ranks, queue] : waiting_) {
-    if (fitting_gangs(ranks) > 0) continue;
-    for (const auto& [id, fusion] : queue.trials) stuck.push_back(id);
+  for (const Demand& demand : scheduler_.demands()) {
+    if (!demand.need.labels.empty() || fitting_gangs(demand.need) > 0) continue;
+    const std::vector<TrialId> waiting = scheduler_.trials_of(demand.need);
+    stuck.insert(stuck.end(), waiting.begin(), waiting.end());
   }
   for (const auto& id : stuck) {
     end_trial(run, *job(id.job), *trial(id), State::failed,

@@ -132,7 +132,7 @@ void Core::end_stream(Running& run, Job& owner, Trial& trial, const Item& item) 
   }
   // After the last items of all its streams nothing of the pack is left there.
   auto gang = gangs_.find(id);
-  if (gang != gangs_.end() && gang->second.leases.empty() && !gang->second.leaving) idle_.insert(id);
+  if (gang != gangs_.end() && gang->second.leases.empty()) offer(id);
 }
 
 }  // namespace hivq

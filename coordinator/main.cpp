@@ -97,6 +97,9 @@ int main(int argc, char** argv) {
   app.add_option("--local-ranks", options.core.local_ranks, "Ranks of such a gang, where the job does not say")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
+  std::string policy;
+  app.add_option("--policy", policy, "YAML file of weights, quotas and priority limits of projects and users")
+      ->type_name("FILE");
   app.add_option("--keep-garbage", garbage_seconds, "Seconds that a checkpoint's chunks stay after it was dropped")
       ->capture_default_str()
       ->check(CLI::Range(0, 1'000'000));
@@ -122,6 +125,14 @@ int main(int argc, char** argv) {
   options.core.input_bytes = input_megabytes << 20;
 
   hivq::Log log("coordinator");
+  if (!policy.empty()) {
+    auto read = hivq::read_policy(policy);
+    if (!read) {
+      log.error("{}", read.error().message);
+      return 1;
+    }
+    options.core.policy = std::move(*read);
+  }
   if (options.core.local_gangs > 0 && !std::filesystem::exists(options.worker)) {
     log.error("{} is missing: build it (make), or start gangs by hand and leave --local-gangs out", options.worker);
     return 1;

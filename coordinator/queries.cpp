@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/sha256.h"
+#include "coordinator/estimate.h"
 #include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 
@@ -37,11 +38,12 @@ JobView view(const JobRow& stored, const Core& core) {
   const JobRow* open = core.open_job(stored.id);
   const JobRow& row = open ? *open : stored;
   JobView view{
-      row.id,       row.name,   to_string(row.state),        row.reason,    row.submitted, row.ended, row.trials,
-      row.finished, row.failed, core.running_trials(row.id), row.cancelled, row.metric,    row.goal};
+      row.id,       row.name,    to_string(row.state),        row.reason,    row.submitted, row.ended, row.trials,
+      row.finished, row.failed,  core.running_trials(row.id), row.cancelled, row.metric,    row.goal,  row.user,
+      row.project,  row.priority};
   if (core.paused(row.id)) {
     view.state = view.running == 0 ? "paused" : "pausing";
-  } else if (view.running == 0 && !core.waiting_reason(row.id).empty()) {
+  } else if (open && view.running == 0) {
     view.state = "waiting";
   }
   return view;
@@ -52,6 +54,10 @@ Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store
   view.id = row.id;
   view.state = row.state == State::pending && core.paused(row.id.job) ? "paused" : to_string(row.state);
   view.reason = row.reason;
+  if (row.state == State::pending && row.not_before > core.now()) {
+    view.reason = fmt::format("lost its gang {} times; it is tried again in {} s", row.attempts,
+                              (row.not_before - core.now() + 999) / 1000);
+  }
   view.variant = row.variant;
   view.params = row.params;
   view.initial = row.initial;
@@ -108,7 +114,8 @@ Body answer_to(const ShowJob& question, const Store& store, const Core& core) {
   auto row = find<JobRow>(store, Family::jobs, key_of(question.job));
   if (!row) return Failed{row.error().message};
   if (!*row) return no_job(question.job);
-  JobDetail detail{view(**row, core), (*row)->yaml, core.waiting_reason(question.job), {}};
+  JobDetail detail{view(**row, core), (*row)->yaml, "", {}};
+  if (detail.job.running == 0 || core.paused(question.job)) detail.waiting = core.waiting_reason(question.job);
   Status read =
       each_row<TrialRow>(store, Family::trials, key_of(question.job), [&](auto, const TrialRow& trial) -> Status {
         auto seen = view(trial, core, store);
@@ -166,12 +173,43 @@ Body answer_to(const FetchCheckpoint& question, const Store& store, const Core&)
 Body answer_to(const QueryGangs&, const Store&, const Core& core) {
   GangList answer;
   for (const auto& [id, gang] : core.gangs()) {
-    GangView view{id, gang.hello.host, gang.hello.devices, gang.hello.launch, "", gang.hello.ranks, {}, gang.connected};
+    GangView view{id, gang.hello.host, gang.hello.devices, gang.hello.launch, "", gang.hello.ranks,
+                  {}, gang.connected,  core.drained(gang), gang.hello.labels};
     for (const Lease& lease : gang.leases) view.trials.push_back(lease.trial);
     if (!gang.progress.empty()) view.phase = gang.progress.begin()->second.phase;
     answer.gangs.push_back(std::move(view));
   }
   return answer;
+}
+
+Body answer_to(const ExplainJob& question, const Store& store, const Core& core) {
+  auto row = find<JobRow>(store, Family::jobs, key_of(question.job));
+  if (!row) return Failed{row.error().message};
+  if (!*row) return no_job(question.job);
+  const JobRow* open = core.open_job(question.job);
+  if (open == nullptr) {
+    const char* end = (*row)->state == State::cancelled ? "been cancelled" : to_string((*row)->state);
+    const char* colon = (*row)->reason.empty() ? "" : ": ";
+    return Explanation{fmt::format("job {} has {}{}{}", question.job, end, colon, (*row)->reason)};
+  }
+  const uint64_t running = core.running_trials(question.job);
+  std::string reason = core.waiting_reason(question.job);
+  if (reason.empty()) {
+    return Explanation{fmt::format("job {} runs: {} of its {} trials have a gang, and none waits for one", question.job,
+                                   running, open->trials)};
+  }
+  if (running > 0) {
+    const uint64_t ended = open->finished + open->failed + open->cancelled;
+    return Explanation{fmt::format("job {} runs: {} of its {} trials have a gang, {} wait: {}", question.job, running,
+                                   open->trials, open->trials - ended - running, reason)};
+  }
+  return Explanation{fmt::format("job {} does not run: {}", question.job, reason)};
+}
+
+Body answer_to(const EstimateJob& question, const Store& store, const Core& core) {
+  auto answer = estimate(question, core.scheduler().policy(), store);
+  if (!answer) return Failed{answer.error().message};
+  return std::move(*answer);
 }
 
 Body answer_to(const FetchChunk& question, const Store& store, const Core&) {
@@ -195,7 +233,8 @@ bool is_query(const Body& body) {
   return std::holds_alternative<ListJobs>(body) || std::holds_alternative<ShowJob>(body) ||
          std::holds_alternative<QueryMetrics>(body) || std::holds_alternative<QueryLogs>(body) ||
          std::holds_alternative<FetchCheckpoint>(body) || std::holds_alternative<QueryGangs>(body) ||
-         std::holds_alternative<FetchChunk>(body);
+         std::holds_alternative<FetchChunk>(body) || std::holds_alternative<ExplainJob>(body) ||
+         std::holds_alternative<EstimateJob>(body);
 }
 
 Body answer(const Body& question, const Store& store, const Core& core) {

@@ -60,8 +60,11 @@ struct JobRow {
   uint64_t trials = 0, finished = 0, failed = 0, cancelled = 0;
   bool paused = false;
   std::vector<std::string> pause_keys;  // of the last wishes to pause it or to let it go on
+  std::string user, project;
+  int64_t priority = 0;
+  Millis started = 0;  // its first trial
   HIVQ_FIELDS(id, key, name, yaml, reason, metric, goal, state, submitted, ended, trials, finished, failed, cancelled,
-              paused, pause_keys)
+              paused, pause_keys, user, project, priority, started)
 };
 
 struct TrialRow {
@@ -79,8 +82,11 @@ struct TrialRow {
   int64_t start_step = -1;                // … of this step; -1: untrained
   Millis started = 0, ended = 0;
   std::string fusion;  // the key of those that it may train side by side with; empty: none, or of schema 1
+  Millis not_before = 0;   // it waits until then before it is tried again
+  Millis ran = 0;          // under leases that have ended
+  double rank_millis = 0;  // of the gangs meanwhile: with others on a gang, its part of them
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, final_step, attempts, ranks, fuse, start, start_step,
-              started, ended, fusion)
+              started, ended, fusion, not_before, ran, rank_millis)
 };
 
 /// The newest lease of a trial.
@@ -91,7 +97,10 @@ struct LeaseRow {
   bool live = false;                // reports are accepted
   bool done = false;                // its stream came to its end
   std::vector<std::string> staged;  // chunks of a checkpoint that is not whole yet
-  HIVQ_FIELDS(lease, gang, last, live, done, staged)
+  Millis at = 0;                    // when it was given
+  uint64_t pack = 1;                // trials that were given together …
+  uint64_t ranks = 0;               // … to a gang of so many
+  HIVQ_FIELDS(lease, gang, last, live, done, staged, at, pack, ranks)
 };
 
 /// A checkpoint that is kept.
@@ -113,6 +122,22 @@ struct LaunchRow {
   Millis at = 0;
   bool useful = false;  // its gang has had a trial, or was asked to make room: its end is no failure to start
   HIVQ_FIELDS(id, ranks, pid, start_time, at, useful)
+};
+
+/// A gang or a host that gets no new trials.
+struct DrainRow {
+  std::string target;       // a gang, or host:NAME
+  bool to_the_end = false;  // what runs there runs to its end
+  HIVQ_FIELDS(target, to_the_end)
+};
+
+/// What a project, or a user in it, has used: see Usage in schedule.h.
+struct UsageRow {
+  std::string project, user;
+  bool whole = false;
+  double mean = 0;
+  Millis at = 0;
+  HIVQ_FIELDS(project, user, whole, mean, at)
 };
 
 struct EventRow {
@@ -155,6 +180,11 @@ inline std::string use_key(const std::string& chunk, const TrialId& trial, int64
 }
 inline std::string gang_key(const std::string& id) { return "gang/" + id; }
 inline std::string launch_key(const std::string& id) { return "launch/" + id; }
+inline std::string drain_key(const std::string& target) { return "drain/" + target; }
+inline constexpr const char* drain_keys_key = "drain_keys";  // of the last wishes to drain or not to
+inline std::string usage_key(const std::string& project, const std::string& user, bool whole) {
+  return "usage/" + project + (whole ? std::string() : '\0' + user);
+}
 /// A row holds the points of one metric of one trial whose steps lie in one range of so many; the rows of a curve lie
 /// side by side in the order of their steps. A later attempt that runs a step again replaces its points: a curve never
 /// has a step twice, and no step that was acknowledged disappears.

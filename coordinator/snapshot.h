@@ -41,6 +41,13 @@ Result<Snapshot> read_snapshot(const Source& source) {
   auto epoch = source.get(Family::meta, "next_epoch");
   if (!epoch) return epoch.error();
   if (*epoch && (*epoch)->size() == 8) found.next_epoch = number_at(**epoch, 0);
+  auto keys = source.get(Family::meta, drain_keys_key);
+  if (!keys) return keys.error();
+  if (*keys) {
+    auto read = unpack<std::vector<std::string>>(**keys);
+    if (!read) return read.error();
+    found.drain_keys = std::move(*read);
+  }
   auto event = source.last_key(Family::events);
   if (!event) return event.error();
   if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
@@ -73,6 +80,8 @@ Result<Snapshot> read_snapshot(const Source& source) {
   }
   if (status) status = collect(Family::gangs, gang_key(""), found.gangs);
   if (status) status = collect(Family::gangs, launch_key(""), found.launches);
+  if (status) status = collect(Family::gangs, drain_key(""), found.drains);
+  if (status) status = collect(Family::meta, "usage/", found.usage);
   if (!status) return status.error();
   return found;
 }

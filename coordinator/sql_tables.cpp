@@ -16,6 +16,7 @@ SqlValue integer(uint64_t number) { return static_cast<int64_t>(number); }
 /// Seconds since 1970; NULL where it has not happened.
 SqlValue time(Millis at) { return at == 0 ? SqlValue() : SqlValue(static_cast<double>(at) / 1000); }
 SqlValue text_or_null(const std::string& text) { return text.empty() ? SqlValue() : SqlValue(text); }
+SqlValue real_or_null(const std::optional<double>& real) { return real ? SqlValue(*real) : SqlValue(); }
 
 /// A parameter's value as stored, in the type that it reads as.
 SqlValue typed(const std::string& text) {
@@ -54,6 +55,9 @@ StoredTable jobs_table() {
             {"goal", "TEXT", "maximize or minimize"},
             {"trials", "INTEGER", "how many"},
             {"paused", "INTEGER", "1: held"},
+            {"user", "TEXT", "who submitted it"},
+            {"project", "TEXT", "whose share and quota it is"},
+            {"priority", "INTEGER", "the higher goes first"},
             {"submitted", "REAL", "seconds since 1970; datetime(submitted, 'unixepoch') reads well"},
             {"ended", "REAL", ""},
             {"yaml", "TEXT", "the specification with every default"}}},
@@ -63,8 +67,8 @@ StoredTable jobs_table() {
           false,
           reading<JobRow>([](auto, const JobRow& row, std::vector<SqlRow>& rows) {
             rows.push_back({integer(row.id), row.name, to_string(row.state), text_or_null(row.reason), row.metric,
-                            row.goal, integer(row.trials), int64_t{row.paused}, time(row.submitted), time(row.ended),
-                            row.yaml});
+                            row.goal, integer(row.trials), int64_t{row.paused}, text_or_null(row.user),
+                            text_or_null(row.project), row.priority, time(row.submitted), time(row.ended), row.yaml});
           })};
 }
 
@@ -189,7 +193,7 @@ StoredTable checkpoints_table() {
             const Manifest& manifest = row.manifest;
             rows.push_back({integer(number_at(key, 0)), integer(number_at(key, 8)), manifest.step,
                             integer(manifest.size), integer(manifest.chunks.size()), time(row.at),
-                            row.metric ? SqlValue(*row.metric) : SqlValue(), int64_t{row.pinned}});
+                            real_or_null(row.metric), int64_t{row.pinned}});
           })};
 }
 

@@ -103,9 +103,13 @@ struct EvalSpec {
   bool operator==(const EvalSpec&) const = default;
 };
 
+/// What a gang is said to be, such as pool: a100.
+using Labels = std::map<std::string, std::string>;
+
 struct GangSpec {
   int64_t ranks = 0;  // ranks of the gang that may run a trial; 0: any
   int64_t fuse = 1;   // trials of the job that a gang trains side by side at most, where fusion.h allows it
+  Labels labels;      // that the gang must carry (hivq-worker --label pool=a100)
   bool operator==(const GangSpec&) const = default;
 };
 
@@ -166,7 +170,14 @@ struct JobSpec {
   std::string name;
   // Defaults of what the file does not set: hvq-trans, the paper's objective; hvq-trans-official, the authors' code's.
   std::string preset = "hvq-trans";
-  int64_t max_attempts = 5;  // leases of a trial before it fails
+  int64_t priority = 0;             // the higher goes first, and may take gangs away from the lower
+  std::string project = "default";  // whose share and quota it is
+  std::vector<int64_t> after;       // jobs that must have finished before it begins
+  bool after_any = false;           // it is enough that they have ended, however that was
+  int64_t max_attempts = 5;         // leases of a trial before it fails
+  int64_t retry_seconds = 5;        // before the second retry; twice as long before each one more; the first is at once
+  int64_t max_trial_seconds = 0;    // that a trial may run, over all attempts; 0: no limit
+  int64_t max_job_seconds = 0;      // from the first trial's begin; 0: no limit
   TrialSpec trial;           // the values that the sweep does not change
   RetentionSpec retention;
   std::optional<SweepSpec> sweep;

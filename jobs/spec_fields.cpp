@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -26,8 +27,21 @@ std::vector<Field> make_fields() {
        "name of the job; the file's name where it is left out"},
       {"preset", WordField{[](JobSpec& j) { return &j.preset; }, {"hvq-trans", "hvq-trans-official"}},
        "defaults of loss, model.switch and eval.pot: the paper's, or the authors' code's"},
+      {"priority", WholeField{[](JobSpec& j) { return &j.priority; }, -million, million},
+       "higher ones go first, and may take gangs away from lower ones"},
+      {"project", TextField{[](JobSpec& j) { return &j.project; }, false}, "whose share and quota of the gangs it is"},
+      {"after", ListField{[](JobSpec& j) { return &j.after; }, 1, billion, true},
+       "jobs that must have finished before it begins"},
+      {"after_any", FlagField{[](JobSpec& j) { return &j.after_any; }},
+       "it begins when those have ended, failed and cancelled ones too"},
       {"max_attempts", WholeField{[](JobSpec& j) { return &j.max_attempts; }, 1, 1000},
        "gangs that may try a trial before it fails"},
+      {"retry_seconds", WholeField{[](JobSpec& j) { return &j.retry_seconds; }, 0, million},
+       "before a trial's second retry, doubled for each one more; the first retry is at once"},
+      {"max_trial_seconds", WholeField{[](JobSpec& j) { return &j.max_trial_seconds; }, 0, billion},
+       "that a trial may run before it fails, over all attempts; 0: no limit"},
+      {"max_job_seconds", WholeField{[](JobSpec& j) { return &j.max_job_seconds; }, 0, billion},
+       "from its first trial's begin, after which its other trials are cancelled; 0: no limit"},
 
       {"data.name",
        WordField{[](JobSpec& j) { return &j.trial.data.name; },
@@ -148,6 +162,8 @@ std::vector<Field> make_fields() {
        "ranks of the gang that runs a trial; 0: any"},
       {"gang.fuse", WholeField{[](JobSpec& j) { return &j.trial.gang.fuse; }, 1, 1024},
        "most trials of equal shape (other seed, learning rate, weights of losses …) that a gang trains side by side"},
+      {"gang.labels", LabelsField{[](JobSpec& j) { return &j.trial.gang.labels; }},
+       "that the gang must carry, such as {pool: a100}; a worker's are given with --label"},
 
       {"retention.last", WholeField{[](JobSpec& j) { return &j.retention.last; }, 1, 1000},
        "newest checkpoints of each trial that are kept"},
@@ -218,6 +234,17 @@ std::optional<std::string> objection_to_text(const std::string& text, bool may_b
   return std::nullopt;
 }
 
+// A label is also written KEY=VALUE, on command lines.
+std::optional<std::string> objection_to_label(const std::string& text) {
+  constexpr size_t longest_label = 64;
+  const auto may_be = [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("-_.:/").find(static_cast<char>(c)) != std::string_view::npos;
+  };
+  if (text.empty() || text.size() > longest_label) return fmt::format("it must have 1 to {} characters", longest_label);
+  if (std::all_of(text.begin(), text.end(), may_be)) return std::nullopt;
+  return "it must be a word of letters, digits and - _ . : /";
+}
+
 std::optional<std::string> objection_to_list(const ListField& field, std::vector<int64_t> list) {
   if (list.empty() && !field.may_be_empty) return "it must hold at least one number";
   for (int64_t item : list) {
@@ -278,6 +305,7 @@ std::string wanted_type(const Field& field) {
           [](const TextField&) -> std::string { return "it must be text"; },
           [](const ListField&) -> std::string { return "it must be a list of whole numbers, such as [1, 2]"; },
           [](const TextListField&) -> std::string { return "it must be a list of texts, such as [bottle, cable]"; },
+          [](const LabelsField&) -> std::string { return "it must be words by words, such as {pool: a100}"; },
       },
       field.kind);
 }
@@ -315,6 +343,7 @@ std::optional<std::string> objection(const Field& field, const ParamValue& value
           [&](const TextListField&) -> Objection {
             return text ? objection_to_text(*text, false) : wanted_type(field);
           },
+          [&](const LabelsField&) -> Objection { return text ? objection_to_label(*text) : wanted_type(field); },
       },
       field.kind);
 }
@@ -336,6 +365,7 @@ void store(JobSpec& job, const Field& field, const ParamValue& value) {
                  [&](const TextField& f) { *f.at(job) = std::get<std::string>(value); },
                  [&](const ListField& f) { *f.at(job) = std::get<std::vector<int64_t>>(value); },
                  [&](const TextListField&) { panic("store() of a list of texts"); },
+                 [&](const LabelsField&) { panic("store() of labels"); },
              },
              field.kind);
 }
@@ -351,6 +381,7 @@ ParamValue load(const JobSpec& job, const Field& field) {
                         [&](const TextField& f) { return ParamValue(*f.at(readable)); },
                         [&](const ListField& f) { return ParamValue(*f.at(readable)); },
                         [&](const TextListField&) -> ParamValue { panic("load() of a list of texts"); },
+                        [&](const LabelsField&) -> ParamValue { panic("load() of labels"); },
                     },
                     field.kind);
 }
@@ -373,7 +404,10 @@ std::optional<std::string> nearest_key(std::string_view key, std::span<const std
 
 std::string unknown_parameter(std::string_view key) {
   const Field* field = find_field(key);
-  if (field && field->of_trial()) return "a list of texts cannot be a parameter of a sweep";
+  if (field && field->of_trial()) {
+    return std::holds_alternative<LabelsField>(field->kind) ? "labels cannot be a parameter of a sweep"
+                                                            : "a list of texts cannot be a parameter of a sweep";
+  }
   std::vector<std::string> parameters;
   for (const Field& each : all_fields()) {
     if (each.is_parameter()) parameters.emplace_back(each.key);

@@ -52,15 +52,22 @@ struct TextListField {  // of texts, each once; may be empty; no parameter of a 
   std::vector<std::string>* (*at)(JobSpec&);
 };
 
+struct LabelsField {  // words by words; may be empty; no parameter of a sweep
+  Labels* (*at)(JobSpec&);
+};
+
 struct Field {
   std::string_view key;  // dotted
-  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField, TextListField> kind;
+  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField, TextListField, LabelsField>
+      kind;
   std::string_view help;
 
   /// Belongs to a trial, not to the job around it.
   bool of_trial() const { return key.find('.') != key.npos && !key.starts_with("sweep.") && !key.starts_with("retention."); }
   /// May be a sweep's parameter.
-  bool is_parameter() const { return of_trial() && !std::holds_alternative<TextListField>(kind); }
+  bool is_parameter() const {
+    return of_trial() && !std::holds_alternative<TextListField>(kind) && !std::holds_alternative<LabelsField>(kind);
+  }
 };
 
 /// All fields in the order in which they are written; the fields of a section stand together.
@@ -68,14 +75,16 @@ std::span<const Field> all_fields();
 /// Nothing when no field has this key.
 const Field* find_field(std::string_view key);
 
-/// Why the field may not have this value: `it must be at least 1`. Nothing when it may. Of a text list: one item.
+/// Why the field may not have this value: `it must be at least 1`. Nothing when it may. Of a text list or labels: one
+/// item, key or value.
 std::optional<std::string> objection(const Field& field, const ParamValue& value);
 /// The same for one number of a list.
 std::optional<std::string> objection(const ListField& field, int64_t item);
 /// What the field wants, where a value is of another type: `it must be a whole number`.
 std::string wanted_type(const Field& field);
 
-/// Sets a value without an objection, and reads it back. Not for lists of texts.
+/// Sets a value without an objection, and reads it back. Not for lists of texts and
+/// labels.
 void store(JobSpec& job, const Field& field, const ParamValue& value);
 ParamValue load(const JobSpec& job, const Field& field);
 

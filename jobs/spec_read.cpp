@@ -140,6 +140,8 @@ void SpecReader::read_field(const Field& field, const YamlNode& value) {
   places_[name] = value.where;
   if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
     *texts->at(job_) = read_texts(field, name, value);
+  } else if (const auto* labels = std::get_if<LabelsField>(&field.kind)) {
+    *labels->at(job_) = read_labels(field, name, value);
   } else if (auto read = read_value(field, name, value)) {
     store(job_, field, *read);
   }
@@ -173,6 +175,27 @@ std::vector<std::string> SpecReader::read_texts(const Field& field, const std::s
     mistake(item.where, fmt::format("{} holds {}; {}", name, shown(item), *why));
     return std::nullopt;
   });
+}
+
+Labels SpecReader::read_labels(const Field& field, const std::string& name, const YamlNode& map) {
+  Labels labels;
+  if (map.kind == YamlNode::Kind::null) return labels;
+  if (map.kind != YamlNode::Kind::map) {
+    mistake(map.where, fmt::format("{} is {}; {}", name, shown(map), wanted_type(field)));
+    return labels;
+  }
+  each_entry(name, map, [&](const YamlNode& key, const YamlNode& value) {
+    if (auto why = objection(field, key.text)) {
+      mistake(key.where, fmt::format("{} holds the label {}; {}", name, shown(key), *why));
+    } else if (value.kind != YamlNode::Kind::scalar) {
+      mistake(value.where, fmt::format("{}.{} is {}; it must be a word", name, key.text, shown(value)));
+    } else if (auto against = objection(field, value.text)) {
+      mistake(value.where, fmt::format("{}.{} is {}; {}", name, key.text, shown(value), *against));
+    } else {
+      labels[key.text] = value.text;
+    }
+  });
+  return labels;
 }
 
 std::optional<ParamValue> SpecReader::read_numbers(const Field& field, const std::string& name, const YamlNode& list) {

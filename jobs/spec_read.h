@@ -40,6 +40,7 @@ class SpecReader {
   /// The preset's values, before the file's own: wherever in the file it stands.
   void read_preset(const YamlNode& root);
   std::vector<std::string> read_texts(const Field& field, const std::string& name, const YamlNode& list);
+  Labels read_labels(const Field& field, const std::string& name, const YamlNode& map);
   std::optional<ParamValue> read_numbers(const Field& field, const std::string& name, const YamlNode& list);
   /// The items that read() gives, each once.
   template <typename Item, typename Read>

@@ -72,6 +72,12 @@ std::string yaml_text(const JobSpec& job, const Field& field) {
       items += (items.empty() ? "" : ", ") + text_as_yaml(item);
     return "[" + items + "]";
   }
+  if (const auto* labels = std::get_if<LabelsField>(&field.kind)) {
+    std::string items;
+    for (const auto& [key, value] : *labels->at(const_cast<JobSpec&>(job)))
+      items += fmt::format("{}{}: {}", items.empty() ? "" : ", ", text_as_yaml(key), text_as_yaml(value));
+    return "{" + items + "}";
+  }
   return yaml_text(load(job, field));
 }
 

@@ -28,6 +28,7 @@ constexpr auto kGrace = std::chrono::seconds(8);  // from a signal to the end
 struct Options {
   std::string coordinator;
   std::string launch;
+  std::vector<std::string> labels;  // KEY=VALUE
   FeaturePlaces places;
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;  // 0: the rank's share of the host's cores
@@ -67,7 +68,18 @@ Hello hello_of(const Options& options, const World& world, const Collective& col
   hello.program = version;
   hello.ranks = static_cast<uint64_t>(world.size());
   hello.pid = static_cast<uint64_t>(getpid());
+  for (const std::string& label : options.labels) {
+    const size_t equals = label.find('=');
+    hello.labels[label.substr(0, equals)] = label.substr(equals + 1);
+  }
   return hello;
+}
+
+/// What is wrong with a label on the command line; empty: nothing.
+std::string label_mistake(const std::string& label) {
+  const size_t equals = label.find('=');
+  const bool whole = equals != std::string::npos && equals > 0 && equals + 1 < label.size();
+  return whole ? "" : "--label " + label + ": it must be KEY=VALUE, such as --label pool=a100";
 }
 
 /// From joining the other ranks to the gang's end. An Error is the gang's failure.
@@ -158,6 +170,12 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("hivq-worker ") + hivq::version);
   app.add_option("--coordinator", options.coordinator, "Address of the coordinator, tcp://host:port")->required();
   app.add_option("--launch", options.launch, "Name of the launch, where a coordinator started the gang");
+  app.add_option("--label", options.labels,
+                 "What jobs may ask for with gang.labels: --label pool=a100 (again for more)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->check(hivq::label_mistake);
   hivq::add_places(app, options.places);
   app.add_option("--device", options.device, "What to train on; by default GPUs where every rank has one")
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceChoice>{

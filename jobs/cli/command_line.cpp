@@ -31,7 +31,10 @@ struct CommandLine {
   RunArguments run;
   std::string job, trial, name, out, question;
   ResultsArguments results;
-  bool watch = false, follow = false;
+  SubmitArguments submit;
+  DrainArguments drain;
+  bool estimate = false;
+  bool follow = false;
   std::function<Result<int>()> chosen;
 };
 
@@ -100,10 +103,15 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_data(sub, line);
   add_json(sub, line);
 
-  sub = add(app, line, "submit", "Send a job to a coordinator", "hivq submit jobs/specs/quick.yaml --watch",
-            [&] { return submit(line.common, line.run.spec, line.watch); });
+  sub = add(app, line, "submit", "Send a job to a coordinator", "hivq submit jobs/specs/quick.yaml --watch", [&] {
+    line.submit.spec = line.run.spec;
+    return submit(line.common, line.submit);
+  });
   add_spec(sub, line, true);
-  sub->add_flag("--watch", line.watch, "Follow it to its end");
+  auto* follow_it = sub->add_flag("--watch", line.submit.watch, "Follow it to its end");
+  sub->add_flag("--dry-run", line.submit.dry_run,
+                "Submit nothing: print trials, GPU-hours and space that it would take")
+      ->excludes(follow_it);
   add_where(sub, line);
   add_json(sub, line);
 
@@ -139,8 +147,23 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_checkpoint(sub, line);
 
   sub = add(app, line, "validate", "Check a specification and print it with every default",
-            "hivq validate jobs/specs/quick.yaml --set train.epochs=5", [&] { return validate(line.run.spec); });
+            "hivq validate jobs/specs/quick.yaml --set train.epochs=5",
+            [&] { return validate(line.common, line.run.spec, line.estimate); });
   add_spec(sub, line, true);
+  sub->add_flag("--estimate", line.estimate, "Print trials, GPU-hours and space that it would take instead");
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "drain", "Give a gang or a host no new trials; what runs there goes on elsewhere",
+            "hivq drain host:node7\n  hivq drain 3f1c --to-the-end\n  hivq drain host:node7 --undo",
+            [&] { return drain(line.common, line.drain); });
+  sub->add_option("target", line.drain.target, "A gang's name or how it begins, or host:NAME")
+      ->type_name("GANG|host:NAME")
+      ->required();
+  auto* undo = sub->add_flag("--undo", line.drain.undo, "It may have trials again");
+  sub->add_flag("--to-the-end,--wait", line.drain.to_the_end, "What runs there runs to its end")->excludes(undo);
+  add_where(sub, line);
+  add_json(sub, line);
 }
 
 void add_reading_commands(CLI::App& app, CommandLine& line) {
@@ -151,6 +174,12 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   sub = add(app, line, "show", "A job or a trial", "hivq show 1\n  hivq show 1/3",
             [&] { return show(line.common, line.job); });
   sub->add_option("what", line.job, "Number of a job, or a trial such as 1/3")->type_name("JOB|TRIAL")->required();
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "explain", "Why a job does not run yet, in one sentence", "hivq explain 1",
+            [&] { return explain(line.common, line.job); });
+  add_job(sub, line);
   add_where(sub, line);
   add_json(sub, line);
 

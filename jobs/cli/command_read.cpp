@@ -49,6 +49,8 @@ std::string job_header(const JobDetail& detail, bool colour) {
   text += job.ended != 0
               ? fmt::format(", ended {} (after {})", time_text(job.ended), duration_text(job.ended - job.submitted))
               : "";
+  if (!job.user.empty()) text += fmt::format("\nby {} for project {}", printable(job.user), printable(job.project));
+  if (job.priority != 0) text += fmt::format("{}priority {}", job.user.empty() ? "\n" : ", ", job.priority);
   text += fmt::format("\nmetric: {} ({})\n", printable(job.metric), printable(job.goal));
   if (!job.reason.empty()) text += fmt::format("reason: {}\n", printable(job.reason));
   if (!detail.waiting.empty() && !has_ended(job.state)) text += fmt::format("waiting: {}\n", printable(detail.waiting));
@@ -91,6 +93,18 @@ std::string pack_text(const std::vector<TrialId>& trials) {
   if (trials.empty()) return "idle";
   const std::string others = trials.size() == 1 ? "" : fmt::format(" and {} more", trials.size() - 1);
   return to_string(trials.front()) + others;
+}
+
+std::string labels_text(const std::map<std::string, std::string>& labels) {
+  std::string text;
+  for (const auto& [key, value] : labels) text += fmt::format("{}{}={}", text.empty() ? "" : " ", key, value);
+  return text;
+}
+
+/// connected, drained or lost.
+Cell standing(const GangView& gang) {
+  if (!gang.connected) return {"no", Tint::bad};
+  return gang.drained ? Cell("drained", Tint::bad) : Cell("yes", Tint::good);
 }
 
 std::string metrics_csv(const MetricSeries& series) {
@@ -314,15 +328,16 @@ Result<int> gangs(const Common& common) {
                {"host", Align::left, true},
                {"devices", Align::left, true},
                {"ranks", Align::right},
+               {"labels", Align::left, true, 2},
                {"trial"},
                {"phase", Align::left, true},
                {"started", Align::left, false, 1},
                {"connected"}},
               {}};
   for (const auto& gang : answer->gangs) {
-    table.rows.push_back({gang.id, gang.host, gang.devices, std::to_string(gang.ranks), pack_text(gang.trials),
-                          gang.phase, gang.launch.empty() ? "by hand" : "by hivq",
-                          Cell(gang.connected ? "yes" : "no", gang.connected ? Tint::good : Tint::bad)});
+    table.rows.push_back({gang.id, gang.host, gang.devices, std::to_string(gang.ranks), labels_text(gang.labels),
+                          pack_text(gang.trials), gang.phase, gang.launch.empty() ? "by hand" : "by hivq",
+                          standing(gang)});
   }
   return printed(render(table, terminal_of(1).style()));
 }

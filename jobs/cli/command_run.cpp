@@ -20,7 +20,7 @@ constexpr uint64_t default_ranks = 2;  // of the local gang
 
 /// Submits; the same key makes a repeated submission the same job, also to a coordinator that was started again.
 Result<JobId> submit_to(Session& session, Display& display, const SpecArguments& arguments, const JobSpec& job) {
-  const Submit question{random_id(), arguments.file, to_yaml(job)};
+  const Submit question{random_id(), arguments.file, to_yaml(job), login_name()};
   while (interrupted() == 0) {
     auto answer = session.client().try_ask<Submitted>(question, std::chrono::seconds(10));
     if (answer && !*answer) return answer->error();
@@ -31,19 +31,21 @@ Result<JobId> submit_to(Session& session, Display& display, const SpecArguments&
   return error("interrupted before the job was submitted");
 }
 
-/// Jobs are run in the order of their submission: older ones come first, and the user shall know.
-void tell_of_older_jobs(Session& session, Display& display, JobId job) {
+/// Other jobs want the same gangs, and may come first: the user shall know.
+void tell_of_other_jobs(Session& session, Display& display, JobId job) {
   auto jobs = session.client().ask<JobList>(ListJobs{});
   if (!jobs) return;
-  std::string older;
+  std::string others;
+  size_t count = 0;
   for (const auto& other : jobs->jobs) {
-    if (other.id < job && !has_ended(other.state) && other.state != "paused")
-      older += fmt::format("{}{}", older.empty() ? "" : ", ", other.id);
+    if (other.id == job || has_ended(other.state) || other.state == "paused") continue;
+    if (++count <= 10) others += fmt::format("{}{}", count == 1 ? "" : ", ", other.id);
   }
-  if (older.empty()) return;
-  bool several = older.find(',') != std::string::npos;
-  display.say(fmt::format("older {} first: {} (not ended yet; jobs run in the order of their submission)",
-                          several ? "jobs run" : "job runs", older));
+  if (count == 0) return;
+  if (count > 10) others += ", …";
+  display.say(
+      fmt::format("{} besides this one {} not ended: {} (gangs go by priority, share and age: `hivq explain {}`)",
+                  count_text(count, "job"), count == 1 ? "has" : "have", others, job));
 }
 
 std::string come_back(const Common& common, JobId job) {
@@ -57,7 +59,7 @@ uint64_t ranks_for(const RunArguments& arguments, const std::optional<JobSpec>& 
 }
 
 Result<int> follow(const Common& common, Session& session, Display& display, JobId job, const std::string& spec_file) {
-  tell_of_older_jobs(session, display, job);
+  tell_of_other_jobs(session, display, job);
   auto ended = watch(session, job, display);
   display.clear();
   if (!ended) {

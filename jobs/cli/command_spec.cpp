@@ -60,19 +60,23 @@ Result<JobSpec> read_spec(const SpecArguments& arguments) {
   return parse_job(*text, arguments.file, *overrides);
 }
 
-Result<int> validate(const SpecArguments& arguments) {
+Result<int> validate(const Common& common, const SpecArguments& arguments, bool estimate_it) {
   auto job = read_spec(arguments);
   if (!job) return wrong_input(job.error());
+  if (estimate_it) return estimate(common, *job, arguments.file);
   if (auto printed = print(to_yaml(*job)); !printed) return printed.error();
   return 0;
 }
 
-Result<int> submit(const Common& common, const SpecArguments& arguments, bool watch_it) {
-  auto job = read_spec(arguments);
+Result<int> submit(const Common& common, const SubmitArguments& arguments) {
+  const bool watch_it = arguments.watch;
+  auto job = read_spec(arguments.spec);
   if (!job) return wrong_input(job.error());
+  if (arguments.dry_run) return estimate(common, *job, arguments.spec.file);
   auto session = Session::for_work(common.where);
   if (!session) return session.error();
-  auto submitted = session->client().ask<Submitted>(Submit{random_id(), arguments.file, to_yaml(*job)});
+  auto submitted =
+      session->client().ask<Submitted>(Submit{random_id(), arguments.spec.file, to_yaml(*job), login_name()});
   if (!submitted) return submitted.error();
   std::string id = std::to_string(submitted->job);
   if (common.json && !watch_it) {

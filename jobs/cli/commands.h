@@ -41,12 +41,27 @@ struct RunArguments {
 };
 Result<int> run(const Common& common, const RunArguments& arguments);
 
-Result<int> submit(const Common& common, const SpecArguments& arguments, bool watch_it);
-Result<int> validate(const SpecArguments& arguments);
+struct SubmitArguments {
+  SpecArguments spec;
+  bool watch = false;
+  bool dry_run = false;  // only what it would take
+};
+Result<int> submit(const Common& common, const SubmitArguments& arguments);
+/// Prints the job with every default; with `estimate`, what it would take instead.
+Result<int> validate(const Common& common, const SpecArguments& arguments, bool estimate);
 Result<int> watch_command(const Common& common, const std::string& job);
 Result<int> cancel(const Common& common, const std::string& job);
 /// Holds the job, or lets it go on.
 Result<int> set_paused(const Common& common, const std::string& job, bool paused);
+/// No new trials for a gang or a host (host:NAME), or again.
+struct DrainArguments {
+  std::string target;
+  bool undo = false;
+  bool to_the_end = false;  // what runs there runs to its end
+};
+Result<int> drain(const Common& common, const DrainArguments& arguments);
+/// Why the job does not run, in one sentence.
+Result<int> explain(const Common& common, const std::string& job);
 
 /// Keeps a checkpoint (`1/0` the newest, `1/0@200` that of a step) whatever retention says, or does not any more.
 Result<int> pin(const Common& common, const std::string& checkpoint, bool pinned);
@@ -73,6 +88,12 @@ Result<JobSpec> read_spec(const SpecArguments& arguments);
 
 /// Prints mistakes in what the user wrote, and gives their exit code.
 int wrong_input(const Error& mistake);
+
+/// What the job would take; asks a coordinator for what has been measured.
+Result<int> estimate(const Common& common, const JobSpec& job, const std::string& file);
+
+/// The login name of who calls.
+std::string login_name();
 
 /// A job with the newest losses of its trials.
 Result<Results> ask_results(Session& session, JobId job);

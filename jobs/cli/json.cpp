@@ -26,7 +26,10 @@ ordered_json to_json(const JobView& job) {
           {"running", job.running},
           {"cancelled", job.cancelled},
           {"metric", job.metric},
-          {"goal", job.goal}};
+          {"goal", job.goal},
+          {"user", job.user},
+          {"project", job.project},
+          {"priority", job.priority}};
 }
 
 ordered_json to_json(const TrialView& trial) {
@@ -138,8 +141,9 @@ ordered_json to_json(const LogLines& lines) {
 }
 
 ordered_json to_json(const GangView& gang) {
-  ordered_json json = {{"gang", gang.id},     {"host", gang.host},   {"devices", gang.devices},
-                       {"ranks", gang.ranks}, {"phase", gang.phase}, {"connected", gang.connected}};
+  ordered_json json = {{"gang", gang.id},         {"host", gang.host},    {"devices", gang.devices},
+                       {"ranks", gang.ranks},     {"phase", gang.phase},  {"connected", gang.connected},
+                       {"drained", gang.drained}, {"labels", gang.labels}};
   json["trials"] = ordered_json::array();
   for (const auto& trial : gang.trials) json["trials"].push_back(to_string(trial));
   json["launched_by_coordinator"] = !gang.launch.empty();

@@ -48,8 +48,12 @@ bool has_newer(const MapStore& store, const std::string& key) {
 
 }  // namespace
 
-void Invariants::after_step(const Input& input, const Effects& step, const Core& core) {
+void Invariants::after_step(const Input& input, const Effects& step, const Core& core, Millis now) {
+  now_ = now;
   data_needs_a_live_lease(input, step);
+  if (auto* said = std::get_if<Received>(&input)) {
+    if (auto* hello = std::get_if<Hello>(&said->message.body)) labels_[hello->gang] = hello->labels;
+  }
   std::vector<Write> rows;
   for (const auto& write : step.writes) {
     if (write.family == Family::jobs || write.family == Family::trials || write.family == Family::leases) {
@@ -65,6 +69,10 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
         (write.family == Family::jobs || write.family == Family::trials || write.family == Family::points)) {
       violated("1: a row of '{}' was erased", family_names[static_cast<size_t>(write.family)]);
     }
+    if (write.family == Family::gangs && write.key.starts_with(drain_key(""))) {
+      const std::string target = write.key.substr(drain_key("").size());
+      write.value ? void(drained_.insert(target)) : void(drained_.erase(target));
+    }
     if (write.family != Family::leases) continue;
     auto row = unpack<LeaseRow>(*write.value).value();
     if (row.lease.epoch < epochs_[row.lease.trial]) {
@@ -77,9 +85,11 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
       before = ahead_.row<LeaseRow>(Family::leases, write.key);
     }
     ahead_.commit({&write, 1});
-    if (write.family == Family::leases) count_leases(unpack<LeaseRow>(*write.value).value(), before);
+    if (write.family == Family::leases) count_leases(unpack<LeaseRow>(*write.value).value(), before, core);
   }
   each_lease_once();
+  count_ranks(core);
+  within_time(input);
   const auto* received = std::get_if<Received>(&input);
   if (received) {
     if (auto* beat = std::get_if<Heartbeat>(&received->message.body)) {
@@ -92,16 +102,100 @@ void Invariants::after_step(const Input& input, const Effects& step, const Core&
   }
   std::erase_if(idle_, [&](const auto& id) {
     auto found = core.gangs().find(id);
-    return found == core.gangs().end() || !found->second.leases.empty() || found->second.leaving;
+    return found == core.gangs().end() || !found->second.leases.empty() || found->second.leaving ||
+           core.drained(found->second);
   });
   nobody_waits_in_vain(core);
 }
 
+const JobSpec& Invariants::spec_of(JobId job) {
+  auto [found, fresh] = specs_.try_emplace(job);
+  if (fresh) {
+    const auto row = ahead_.row<JobRow>(Family::jobs, key_of(job));
+    found->second = parse_job(row.yaml, row.name).value();
+  }
+  return found->second;
+}
+
+/// It is paused, or a job that it comes after has not ended.
+bool Invariants::held(JobId job) {
+  if (paused(job)) return true;
+  const auto& after = spec_of(job).after;
+  return std::any_of(after.begin(), after.end(), [&](int64_t id) {
+    return !ended(ahead_.row<JobRow>(Family::jobs, key_of(static_cast<JobId>(id))).state);
+  });
+}
+
+/// Its user's and its project's quotas have room for so many ranks more.
+bool Invariants::has_room(JobId job, uint64_t ranks) {
+  const auto row = ahead_.row<JobRow>(Family::jobs, key_of(job));
+  const uint64_t of_user = policy_.of_user(row.user).max_ranks, of_project = policy_.of_project(row.project).max_ranks;
+  return (of_user == 0 || user_ranks_[row.user] + ranks <= of_user) &&
+         (of_project == 0 || project_ranks_[row.project] + ranks <= of_project);
+}
+
+bool Invariants::may_run_on(const TrialRow& row, const GangState& gang) {
+  return fits({row.ranks, spec_of(row.id.job).trial.gang.labels}, {gang.hello.ranks, gang.hello.labels}) &&
+         has_room(row.id.job, gang.hello.ranks);
+}
+
+/// 4: what a gang is given, it may be given. The fleet's own books: what a gang says of itself, not the core.
+void Invariants::granted_lawfully(const LeaseRow& row, const Core& core) {
+  const TrialId& trial = row.lease.trial;
+  if (held(trial.job)) violated("4: trial {} was leased although its job is paused or comes later", to_string(trial));
+  const GangState& gang = core.gangs().at(row.gang);
+  for (const auto& [key, value] : spec_of(trial.job).trial.gang.labels) {
+    auto label = labels_[row.gang].find(key);
+    if (label == labels_[row.gang].end() || label->second != value) {
+      violated("4: trial {} was leased to gang {}, which does not carry {}={}", to_string(trial), row.gang, key, value);
+    }
+  }
+  if (drained_.contains(row.gang) || drained_.contains("host:" + gang.hello.host)) {
+    violated("4: trial {} was leased to gang {}, which is drained", to_string(trial), row.gang);
+  }
+}
+
+/// 6: quotas are kept.
+void Invariants::count_ranks(const Core& core) {
+  user_ranks_.clear();
+  project_ranks_.clear();
+  running_.clear();
+  each<LeaseRow>(ahead_, Family::leases, "", [&](auto, const LeaseRow& row) {
+    auto gang = core.gangs().find(row.gang);
+    if (!row.live || gang == core.gangs().end() || running_.contains(row.gang)) return;
+    const auto job = ahead_.row<JobRow>(Family::jobs, key_of(row.lease.trial.job));
+    user_ranks_[job.user] += gang->second.hello.ranks;
+    project_ranks_[job.project] += gang->second.hello.ranks;
+    running_[row.gang] = {job.priority, row.at};
+  });
+  for (const auto& [user, ranks] : user_ranks_) {
+    const uint64_t most = policy_.of_user(user).max_ranks;
+    if (most > 0 && ranks > most) violated("6: {} ranks run for user {}, the quota is {}", ranks, user, most);
+  }
+  for (const auto& [project, ranks] : project_ranks_) {
+    const uint64_t most = policy_.of_project(project).max_ranks;
+    if (most > 0 && ranks > most) violated("6: {} ranks run for project {}, the quota is {}", ranks, project, most);
+  }
+}
+
+/// 4: once the time has been looked at, nothing runs beyond its limit.
+void Invariants::within_time(const Input& input) {
+  if (!std::holds_alternative<Tick>(input)) return;
+  each<LeaseRow>(ahead_, Family::leases, "", [&](auto, const LeaseRow& row) {
+    const int64_t limit = spec_of(row.lease.trial.job).max_trial_seconds;
+    if (!row.live || limit == 0) return;
+    const auto trial = ahead_.row<TrialRow>(Family::trials, key_of(row.lease.trial));
+    if (trial.ran + now_ - row.at > 1000 * limit) {
+      violated("4: trial {} runs beyond its limit of {} s", to_string(row.lease.trial), limit);
+    }
+  });
+}
+
 /// 4: a trial of a job that is held gets no lease. Every lease is an attempt, unless it was given back.
-void Invariants::count_leases(const LeaseRow& row, const std::optional<LeaseRow>& before) {
+void Invariants::count_leases(const LeaseRow& row, const std::optional<LeaseRow>& before, const Core& core) {
   const TrialId& trial = row.lease.trial;
   const bool granted = !before || before->lease.epoch < row.lease.epoch;
-  if (granted && paused(trial.job)) violated("4: trial {} was leased although its job is paused", to_string(trial));
+  if (granted) granted_lawfully(row, core);
   if (granted) counting_.push_back({trial, 1});
   const auto stream = streams_.find(row.lease);
   const bool whole = stream != streams_.end() && stream->second.size() == row.last;
@@ -172,16 +266,31 @@ void Invariants::each_lease_once() {
   });
 }
 
-void Invariants::nobody_waits_in_vain(const Core& core) const {
-  if (idle_.empty()) return;
+/// 4: no trial waits while a gang is idle that it may run on. 7: nor for long while one runs a lower priority.
+void Invariants::nobody_waits_in_vain(const Core& core) {
+  std::set<TrialId> inverted;
   each<TrialRow>(ahead_, Family::trials, "", [&](auto, const TrialRow& row) {
-    if (row.state != State::pending || paused(row.id.job)) return;
+    if (row.state != State::pending || held(row.id.job) || row.not_before > now_) return;
     for (const auto& id : idle_) {
-      if (fits(row.ranks, core.gangs().at(id).hello.ranks)) {
+      if (may_run_on(row, core.gangs().at(id))) {
         violated("4: trial {} waits although gang {} is idle and fits", to_string(row.id), id);
       }
     }
+    if (longest_inversion_ == 0) return;
+    for (const auto& [id, run] : running_) {
+      const auto& [priority, began] = run;
+      if (priority >= spec_of(row.id.job).priority || now_ - began < policy_.min_run) continue;
+      if (may_run_on(row, core.gangs().at(id))) inverted.insert(row.id);
+    }
   });
+  std::erase_if(inverted_, [&](const auto& entry) { return !inverted.contains(entry.first); });
+  for (const TrialId& id : inverted) {
+    const Millis since = inverted_.try_emplace(id, now_).first->second;
+    if (now_ - since > longest_inversion_) {
+      violated("7: trial {} has waited for {} s while a lower priority runs on a gang that fits", to_string(id),
+               (now_ - since) / 1000);
+    }
+  }
 }
 
 void Invariants::after_commit(const MapStore& store) {
@@ -303,6 +412,9 @@ void Invariants::after_start(const MapStore& store) {
   writing_.clear();
   counting_.clear();
   idle_.clear();
+  inverted_.clear();
+  drained_.clear();
+  each<DrainRow>(store, Family::gangs, drain_key(""), [&](auto, const DrainRow& row) { drained_.insert(row.target); });
   for (JobId job : submitted_) {
     if (!store.rows(Family::jobs).contains(key_of(job))) violated("1: job {} was acknowledged and is lost", job);
   }

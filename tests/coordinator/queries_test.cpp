@@ -35,7 +35,7 @@ class Queries : public testing::Test {
   }
   void from(const std::string& peer, Body body) {
     Effects effects;
-    core_->step(Received{peer, {1, std::move(body)}}, 2000, effects);
+    core_->step(Received{peer, {1, std::move(body)}}, now_, effects);
     ASSERT_TRUE(store_->commit(effects.writes));
     for (const auto& send : effects.sends) {
       if (auto* assign = std::get_if<Assign>(&send.message.body)) lease_ = assign->parts.at(0).lease;
@@ -68,6 +68,7 @@ class Queries : public testing::Test {
 
   Lease lease_;
   uint64_t next_ = 1;
+  Millis now_ = 2000;
 };
 
 TEST_F(Queries, AJobThatRunsIsShownWithItsProgress) {
@@ -163,6 +164,44 @@ TEST_F(Queries, APausedJobIsShownAsSuch) {
   EXPECT_EQ(detail.trials.at(1).state, "paused");
   from("client", SetPaused{"r", 1, false});
   EXPECT_EQ(ask<JobList>(ListJobs{}).jobs.at(0).state, "running");
+}
+
+TEST_F(Queries, AJobsWaitIsExplained) {
+  EXPECT_EQ(failure(ExplainJob{1}), "there is no job 1; `hivq list` shows them");
+  run_one_of_two_trials();
+  EXPECT_EQ(ask<Explanation>(ExplainJob{1}).text,
+            "job 1 runs: 1 of its 2 trials have a gang, 1 wait: the only gang that fits is busy");
+  EXPECT_EQ(ask<JobDetail>(ShowJob{1}).waiting, "");
+  from("client", Submit{"k2", "t.yaml", "name: later\nafter: [1]\n"});
+  EXPECT_EQ(ask<Explanation>(ExplainJob{2}).text, "job 2 does not run: it waits for the end of job 1");
+  EXPECT_EQ(ask<JobDetail>(ShowJob{2}).waiting, "it waits for the end of job 1");
+  EXPECT_EQ(ask<JobList>(ListJobs{}).jobs.at(1).state, "waiting");
+  from("client", Cancel{1});
+  EXPECT_EQ(ask<Explanation>(ExplainJob{1}).text, "job 1 has been cancelled");
+  EXPECT_EQ(ask<Explanation>(ExplainJob{2}).text,
+            "job 2 has been cancelled: job 1, which it comes after, has been cancelled");
+}
+
+TEST_F(Queries, WhatAJobWouldTakeIsMeasuredOnTrialsLikeIt) {
+  const std::string like = "name: x\ntrain: {epochs: 30}\nsweep: {parameters: {train.seed: [1, 2, 3, 4]}}\n";
+  auto unknown = ask<Estimate>(EstimateJob{"x.yaml", like, ""});
+  EXPECT_EQ(unknown.trials, 4u);
+  EXPECT_EQ(unknown.rank_hours, -1);
+  EXPECT_FALSE(unknown.note.empty());
+  from("client", Submit{"k", "t.yaml", "name: x\ntrain: {epochs: 10}\n"});
+  idle();
+  now_ += 60'000;
+  report({ChunkItem{sha256_hex("weights"), "weights"}, CheckpointItem{10, 7, {sha256_hex("weights")}}, EndItem{}});
+  auto known = ask<Estimate>(EstimateJob{"x.yaml", like, ""});
+  // Two ranks for a minute for ten epochs: six minutes of a rank for thirty, four times.
+  EXPECT_NEAR(known.rank_hours, 4 * 6.0 / 60, 1e-9);
+  EXPECT_EQ(known.similar, 1u);
+  EXPECT_EQ(known.checkpoint_bytes, 4 * 7);
+  EXPECT_EQ(known.note, "");
+  auto wider = ask<Estimate>(EstimateJob{"x.yaml", "name: x\nmodel: {width: 512}\n", ""});
+  EXPECT_EQ(wider.rank_hours, -1);
+  EXPECT_EQ(failure(EstimateJob{"x.yaml", "name: x\ntrain: {epochs: 0}\n", ""}),
+            "x.yaml:2: train.epochs is 0; it must be at least 1");
 }
 
 TEST_F(Queries, AChunkIsVerifiedAsItIsRead) {

@@ -45,10 +45,17 @@ struct Faults {
 };
 
 struct Client {
-  std::string identity, key, yaml;
+  std::string identity, key, yaml, user;
   JobId job = 0;            // once it is acknowledged
   std::deque<Body> wishes;  // for the job, one after another
   uint64_t request = 1;     // that is waited for
+};
+
+/// Who drains gangs and hosts, and lets them go on.
+struct Operator {
+  std::deque<SetDrained> wishes;  // one after another
+  std::set<std::string> drained;
+  uint64_t request = 1;
 };
 
 struct Member {
@@ -67,7 +74,19 @@ class Simulation {
                level(0.02, 0.08), level(0.0, 0.02), level(0.01, 0.05), level(0.1, 0.3)};
     core_options_.local_gangs = random_.chance(0.4) ? static_cast<uint64_t>(random_.between(1, 2)) : 0;
     core_options_.local_ranks = 2;
+    core_options_.longest_retry = 8000;
     quiet_after_ = start_ + 1000 * random_.between(20, 90);
+    Policy policy = draw_policy();
+    if (options_.crowded) {
+      faults_ = {};
+      core_options_.local_gangs = 0;
+      quiet_after_ = start_ + 30'000;
+      script_.times_longer = 8;
+    }
+    checks_.rules(policy, options_.crowded ? 20'000 : 0);
+    if (options_.bug == Bug::ignores_quotas) policy.users = policy.projects = {};
+    if (options_.bug == Bug::never_preempts) policy.preempt = false;
+    core_options_.policy = policy;
   }
 
   SimulationResult run() {
@@ -102,25 +121,55 @@ class Simulation {
 
   // ---- The world ----
 
+  /// Quotas leave room for the largest gang.
+  Policy draw_policy() {
+    Policy policy;
+    policy.half_life = random_.one_of<Millis>({5000, 60'000});
+    policy.reserve_after = random_.one_of<Millis>({2000, 20'000});
+    policy.preempt_after = random_.one_of<Millis>({0, 2000});
+    policy.min_run = random_.one_of<Millis>({0, 2000});
+    if (random_.chance(0.3)) policy.users["ada"] = {2, static_cast<uint64_t>(random_.between(2, 3))};
+    if (random_.chance(0.3)) policy.projects["x"] = {1, static_cast<uint64_t>(random_.between(2, 4))};
+    return policy;
+  }
+
+  /// What a job's file says of its place in the queue.
+  std::string draw_terms(int64_t j) {
+    std::string text = fmt::format("project: {}\n", random_.one_of({"x", "y"}));
+    const int64_t priority = options_.crowded ? std::min<int64_t>(j, 1) : random_.one_of<int64_t>({0, 0, 0, 2, -1});
+    text += fmt::format("priority: {}\nretry_seconds: {}\n", priority, random_.one_of({0, 1, 3}));
+    if (options_.crowded) return text;
+    if (random_.chance(0.15)) text += fmt::format("max_trial_seconds: {}\n", random_.one_of({3, 6, 60}));
+    if (random_.chance(0.1)) text += fmt::format("max_job_seconds: {}\n", random_.one_of({10, 60}));
+    if (j > 0 && random_.chance(0.3)) text += comes_later;
+    if (random_.chance(0.5)) text += "after_any: true\n";
+    return text;
+  }
+
+  Labels draw_labels() { return random_.chance(0.4) ? Labels{{"pool", "x"}} : Labels{}; }
+
   void set_up() {
     now_ = start_;
-    int64_t jobs = random_.between(1, 3);
+    int64_t jobs = options_.crowded ? 2 : random_.between(1, 3);
     for (int64_t j = 0; j < jobs; ++j) {
       Client client;
       client.identity = fmt::format("client-{}", j);
       client.key = fmt::format("key-{}", j);
-      ranks_.insert(random_.one_of<uint64_t>({0, 0, 1, 2}));
+      ranks_.insert(options_.crowded ? 0 : random_.one_of<uint64_t>({0, 0, 1, 2}));
       std::string seeds;
       int64_t trials = random_.between(1, 6) * options_.scale;
       for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
       client.yaml = fmt::format(
-          "name: job-{}\nmax_attempts: {}\nretention: {{last: {}, best: {}}}\ngang:\n  ranks: {}\n  fuse: {}\n{}sweep:\n  search: grid\n  parameters:\n"
+          "name: job-{}\n{}max_attempts: {}\nretention: {{last: {}, best: {}}}\ngang:\n  ranks: {}\n  fuse: "
+          "{}\n{}{}sweep:\n  search: grid\n  "
+          "parameters:\n"
           "    train.seed: [{}]\n{}",
-          j, random_.one_of({2, 5, 100, 100}), random_.one_of({1, 1, 2}), random_.one_of({0, 1, 2}),
-          *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)),
-          random_.one_of({1, 1, 2, 3, 8}), random_.chance(0.3) ? warm_start : "", seeds,
-          random_.chance(0.2) ? "    model.layers: [1, 2]\n" : "");
-      for (int64_t pauses = random_.one_of({0, 0, 1, 2}); pauses > 0; --pauses) {
+          j, draw_terms(j), random_.one_of({2, 5, 100, 100}), random_.one_of({1, 1, 2}), random_.one_of({0, 1, 2}),
+          *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)), random_.one_of({1, 1, 2, 3, 8}),
+          random_.chance(0.2) && !options_.crowded ? "  labels: {pool: x}\n" : "",
+          random_.chance(0.3) ? warm_start : "", seeds, random_.chance(0.2) ? "    model.layers: [1, 2]\n" : "");
+      client.user = random_.one_of({"ada", "bob"});
+      for (int64_t pauses = options_.crowded ? 0 : random_.one_of({0, 0, 1, 2}); pauses > 0; --pauses) {
         client.wishes.push_back(SetPaused{fmt::format("pause-{}-{}", j, pauses), 0, true});
         client.wishes.push_back(SetPaused{fmt::format("resume-{}-{}", j, pauses), 0, false});
       }
@@ -128,8 +177,8 @@ class Simulation {
       clients_.push_back(std::move(client));
     }
     for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j, 1); });
-    int64_t gangs = random_.between(1, 4) * options_.scale;
-    for (int64_t i = 0; i < gangs; ++i) add_gang(random_.one_of<uint64_t>({1, 2}), "");
+    int64_t gangs = options_.crowded ? random_.between(1, 2) : random_.between(1, 4) * options_.scale;
+    for (int64_t i = 0; i < gangs; ++i) add_gang(options_.crowded ? 2 : random_.one_of<uint64_t>({1, 2}), "");
     after(1000, [this] { strike(); });
     start_coordinator();
   }
@@ -138,7 +187,7 @@ class Simulation {
     bool done = std::all_of(clients_.begin(), clients_.end(), [](const Client& c) { return c.job != 0; }) &&
                 core_ != nullptr && core_->all_jobs_ended() && !faulty();
     if (!done) {
-      if (now_ > quiet_after_ + patience * options_.scale) {
+      if (now_ > quiet_after_ + patience * options_.scale * (options_.crowded ? 10 : 1)) {
         throw Violation(
             fmt::format("5: {} s after the faults stopped a job has not ended", patience / 1000 * options_.scale));
       }
@@ -150,7 +199,8 @@ class Simulation {
   GangId add_gang(uint64_t ranks, const std::string& launch) {
     Hello hello;
     hello.gang = fmt::format("{:016x}", random_.bits());
-    hello.host = "virtual";
+    hello.host = fmt::format("host-{}", random_.between(0, 2));
+    hello.labels = draw_labels();
     hello.ranks = ranks;
     hello.launch = launch;
     Member member;
@@ -200,6 +250,8 @@ class Simulation {
   void strike() {
     if (!faulty()) return calm();
     after(1000, [this] { strike(); });
+    if (options_.crowded) return;
+    if (random_.chance(0.05)) drain_something();
     if (members_.empty()) {
       if (random_.chance(0.2)) add_gang(random_.one_of<uint64_t>({1, 2}), "");
       return;
@@ -220,7 +272,38 @@ class Simulation {
 
   /// The faults stop: whatever a job needs is there from now on.
   void calm() {
-    for (uint64_t ranks : {1, 2}) add_gang(ranks, "");
+    for (const auto& target : std::exchange(operator_.drained, {})) wish_drained(target, false, false);
+    if (options_.crowded) return;
+    for (uint64_t ranks : {1, 2}) members_.at(add_gang(ranks, "")).gang->set_labels({{"pool", "x"}});
+  }
+
+  // ---- The operator ----
+
+  void drain_something() {
+    std::string target = fmt::format("host:host-{}", random_.between(0, 2));
+    if (!members_.empty() && random_.chance(0.5))
+      target = std::next(members_.begin(), random_.between(0, members_.size() - 1))->first;
+    operator_.drained.insert(target);
+    wish_drained(target, true, random_.chance(0.3));
+    if (random_.chance(0.5)) wish_drained(target, false, false);
+  }
+
+  void wish_drained(const std::string& target, bool drained, bool to_the_end) {
+    operator_.wishes.push_back({fmt::format("drain-{}", random_.bits()), target, drained, to_the_end});
+    if (operator_.wishes.size() == 1) ask_operator(operator_.request);
+  }
+
+  void ask_operator(uint64_t request) {
+    if (operator_.request != request || operator_.wishes.empty()) return;
+    to_coordinator("operator", encode({request, operator_.wishes.front()}));
+    after(random_.between(1000, 3000), [this, request] { ask_operator(request); });
+  }
+
+  void answer_operator(const Message& message) {
+    if (message.id != operator_.request) return;
+    result_.drains += std::holds_alternative<DrainSet>(message.body);
+    operator_.wishes.pop_front();
+    ask_operator(++operator_.request);
   }
 
   // ---- The network ----
@@ -253,6 +336,7 @@ class Simulation {
         member->second.socket.push_back(bytes);
         return;
       }
+      if (identity == "operator") return answer_operator(decode(bytes).value());
       for (auto& client : clients_) {
         if (client.identity == identity) answer(client, decode(bytes).value());
       }
@@ -265,7 +349,7 @@ class Simulation {
   void ask(size_t j, uint64_t request) {
     Client& client = clients_[j];
     if (client.request != request) return;
-    Body body = Submit{client.key, client.key + ".yaml", client.yaml};
+    Body body = Submit{client.key, client.key + ".yaml", client.yaml, client.user};
     if (client.job != 0) {
       if (client.wishes.empty()) return;
       body = client.wishes.front();
@@ -288,6 +372,8 @@ class Simulation {
       client.job = submitted->job;
     } else if (failed && client.job == 0 && failed->reason.find("start_from") != failed->reason.npos) {
       client.yaml.erase(client.yaml.find(warm_start), std::string(warm_start).size());
+    } else if (failed && client.job == 0 && failed->reason.find("after names") != failed->reason.npos) {
+      client.yaml.erase(client.yaml.find(comes_later), std::string(comes_later).size());
     } else if (std::holds_alternative<Cancelled>(message.body) || paused ||
                (failed && failed->reason.find("has ended") != failed->reason.npos)) {
       if (paused && std::get<SetPaused>(client.wishes.front()).paused) ++result_.pauses;
@@ -306,6 +392,12 @@ class Simulation {
     if (options_.bug == Bug::forgets_pauses) {
       for (auto& job : snapshot.jobs) job.paused = false;
     }
+    if (options_.bug == Bug::forgets_drains) snapshot.drains.clear();
+    for (auto& job : snapshot.jobs) {
+      if (options_.bug == Bug::forgets_order) forget(job.yaml, comes_later);
+      if (options_.bug != Bug::forgets_limits) continue;
+      for (int limit : {3, 6, 60}) forget(job.yaml, fmt::format("max_trial_seconds: {}\n", limit));
+    }
     if (options_.bug == Bug::proposes_anew) {
       for (auto& job : snapshot.jobs) job.yaml.replace(job.yaml.find(": [") + 3, 0, "77, ");
     }
@@ -323,7 +415,7 @@ class Simulation {
     Effects effects;
     core_ = std::make_unique<Core>(core_options_, std::move(snapshot),
                                    [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, effects);
-    checks_.after_step(Tick{}, effects, *core_);
+    checks_.after_step(LaunchStarted{}, effects, *core_, now_);
     commit(std::move(effects));
   }
 
@@ -349,15 +441,27 @@ class Simulation {
       if (is_question(*received)) return questions_.push_back(*received);
       if (options_.bug == Bug::takes_old_epochs || options_.bug == Bug::stores_repeats) make_new(*received);
       auto* beat = std::get_if<Heartbeat>(&received->message.body);
+      auto* hello = std::get_if<Hello>(&received->message.body);
+      if (options_.bug == Bug::ignores_labels && hello) hello->labels = {{"pool", "x"}};
       if (options_.bug == Bug::deaf_to_idle_gangs && beat && beat->trials.empty()) input = Tick{};
     }
     core_->step(input, now_, effects);
-    checks_.after_step(original, effects, *core_);
+    checks_.after_step(original, effects, *core_, now_);
+    for (const auto& line : effects.log) {
+      result_.preemptions += line.find("a higher priority waits") != line.npos;
+      result_.overdue += line.find("max_trial_seconds") != line.npos || line.find("max_job_seconds") != line.npos;
+      result_.retries += line.find("waits for another gang in") != line.npos;
+      result_.later_jobs += line.find("what it comes after has ended") != line.npos;
+    }
     auto append = [](auto& to, auto& from) { to.insert(to.end(), from.begin(), from.end()); };
     append(round.writes, effects.writes);
     append(round.sends, effects.sends);
     append(round.launches, effects.launches);
     append(round.stops, effects.stops);
+  }
+
+  static void forget(std::string& yaml, const std::string& line) {
+    if (size_t at = yaml.find(line); at != yaml.npos) yaml.erase(at, line.size());
   }
 
   static bool is_question(const Received& received) {
@@ -491,6 +595,7 @@ class Simulation {
 
   static constexpr Millis start_ = 1'700'000'000'000;
   static constexpr Millis patience = 300'000;
+  static constexpr const char* comes_later = "after: [1]\n";
   static constexpr const char* warm_start = "train:\n  start_from: 1/0\n";
 
   SimulationOptions options_;
@@ -508,6 +613,7 @@ class Simulation {
   std::map<GangId, Member> members_;
   std::multiset<uint64_t> ranks_;
   std::vector<Client> clients_;
+  Operator operator_;
   std::set<uint64_t> packs_;  // epochs of those with several trials
   std::set<TrialId> warm_;
   std::map<std::string, GangId> launches_;  // that run; their gang, once it is there

@@ -12,22 +12,29 @@ namespace hivq {
 /// A mistake planted on purpose, to see that the simulation finds it; with the invariant that it breaks.
 enum class Bug {
   none,
-  answers_before_commit,  // 1: a crash lets out the answers of a round that was not committed
-  stores_repeats,         // 1: a report that comes again passes for a new one
-  mixes_streams,          // 1: a gang reports every trial of a pack what the first one gave
-  yields_in_vain,         // 1: a gang gives a trial back without a checkpoint of its last step
+  answers_before_commit,   // 1: a crash lets out the answers of a round that was not committed
+  stores_repeats,          // 1: a report that comes again passes for a new one
+  mixes_streams,           // 1: a gang reports every trial of a pack what the first one gave
+  yields_in_vain,          // 1: a gang gives a trial back without a checkpoint of its last step
   collects_what_is_named,  // 1: chunks go although a checkpoint names them again
-  takes_old_epochs,       // 2: a report with an old epoch passes for one of the newest lease
-  proposes_anew,          // 3: after a restart the searcher proposes other trials
-  deaf_to_idle_gangs,     // 4: the coordinator does not hear that a gang is idle
-  forgets_pauses,         // 4: after a restart no job is paused
-  trial_without_end,      // 5: the end of a trial is never reported
+  takes_old_epochs,        // 2: a report with an old epoch passes for one of the newest lease
+  proposes_anew,           // 3: after a restart the searcher proposes other trials
+  deaf_to_idle_gangs,      // 4: the coordinator does not hear that a gang is idle
+  forgets_pauses,          // 4: after a restart no job is paused
+  forgets_drains,          // 4: after a restart no gang is drained
+  ignores_labels,          // 4: every gang passes for one that carries the labels
+  forgets_order,           // 4: after a restart no job comes after another
+  forgets_limits,          // 4: after a restart no trial has a time limit
+  ignores_quotas,          // 6: the coordinator knows no quotas
+  trial_without_end,       // 5: the end of a trial is never reported
+  never_preempts,          // 7: nothing is taken from a lower priority
 };
 
 struct SimulationOptions {
   uint64_t seed = 1;
   int scale = 1;  // times as many gangs and trials
   Bug bug = Bug::none;
+  bool crowded = false;  // without faults, few gangs, long trials of low priority and later ones of a higher
 };
 
 struct SimulationResult {
@@ -39,6 +46,7 @@ struct SimulationResult {
   uint64_t pauses = 0, yields = 0;  // of jobs, of trials
   uint64_t warm_starts = 0;
   uint64_t collected = 0;  // chunks that nobody named any more, and notes of others
+  uint64_t preemptions = 0, drains = 0, overdue = 0, retries = 0, later_jobs = 0;  // overdue: trials beyond their limit
   double virtual_seconds = 0;
 };
 

@@ -36,15 +36,22 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.yields += result.yields;
     sum.warm_starts += result.warm_starts;
     sum.collected += result.collected;
+    sum.preemptions += result.preemptions;
+    sum.drains += result.drains;
+    sum.overdue += result.overdue;
+    sum.retries += result.retries;
+    sum.later_jobs += result.later_jobs;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
       "{} seeds, {:.1f} virtual hours: {} commits, {} crashes, {} messages lost, {} repeated, {} gangs lost, {} "
       "stopped for a while; {} trials finished, {} failed, {} cancelled in {} attempts; {} points; {} packs of "
-      "several trials, {} jobs paused, {} trials given back, {} started from others\n",
+      "several trials, {} jobs paused, {} trials given back, {} started from others; {} gangs taken away for a higher "
+      "priority, {} wishes to drain, {} "
+      "trials beyond a limit, {} retries later, {} jobs after others\n",
       seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
       sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points, sum.packs,
-      sum.pauses, sum.yields, sum.warm_starts);
+      sum.pauses, sum.yields, sum.warm_starts, sum.preemptions, sum.drains, sum.overdue, sum.retries, sum.later_jobs);
   if (seeds < 20) return;
   // The faults did happen, and most trials lived through them.
   EXPECT_GT(sum.crashes, seeds / 4);
@@ -55,6 +62,11 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.yields, seeds / 4);
   EXPECT_GT(sum.warm_starts, seeds / 10);
   EXPECT_GT(sum.collected, 10 * seeds);
+  EXPECT_GT(sum.preemptions, seeds / 20);
+  EXPECT_GT(sum.drains, seeds / 4);
+  EXPECT_GT(sum.overdue, seeds / 20);
+  EXPECT_GT(sum.retries, seeds / 20);
+  EXPECT_GT(sum.later_jobs, seeds / 20);
   EXPECT_GT(sum.attempts, sum.finished + sum.failed + sum.cancelled);
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
@@ -62,6 +74,16 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
 TEST(Simulation, KeepsTheInvariantsInALargerCluster) {
   auto result = simulate({number_of("HIVQ_SIM_FIRST", 1), 10});
   EXPECT_EQ(result.violation, "");
+}
+
+TEST(Simulation, AHigherPriorityIsServedSoonInACrowdedCluster) {
+  uint64_t preemptions = 0;
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    auto result = simulate({seed, 1, Bug::none, true});
+    EXPECT_EQ(result.violation, "") << "seed " << seed;
+    preemptions += result.preemptions;
+  }
+  EXPECT_GT(preemptions, 10u);
 }
 
 TEST(Simulation, ASeedReproducesARunExactly) {
@@ -75,7 +97,7 @@ TEST(Simulation, ASeedReproducesARunExactly) {
 /// The number of the first invariant that some seed finds violated; empty: none does.
 std::string found(Bug bug) {
   for (uint64_t seed = 1; seed <= 60; ++seed) {
-    auto result = simulate({seed, 1, bug});
+    auto result = simulate({seed, 1, bug, bug == Bug::never_preempts});
     if (result.violation.empty()) continue;
     fmt::print("seed {}: {}\n", seed, result.violation);
     return result.violation.substr(0, 1);
@@ -92,6 +114,12 @@ TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old
 TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
 TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }
 TEST(Simulation, FindsThatAPauseIsForgotten) { EXPECT_EQ(found(Bug::forgets_pauses), "4"); }
+TEST(Simulation, FindsThatADrainIsForgotten) { EXPECT_EQ(found(Bug::forgets_drains), "4"); }
+TEST(Simulation, FindsThatLabelsAreIgnored) { EXPECT_EQ(found(Bug::ignores_labels), "4"); }
+TEST(Simulation, FindsThatAJobBeginsBeforeWhatItComesAfter) { EXPECT_EQ(found(Bug::forgets_order), "4"); }
+TEST(Simulation, FindsThatATrialRunsBeyondItsLimit) { EXPECT_EQ(found(Bug::forgets_limits), "4"); }
+TEST(Simulation, FindsThatQuotasAreExceeded) { EXPECT_EQ(found(Bug::ignores_quotas), "6"); }
+TEST(Simulation, FindsThatALowerPriorityKeepsItsGang) { EXPECT_EQ(found(Bug::never_preempts), "7"); }
 TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_EQ(found(Bug::trial_without_end), "5"); }
 
 }  // namespace

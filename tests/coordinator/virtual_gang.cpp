@@ -19,7 +19,7 @@ uint64_t mix(uint64_t seed, std::string_view text) {
 }  // namespace
 
 int64_t Script::steps(const TrialId& trial) const {
-  return 4 + static_cast<int64_t>(mix(seed, "steps " + to_string(trial)) % 12);
+  return (4 + static_cast<int64_t>(mix(seed, "steps " + to_string(trial)) % 12)) * times_longer;
 }
 
 bool Script::fails(const TrialId& trial) const { return mix(seed, "fails " + to_string(trial)) % 8 == 0; }
@@ -49,6 +49,12 @@ VirtualGang::VirtualGang(Hello hello, const Script& script, Millis step_time, St
       step_time_(step_time),
       bug_(bug),
       session_(hello_) {}
+
+/// Before it has spoken.
+void VirtualGang::set_labels(const std::map<std::string, std::string>& labels) {
+  hello_.labels = labels;
+  session_ = GangSession(hello_);
+}
 
 void VirtualGang::tick(Millis now) {
   std::erase_if(pack_, [&](const auto& trial) { return !session_.holds(trial.first); });

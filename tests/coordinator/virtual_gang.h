@@ -15,6 +15,7 @@ namespace hivq {
 /// What training gives: a function of (trial, step) alone, whichever gang runs it.
 struct Script {
   uint64_t seed = 0;
+  int64_t times_longer = 1;
 
   int64_t steps(const TrialId& trial) const;
   /// The trial fails half-way, by its own fault.
@@ -40,6 +41,7 @@ class VirtualGang {
   void goodbye() { session_.goodbye("its time is over"); }
 
   const Hello& hello() const { return hello_; }
+  void set_labels(const std::map<std::string, std::string>& labels);
   const GangSession& session() const { return session_; }
   /// What is wrong with the checkpoint that it was given; empty: nothing.
   const std::string& complaint() const { return complaint_; }

@@ -335,6 +335,58 @@ TEST_F(CommandLine, APackIsToldPlainly) {
   EXPECT_TRUE(contains(trial.output, "with 7 other trials on its gang")) << trial.output;
 }
 
+TEST_F(CommandLine, DrainSaysWhatItIsAbout) {
+  std::vector<SetDrained> wishes;
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    wishes.push_back(std::get<SetDrained>(question.body));
+    reply(router, peer, question.id, DrainSet{"host:node7", 2, 3});
+  });
+  const std::vector<std::string> where = {"--coordinator", coordinator.endpoint()};
+  auto ask = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), where.begin(), where.end());
+    return run(arguments);
+  };
+  EXPECT_EQ(ask({"drain", "host:node7"}).output,
+            "host:node7 gets no new trials: 2 gangs, 3 trials to stop at the next step and go on elsewhere\n");
+  EXPECT_EQ(ask({"drain", "host:node7", "--to-the-end"}).output,
+            "host:node7 gets no new trials: 2 gangs, 3 trials to run to the end\n");
+  EXPECT_EQ(ask({"drain", "host:node7", "--undo"}).output, "host:node7 may have trials again: 2 gangs\n");
+  EXPECT_EQ(nlohmann::json::parse(ask({"drain", "host:node7", "--json"}).output)["running"], 3);
+  ASSERT_EQ(wishes.size(), 4u);
+  EXPECT_TRUE(wishes[0].drained && !wishes[0].to_the_end && wishes[1].to_the_end && !wishes[2].drained);
+  EXPECT_NE(wishes[0].key, wishes[1].key);
+  EXPECT_EQ(ask({"drain", "host:node7", "--undo", "--wait"}).code, 2);
+}
+
+TEST_F(CommandLine, ExplainIsOneSentence) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    const JobId job = std::get<ExplainJob>(question.body).job;
+    reply(router, peer, question.id, Explanation{fmt::format("job {} does not run: it is paused", job)});
+  });
+  EXPECT_EQ(run({"explain", "4", "--coordinator", coordinator.endpoint()}).output,
+            "job 4 does not run: it is paused\n");
+  auto json = run({"explain", "4", "--json", "--coordinator", coordinator.endpoint()}).output;
+  EXPECT_EQ(nlohmann::json::parse(json)["explanation"], "job 4 does not run: it is paused");
+}
+
+TEST_F(CommandLine, ADryRunTellsWhatAJobWouldTakeAndSubmitsNothing) {
+  const std::string spec = write("spec.yaml", "name: x\n");
+  Estimate estimate{6, 1.5, 4, 3 << 20, ""};
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    EXPECT_TRUE(std::holds_alternative<EstimateJob>(question.body));
+    reply(router, peer, question.id, estimate);
+  });
+  auto dry = run({"submit", spec, "--dry-run", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(dry.code, 0);
+  EXPECT_EQ(dry.output,
+            "trials: 6\ntime on a GPU (or CPU rank): 1.5 hours in all, measured on 4 finished trials like these\n"
+            "space of the newest checkpoints: 3.0 MiB\n");
+  EXPECT_EQ(run({"validate", spec, "--estimate", "--coordinator", coordinator.endpoint()}).output, dry.output);
+  estimate = {6, -1, 0, -1, "nothing like it"};
+  EXPECT_EQ(run({"submit", spec, "--dry-run", "--coordinator", coordinator.endpoint()}).output,
+            "trials: 6\nnot known: nothing like it\n");
+}
+
 TEST_F(CommandLine, TheCoordinatorsSentenceReachesTheUser) {
   FakeCoordinator coordinator(answer_all);
   auto ended = run({"results", "9", "--coordinator", coordinator.endpoint()});

@@ -141,10 +141,10 @@ TEST(SpecParse, ARightKeyInTheWrongSectionIsNamedWithItsPlace) {
 
 TEST(SpecParse, AKeyNearToNoneIsNamedWithTheKeysThatThereAre) {
   EXPECT_EQ(mistakes_in("gang:\n  colour: blue\n"),
-            "jobs/quick.yaml:2: gang.colour is an unknown key; there are gang.ranks, gang.fuse");
+            "jobs/quick.yaml:2: gang.colour is an unknown key; there are gang.ranks, gang.fuse, gang.labels");
   EXPECT_EQ(mistakes_in("xyzzy: 1\n"),
-            "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, preset, max_attempts, data, backbone, model, "
-            "loss, train, "
+            "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, preset, priority, project, after, after_any, "
+            "max_attempts, retry_seconds, max_trial_seconds, max_job_seconds, data, backbone, model, loss, train, "
             "eval, gang, sweep");
 }
 

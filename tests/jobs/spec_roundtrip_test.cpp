@@ -23,7 +23,15 @@ class RandomJobs {
     job.name = text(1);
     job.preset = one_of<std::string>({"hvq-trans", "hvq-trans-official"});
     job.max_attempts = whole(1, 1000);
+    job.priority = whole(-1000, 1000);
+    job.project = text(1);
+    job.after = {whole(1, 9), whole(10, 99)};
+    job.after_any = flag();
+    job.retry_seconds = whole(0, 1000);
+    job.max_trial_seconds = whole(0, 1000);
+    job.max_job_seconds = whole(0, 1000);
     job.trial = trial();
+    job.trial.gang.labels = {{"pool", "a100"}, {"true", "7"}, {"n1", std::to_string(whole(0, 9))}};
     if (flag()) job.sweep = sweep();
     return job;
   }
