@@ -297,6 +297,7 @@ TEST_F(CoreTest, ATrialFailsWhenItHasLostTooManyGangs) {
     GangId gang = "g" + std::to_string(i);
     join(gang);
     from(gang, Goodbye{gang, "out of memory"});
+    pass(20'000);  // until it is tried again
   }
   EXPECT_EQ(state({1, 0}), State::failed);
   EXPECT_EQ(trial({1, 0}).reason, "lost its gang 3 times; the last one: out of memory");

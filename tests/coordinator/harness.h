@@ -135,7 +135,7 @@ class CoreTest : public testing::Test {
   /// Points of all curves.
   size_t points() const {
     size_t count = 0;
-    EXPECT_TRUE(visit_points(store_, "", [&](auto&, auto, const auto& points) {
+    EXPECT_TRUE(visit_points(store_, "", [&](const auto&, auto, const auto& points) {
       count += points.size();
       return true;
     }));

@@ -35,6 +35,14 @@ bool is_new_checkpoint(const MapStore& ahead, const Write& write) {
   return !before || before->manifest.chunks != unpack<CheckpointRow>(*write.value)->manifest.chunks;
 }
 
+/// More of a lease's stream is stored than was before.
+bool goes_on(const MapStore& ahead, const Write& write) {
+  if (write.family != Family::leases || !ahead.rows(Family::leases).contains(write.key)) return false;
+  const auto before = ahead.row<LeaseRow>(Family::leases, write.key);
+  const auto row = unpack<LeaseRow>(*write.value).value();
+  return row.lease == before.lease && row.last > before.last;
+}
+
 /// -1: there is none.
 int64_t newest_checkpoint(const MapStore& store, const TrialId& trial) {
   auto kept = read_checkpoints(store, trial).value();
@@ -214,7 +222,7 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
   const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
   for (const auto& write : step.writes) {
     bool data = write.family == Family::points || write.family == Family::logs || is_new_checkpoint(ahead_, write) ||
-                (write.family == Family::blobs && write.value);
+                (write.family == Family::blobs && write.value) || goes_on(ahead_, write);
     if (!data) continue;
     if (report == nullptr) violated("2: data was written without a report");
     std::string key = key_of(report->lease.trial);
@@ -224,7 +232,7 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
       violated("2: a report of trial {} with epoch {} was accepted although its lease is epoch {}{}",
                to_string(report->lease.trial), report->lease.epoch, row.lease.epoch, row.live ? "" : ", ended");
     }
-    if (write.family == Family::blobs) continue;
+    if (write.family == Family::blobs || write.family == Family::leases) continue;
     const TrialId& trial = report->lease.trial;
     if (trial_at(write.key) != trial) violated("1: a report wrote data of another trial");
     if (write.family != Family::points) continue;
@@ -414,6 +422,7 @@ void Invariants::after_start(const MapStore& store) {
   idle_.clear();
   inverted_.clear();
   drained_.clear();
+  specs_.clear();  // a job that was lost with a crash may have had the number of another
   each<DrainRow>(store, Family::gangs, drain_key(""), [&](auto, const DrainRow& row) { drained_.insert(row.target); });
   for (JobId job : submitted_) {
     if (!store.rows(Family::jobs).contains(key_of(job))) violated("1: job {} was acknowledged and is lost", job);

@@ -117,7 +117,9 @@ TEST(Points, DamagedBytesAreAnErrorOrOtherPointsAndNeverMore) {
     if (random() % 2 == 0) bad.resize(random() % bad.size());
     auto read_back = decode_points(bad);
     errors += !read_back;
-    if (read_back) EXPECT_LE(read_back->size(), 4 * bad.size());
+    if (read_back) {
+      EXPECT_LE(read_back->size(), 4 * bad.size());
+    }
   }
   EXPECT_GT(errors, 5000);
   EXPECT_FALSE(decode_points("\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x01 few bytes"));

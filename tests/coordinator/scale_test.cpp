@@ -111,7 +111,7 @@ class Cluster {
 
   void run() {
     const auto begin = WallClock::now();
-    while (!events_.empty() && !(core_ && core_->all_jobs_ended())) {
+    while (!events_.empty() && !(ended_ >= trials_ && core_ && core_->all_jobs_ended())) {
       Event event = events_.top();
       events_.pop();
       now_ = event.at;

@@ -160,10 +160,9 @@ class Simulation {
       int64_t trials = random_.between(1, 6) * options_.scale;
       for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
       client.yaml = fmt::format(
-          "name: job-{}\n{}max_attempts: {}\nretention: {{last: {}, best: {}}}\ngang:\n  ranks: {}\n  fuse: "
-          "{}\n{}{}sweep:\n  search: grid\n  "
-          "parameters:\n"
-          "    train.seed: [{}]\n{}",
+          "name: job-{}\n{}max_attempts: {}\nretention: {{last: {}, best: {}}}\n"
+          "gang:\n  ranks: {}\n  fuse: {}\n{}{}"
+          "sweep:\n  search: grid\n  parameters:\n    train.seed: [{}]\n{}",
           j, draw_terms(j), random_.one_of({2, 5, 100, 100}), random_.one_of({1, 1, 2}), random_.one_of({0, 1, 2}),
           *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)), random_.one_of({1, 1, 2, 3, 8}),
           random_.chance(0.2) && !options_.crowded ? "  labels: {pool: x}\n" : "",
@@ -399,7 +398,10 @@ class Simulation {
       for (int limit : {3, 6, 60}) forget(job.yaml, fmt::format("max_trial_seconds: {}\n", limit));
     }
     if (options_.bug == Bug::proposes_anew) {
-      for (auto& job : snapshot.jobs) job.yaml.replace(job.yaml.find(": [") + 3, 0, "77, ");
+      const std::string seeds = "train.seed: [";
+      for (auto& job : snapshot.jobs) {
+        if (!ended(job.state)) job.yaml.replace(job.yaml.find(seeds) + seeds.size(), 0, "77, ");
+      }
     }
     inbox_.clear();
     for (const auto& launch : snapshot.launches) {
@@ -581,7 +583,7 @@ class Simulation {
       result_.failed += trial.state == State::failed;
       result_.cancelled += trial.state == State::cancelled;
     }
-    (void)visit_points(store_, "", [&](auto&, auto, const auto& points) {
+    (void)visit_points(store_, "", [&](const auto&, auto, const auto& points) {
       result_.points += points.size();
       return true;
     });

@@ -65,9 +65,9 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.preemptions, seeds / 20);
   EXPECT_GT(sum.drains, seeds / 4);
   EXPECT_GT(sum.overdue, seeds / 20);
-  EXPECT_GT(sum.retries, seeds / 20);
+  EXPECT_GT(sum.retries, seeds / 40);
   EXPECT_GT(sum.later_jobs, seeds / 20);
-  EXPECT_GT(sum.attempts, sum.finished + sum.failed + sum.cancelled);
+  EXPECT_GT(sum.attempts, sum.finished + sum.failed);  // those of a job that never began have none
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
 
