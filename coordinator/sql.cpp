@@ -265,6 +265,7 @@ struct SqlCursor::State {
     if (out_of_time)
       return error("the question took longer than {} s; narrow it, by job and trial for instance",
                    static_cast<double>(limits.time.count()) / 1000);
+    if (stopped()) return error("the coordinator ends; ask again when it is back");
     if (code == SQLITE_NOMEM)
       return error("the question needs more than {} MiB of memory; narrow it, or leave out ORDER BY and DISTINCT",
                    kMostMemory >> 20);
@@ -275,8 +276,10 @@ struct SqlCursor::State {
   static int look_at_clock(void* context) {
     auto* state = static_cast<State*>(context);
     state->out_of_time = SteadyClock::now() > state->deadline;
-    return state->out_of_time;
+    return state->out_of_time || state->stopped();
   }
+
+  bool stopped() const { return limits.stop != nullptr && *limits.stop; }
 
   Status add_table(const StoredTable& table) {
     ReadTable& context = tables.emplace_back(connection, table);

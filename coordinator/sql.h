@@ -3,6 +3,7 @@
 // Questions in SQL over what is stored: SQLite reads the store's rows through virtual tables, so nothing is copied and
 // no other schema is kept. Reading only. From any thread, beside commits.
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,7 @@ namespace hivq {
 struct SqlLimits {
   std::chrono::milliseconds time{30'000};  // of one next() and all those before it
   uint64_t rows = 10'000'000;              // of an answer
+  const std::atomic<bool>* stop = nullptr;  // once it is set, a question that is being answered ends with an Error
 };
 
 /// An answer, row by row. A table is read as it is when its reading begins.

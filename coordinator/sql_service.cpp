@@ -5,6 +5,7 @@
 namespace hivq {
 
 SqlService::SqlService(const Store& store, SqlServiceOptions options) : store_(store), options_(options) {
+  options_.limits.stop = &ending_;
   for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { run(); });
 }
 

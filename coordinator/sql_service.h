@@ -3,6 +3,7 @@
 // Questions in SQL beside everything else: a few threads that read while the coordinator's own goes on. An answer goes
 // out a batch at a time, each when the client asks for it, so that a long one costs neither side memory.
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -40,6 +41,7 @@ class SqlService {
 
   /// `store` must outlive it.
   explicit SqlService(const Store& store, SqlServiceOptions options = {});
+  /// What is being answered is broken off.
   ~SqlService();
 
   /// Never waits. A question that comes again is answered again, unless its answer is under way.
@@ -62,14 +64,14 @@ class SqlService {
   void forget_idle();
 
   const Store& store_;
-  const SqlServiceOptions options_;
+  SqlServiceOptions options_;
   mutable std::mutex mutex_;  // guards what follows; a slot that works is its thread's
   std::condition_variable changed_;
   std::deque<Asked> asked_;
   std::vector<Answered> answered_;
   std::map<std::string, Slot> slots_;  // by key
   size_t working_ = 0;
-  bool ending_ = false;
+  std::atomic<bool> ending_ = false;
   std::vector<std::thread> threads_;
 };
 

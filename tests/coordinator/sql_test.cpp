@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "coordinator/points.h"
+#include "coordinator/sql_service.h"
 #include "coordinator/sql_tables.h"
 
 namespace hivq {
@@ -149,6 +150,16 @@ TEST_F(Sql, TimeRowsAndMemoryHaveLimits) {
   EXPECT_EQ(one(endless + "SELECT x FROM (SELECT x, randomblob(1000000) y FROM n LIMIT 2000) ORDER BY y"),
             "the question needs more than 512 MiB of memory; narrow it, or leave out ORDER BY and DISTINCT");
   EXPECT_EQ(one("SELECT count(*) FROM jobs"), "2") << "and the next question is answered";
+}
+
+TEST_F(Sql, AServiceThatEndsBreaksOffWhatIsBeingAnswered) {
+  SqlServiceOptions options;
+  options.limits.time = std::chrono::hours(1);
+  std::optional<SqlService> service(std::in_place, *store_, options);
+  service->ask({"peer", 1, {"key", "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", 0}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(service->busy());
+  service.reset();  // returns
 }
 
 TEST_F(Sql, ADamagedRowIsAnErrorThatNamesIt) {
