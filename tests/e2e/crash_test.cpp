@@ -4,10 +4,14 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cstdlib>
 #include <map>
+#include <optional>
 #include <set>
+#include <thread>
 
 #include "coordinator/store.h"
+#include "jobs/philox.h"
 #include "tests/e2e/harness.h"
 
 namespace hivq::e2e {
@@ -48,11 +52,11 @@ std::map<std::string, int> finishes(const std::string& data) {
 
 class Crash : public testing::Test {
  protected:
-  static constexpr uint64_t trials = 3;
+  explicit Crash(uint64_t count = 3) : trials(count) {}
 
   void SetUp() override {
     client.emplace(coordinator.client());
-    std::string spec = space.write("tiny.yaml", tiny_job(trials, 200));
+    std::string spec = space.write("tiny.yaml", tiny_job(static_cast<int>(trials), 200));
     auto submitted = space.run({program("hivq"), "submit", spec, "--coordinator", coordinator.endpoint});
     ASSERT_EQ(submitted.code, 0) << submitted.output;
   }
@@ -82,8 +86,9 @@ class Crash : public testing::Test {
     kill(found->second.pid, SIGKILL);
   }
 
-  void expect_the_sweep_whole(uint64_t attempts_in_all) {
-    ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, 240)) << job().job.state;
+  /// `attempts_in_all`: leases of the trials, where these are known.
+  void expect_the_sweep_whole(std::optional<uint64_t> attempts_in_all, double seconds = 240) {
+    ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, seconds)) << job().job.state;
     JobDetail detail = job();
     EXPECT_EQ(detail.job.finished, trials);
     uint64_t attempts = 0;
@@ -91,7 +96,7 @@ class Crash : public testing::Test {
       EXPECT_EQ(trial.state, "finished") << trial.reason;
       attempts += trial.attempts;
     }
-    EXPECT_EQ(attempts, attempts_in_all);
+    EXPECT_EQ(attempts, attempts_in_all.value_or(attempts));
     Witness in_the_end;
     in_the_end.look(*client, trials);
     EXPECT_GT(witness.seen().size(), 20u);
@@ -106,8 +111,11 @@ class Crash : public testing::Test {
     for (const auto& [trial, count] : finishes(space.path("data"))) EXPECT_EQ(count, 1) << "trial " << trial;
     EXPECT_EQ(finishes(space.path("data")).size(), trials);
     EXPECT_TRUE(workers_of(coordinator.endpoint).empty()) << "a worker outlived its coordinator";
+    auto verified = space.run({program("hivq-coordinator"), "verify", "--data", space.path("data")});
+    EXPECT_EQ(verified.code, 0) << verified.output;
   }
 
+  const uint64_t trials;
   Workspace space;
   Coordinator coordinator{space, space.path("data"), {"--local-gangs", "1", "--local-ranks", "2"}};
   std::optional<Client> client;
@@ -140,6 +148,32 @@ TEST_F(Crash, OfCoordinatorAndRankTogether) {
   coordinator.start();
   client.emplace(coordinator.client());
   expect_the_sweep_whole(trials + 1);
+}
+
+uint64_t number_in(const char* variable, uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+/// HIVQ_KILLS=100 HIVQ_SEED=7 build/release/bin/test_e2e --gtest_filter='Storm.*'
+class Storm : public Crash {
+ protected:
+  Storm() : Crash(number_in("HIVQ_KILLS", 6) + 1) {}
+};
+
+TEST_F(Storm, TheCoordinatorIsKilledAgainAndAgain) {
+  const uint64_t kills = number_in("HIVQ_KILLS", 6), seed = number_in("HIVQ_SEED", 1);
+  for (uint64_t i = 0; i < kills; ++i) {
+    const auto lives = std::chrono::milliseconds(random_bits(seed, i, 0) % 3000);
+    std::this_thread::sleep_for(lives);
+    if (lives > std::chrono::milliseconds(1000)) witness.look(*client, trials);
+    coordinator.kill_hard();
+    coordinator.start();
+    client.emplace(coordinator.client());
+  }
+  RecordProperty("kills", static_cast<int>(kills));
+  EXPECT_NE(job().job.state, "finished") << "the sweep was too short to be killed " << kills << " times";
+  expect_the_sweep_whole(std::nullopt, 240 + 10 * static_cast<double>(trials));
 }
 
 }  // namespace
