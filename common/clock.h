@@ -16,6 +16,12 @@ class Clock {
   virtual Millis now() const = 0;
 };
 
+/// Wall-clock time now.
+inline Millis wall_clock() {
+  using namespace std::chrono;
+  return duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+}
+
 /// Wall-clock time at the start, advanced by the monotonic clock: it never jumps while the program runs.
 class SystemClock final : public Clock {
  public:
@@ -26,9 +32,7 @@ class SystemClock final : public Clock {
 
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-  Millis start_ = std::chrono::duration_cast<std::chrono::milliseconds>(
-                      std::chrono::system_clock::now().time_since_epoch())
-                      .count();
+  Millis start_ = wall_clock();
 };
 
 /// Time that stands still until it is set.

@@ -260,7 +260,8 @@ struct QueryMetrics {
   TrialId trial;
   std::string prefix;
   uint64_t newest = 0;  // so many of each metric's last points; 0: all
-  HIVQ_FIELDS(trial, prefix, newest)
+  uint64_t most = 0;    // and of these so many at most, the ends and extremes of equal spans of steps; 0: all
+  HIVQ_FIELDS(trial, prefix, newest, most)
 };
 struct QueryLogs {
   static constexpr const char* type = "query_logs";

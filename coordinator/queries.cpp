@@ -131,6 +131,9 @@ Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
   if (auto failed = missing(question.trial, store)) return *failed;
   auto series = read_series(store, question.trial, question.prefix, question.newest);
   if (!series) return Failed{series.error().message};
+  if (question.most > 0) {
+    for (auto& [name, points] : *series) points = downsample(std::move(points), question.most);
+  }
   return MetricSeries{std::move(*series)};
 }
 

@@ -4,6 +4,8 @@
 // last_before() as Store has them.
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <map>
 #include <string>
 #include <string_view>
@@ -84,6 +86,32 @@ Result<Series> read_series(const Source& source, const TrialId& trial, const std
   });
   if (!read) return read.error();
   return series;
+}
+
+/// At most `most` points of a curve, at least four, that draw the same picture: of equal spans of steps the first, the
+/// least, the largest and the last (M4; Jugel et al., "M4: a visualization-oriented time series data aggregation", VLDB
+/// 2014). NaN counts as the largest, so that it shows. All points where there are no more.
+inline std::vector<MetricPoint> downsample(std::vector<MetricPoint> points, uint64_t most) {
+  most = std::max<uint64_t>(most, 4);
+  if (points.size() <= most) return points;
+  const auto less = [](const MetricPoint& a, const MetricPoint& b) {
+    return std::isnan(a.value) || std::isnan(b.value) ? std::isnan(b.value) && !std::isnan(a.value) : a.value < b.value;
+  };
+  const uint64_t spans = most / 4;
+  const auto first_step = static_cast<uint64_t>(points.front().step);
+  const uint64_t width = (static_cast<uint64_t>(points.back().step) - first_step) / spans + 1;
+  const auto span_of = [&](const MetricPoint& point) { return (static_cast<uint64_t>(point.step) - first_step) / width; };
+  std::vector<MetricPoint> kept;
+  for (auto begin = points.begin(); begin != points.end();) {
+    const auto end = std::find_if(begin, points.end(), [&](const auto& p) { return span_of(p) != span_of(*begin); });
+    const auto [least, largest] = std::minmax_element(begin, end, less);
+    std::array<std::vector<MetricPoint>::iterator, 4> four{begin, least, largest, end - 1};
+    std::ranges::sort(four);
+    const auto last = std::unique(four.begin(), four.end());
+    std::for_each(four.begin(), last, [&](auto point) { kept.push_back(*point); });
+    begin = end;
+  }
+  return kept;
 }
 
 }  // namespace hivq

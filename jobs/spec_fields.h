@@ -87,6 +87,8 @@ std::string wanted_type(const Field& field);
 /// labels.
 void store(JobSpec& job, const Field& field, const ParamValue& value);
 ParamValue load(const JobSpec& job, const Field& field);
+/// The value as it stands in YAML, of any field.
+std::string yaml_text(const JobSpec& job, const Field& field);
 
 /// The candidate nearest to a mistyped key, by edit distance of the whole or of the last part; nothing where none is
 /// near.

@@ -65,22 +65,6 @@ std::string yaml_text(const ParamValue& value) {
   return to_string(value);
 }
 
-std::string yaml_text(const JobSpec& job, const Field& field) {
-  if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
-    std::string items;
-    for (const std::string& item : *texts->at(const_cast<JobSpec&>(job)))
-      items += (items.empty() ? "" : ", ") + text_as_yaml(item);
-    return "[" + items + "]";
-  }
-  if (const auto* labels = std::get_if<LabelsField>(&field.kind)) {
-    std::string items;
-    for (const auto& [key, value] : *labels->at(const_cast<JobSpec&>(job)))
-      items += fmt::format("{}{}: {}", items.empty() ? "" : ", ", text_as_yaml(key), text_as_yaml(value));
-    return "{" + items + "}";
-  }
-  return yaml_text(load(job, field));
-}
-
 // Writes fields, opening the sections that their keys name.
 class SectionWriter {
  public:
@@ -137,6 +121,22 @@ std::string sweep_lists(const SweepSpec& sweep) {
 }
 
 }  // namespace
+
+std::string yaml_text(const JobSpec& job, const Field& field) {
+  if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
+    std::string items;
+    for (const std::string& item : *texts->at(const_cast<JobSpec&>(job)))
+      items += (items.empty() ? "" : ", ") + text_as_yaml(item);
+    return "[" + items + "]";
+  }
+  if (const auto* labels = std::get_if<LabelsField>(&field.kind)) {
+    std::string items;
+    for (const auto& [key, value] : *labels->at(const_cast<JobSpec&>(job)))
+      items += fmt::format("{}{}: {}", items.empty() ? "" : ", ", text_as_yaml(key), text_as_yaml(value));
+    return "{" + items + "}";
+  }
+  return yaml_text(load(job, field));
+}
 
 std::string to_yaml(const JobSpec& job) {
   SectionWriter writer;

@@ -30,6 +30,8 @@ struct CommandLine {
   Common common;
   RunArguments run;
   std::string job, trial, name, out, question;
+  std::vector<std::string> names;
+  uint64_t most_points = 0;
   ResultsArguments results;
   SubmitArguments submit;
   DrainArguments drain;
@@ -184,7 +186,8 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   add_json(sub, line);
 
   sub = add(app, line, "results", "A job's trials, the best first",
-            "hivq results 1 --sort loss\n  hivq results 1 --csv > results.csv\n  hivq results 1 --by-setting",
+            "hivq results 1 --sort loss\n  hivq results 1 --where 'lr<=1e-3' --where state=finished\n"
+            "  hivq results 1 --csv > results.csv\n  hivq results 1 --by-setting",
             [&] { return results(line.common, line.results); });
   sub->add_option("job", line.results.job, "Number of the job")->required();
   sub->add_option("--sort", line.results.sort,
@@ -192,17 +195,45 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
       ->type_name("NAME")
       ->capture_default_str();
   sub->add_flag("--reverse", line.results.reverse, "The other way round");
+  sub->add_option("--where", line.results.where, "Only trials that meet the condition (again for more)")
+      ->type_name("NAME<VALUE")
+      ->expected(1)
+      ->take_all();
   sub->add_flag("--by-setting", line.results.by_setting,
                 "Only the means over seeds and splits of the classes, beside published figures");
   add_where(sub, line);
   add_json(sub, line);
   add_csv(sub, line);
 
+  sub = add(app, line, "compare", "Trials side by side: the settings in which they differ, and their metrics",
+            "hivq compare 1/0 1/3\n  hivq compare 1 2  # the best trials of two jobs",
+            [&] { return compare(line.common, line.names); });
+  sub->add_option("what", line.names, "Trials such as 1/3, or jobs, which stand for their best trial")
+      ->type_name("TRIAL|JOB")
+      ->required()
+      ->expected(2, 20);
+  add_where(sub, line);
+  add_json(sub, line);
+  add_csv(sub, line);
+
+  sub = add(app, line, "importance", "Which parameters of a sweep its metric depends on (functional ANOVA)",
+            "hivq importance 1\n  hivq importance 1 --metric pixel_auroc",
+            [&] { return importance(line.common, line.job, line.name); });
+  add_job(sub, line);
+  sub->add_option("--metric", line.name, "Another metric than the sweep's")->type_name("NAME");
+  add_where(sub, line);
+  add_json(sub, line);
+  add_csv(sub, line);
+
   sub = add(app, line, "metrics", "A trial's metrics, or every point of one",
-            "hivq metrics 1/0 auroc\n  hivq metrics 1/0 --csv > metrics.csv",
-            [&] { return metrics(line.common, line.trial, line.name); });
+            "hivq metrics 1/0 auroc\n  hivq metrics 1/0 loss --points 200\n  hivq metrics 1/0 --csv > metrics.csv",
+            [&] { return metrics(line.common, line.trial, line.name, line.most_points); });
   add_trial(sub, line);
   sub->add_option("name", line.name, "Name of the metric, or how the names begin");
+  sub->add_option("--points", line.most_points,
+                  "At most so many of each curve: its ends and extremes; otherwise all")
+      ->type_name("N")
+      ->check(CLI::Range(4, 1'000'000));
   add_where(sub, line);
   add_json(sub, line);
   add_csv(sub, line);

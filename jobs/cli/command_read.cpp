@@ -18,16 +18,6 @@ namespace hivq::cli {
 
 namespace {
 
-Millis wall_clock() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-Result<int> printed(const std::string& text) {
-  if (auto done = print(text); !done) return done.error();
-  return 0;
-}
-
 Result<TrialView> ask_trial(Session& session, const TrialId& id, JobDetail& detail) {
   auto answer = session.client().ask<JobDetail>(ShowJob{id.job});
   if (!answer) return answer.error();
@@ -218,6 +208,9 @@ Result<int> results(const Common& common, const ResultsArguments& arguments) {
   if (!session) return session.error();
   auto view = ask_results(*session, *job);
   if (!view) return view.error();
+  for (const auto& condition : arguments.where) {
+    if (auto kept = keep(*view, condition); !kept) return wrong_input(kept.error());
+  }
   if (auto sorted = sort(*view, arguments.sort, arguments.reverse); !sorted) return wrong_input(sorted.error());
   const BySetting grouped = by_setting(*view);
   if (common.json) return printed(text_of(to_json(*view)));
@@ -236,15 +229,15 @@ Result<int> results(const Common& common, const ResultsArguments& arguments) {
   return printed(summary.empty() ? text : text + "\n" + summary);
 }
 
-Result<int> metrics(const Common& common, const std::string& trial_text_given, const std::string& name) {
+Result<int> metrics(const Common& common, const std::string& trial_text_given, const std::string& name, uint64_t most) {
   auto trial = parse_trial(trial_text_given);
   if (!trial) return wrong_input(trial.error());
   auto session = Session::for_reading(common.where);
   if (!session) return session.error();
-  auto series = session->client().ask<MetricSeries>(QueryMetrics{*trial, name, 0});
+  auto series = session->client().ask<MetricSeries>(QueryMetrics{*trial, name, 0, most});
   if (!series) return series.error();
   if (series->series.empty() && !name.empty()) {
-    auto all = session->client().ask<MetricSeries>(QueryMetrics{*trial, "", 1});
+    auto all = session->client().ask<MetricSeries>(QueryMetrics{*trial, "", 1, 0});
     if (!all) return all.error();
     std::string known;
     for (const auto& [other, points] : all->series) known += fmt::format("{}{}", known.empty() ? "" : ", ", other);

@@ -134,8 +134,7 @@ Result<Results> ask_results(Session& session, JobId job) {
   auto detail = session.client().ask<JobDetail>(ShowJob{job});
   if (!detail) return detail.error();
   auto losses = newest_losses(session.client(), *detail);
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return make_results(*detail, losses, std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  return make_results(*detail, losses, wall_clock());
 }
 
 Result<int> report_end(const Common& common, Session& session, const JobDetail& detail, const std::string& spec_file) {

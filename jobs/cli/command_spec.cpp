@@ -52,6 +52,11 @@ Status print(const std::string& text) {
   return {};
 }
 
+Result<int> printed(const std::string& text) {
+  if (auto done = print(text); !done) return done.error();
+  return exit_code::finished;
+}
+
 Result<JobSpec> read_spec(const SpecArguments& arguments) {
   auto text = read_text(arguments.file);
   if (!text) return text.error();

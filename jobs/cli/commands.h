@@ -70,11 +70,17 @@ Result<int> list(const Common& common);
 Result<int> show(const Common& common, const std::string& job_or_trial);
 struct ResultsArguments {
   std::string job, sort = "rank";
+  std::vector<std::string> where;  // conditions, all of which hold
   bool reverse = false;
   bool by_setting = false;  // only the summary
 };
 Result<int> results(const Common& common, const ResultsArguments& arguments);
-Result<int> metrics(const Common& common, const std::string& trial, const std::string& name);
+/// Trials side by side, of a job the best: `1/3`, `1`.
+Result<int> compare(const Common& common, const std::vector<std::string>& names);
+/// What the metric (empty: the sweep's) depends on.
+Result<int> importance(const Common& common, const std::string& job, const std::string& metric);
+/// `most` points of each curve, those that its drawing needs; 0: all.
+Result<int> metrics(const Common& common, const std::string& trial, const std::string& name, uint64_t most);
 Result<int> logs(const Common& common, const std::string& trial, bool follow);
 Result<int> plot(const Common& common, const std::string& job, std::string out);
 Result<int> gangs(const Common& common);
@@ -103,6 +109,8 @@ Result<int> report_end(const Common& common, Session& session, const JobDetail& 
 
 /// Standard output, or a sentence when it cannot be written.
 Status print(const std::string& text);
+/// The same as a command's end: its exit code.
+Result<int> printed(const std::string& text);
 
 /// Where a job's figures go when nothing else is said.
 std::string figures_folder(const Where& where, JobId job);

@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t most_asked = 1000;  // trials whose loss a table asks for, one question each
 constexpr const char* loss_name = "loss";
+constexpr uint64_t drawn_points = 4000;  // of a curve: more than a figure has columns
 
 // The rows of a figure: ranked trials first, best first, then those without a value.
 std::vector<const ResultRow*> best_rows(const Results& results) {
@@ -118,7 +119,7 @@ Result<std::vector<std::string>> write_figures(Client& client, const Results& re
   const std::string& metric = results.job.metric;
   for (const auto* row : best_rows(results)) {
     for (const auto& [name, into] : {std::pair{std::string(loss_name), &losses}, {metric, &values}}) {
-      auto answer = client.ask<MetricSeries>(QueryMetrics{row->trial.id, name, 0});
+      auto answer = client.ask<MetricSeries>(QueryMetrics{row->trial.id, name, 0, drawn_points});
       if (!answer) return answer.error();
       if (auto found = answer->series.find(name); found != answer->series.end())
         (*into)[row->trial.id.index] = found->second;
@@ -151,7 +152,7 @@ std::map<uint64_t, LastLoss> newest_losses(Client& client, const JobDetail& deta
   size_t asked = 0;
   for (const auto& trial : detail.trials) {
     if (trial.started == 0 || asked++ >= most_asked) continue;
-    auto answer = client.ask<MetricSeries>(QueryMetrics{trial.id, loss_name, 1});
+    auto answer = client.ask<MetricSeries>(QueryMetrics{trial.id, loss_name, 1, 0});
     if (!answer) break;  // a table without losses is better than none
     auto found = answer->series.find(loss_name);
     if (found == answer->series.end() || found->second.empty()) continue;

@@ -87,6 +87,66 @@ std::string state_text(const TrialView& trial) {
   return trial.state;
 }
 
+/// What rows are sorted and selected by.
+struct ColumnOfRows {
+  std::function<SortValue(const ResultRow&)> value;
+  bool rising = true;  // the natural order
+};
+
+/// Errors: an unknown name, with those that there are.
+Result<ColumnOfRows> find_column(const Results& results, const std::string& name) {
+  const auto metrics = metric_names(results);
+  const auto key = std::ranges::find_if(results.params, [&](const std::string& candidate) {
+    return candidate == name || short_key(candidate, results.params) == name;
+  });
+  if (name == "rank") {
+    return ColumnOfRows{[](auto& row) { return row.rank == 0 ? SortValue(std::monostate{}) : double(row.rank); }};
+  }
+  if (name == "trial") return ColumnOfRows{[](auto& row) { return double(row.trial.id.index); }};
+  if (name == "variant") return ColumnOfRows{[](auto& row) { return row.trial.variant; }};
+  if (name == "state") return ColumnOfRows{[](auto& row) { return row.trial.state; }};
+  if (name == "duration") {
+    return ColumnOfRows{
+        [](auto& row) { return row.trial.started == 0 ? SortValue(std::monostate{}) : double(row.duration); }};
+  }
+  if (metrics.contains(name) || name == results.job.metric) {
+    return ColumnOfRows{[name](auto& row) { return number(value_of(row.trial.final, name)); },
+                        results.job.goal == "minimize" || !name.starts_with(results.job.metric)};
+  }
+  if (name == "loss") {
+    return ColumnOfRows{[](auto& row) { return row.loss ? number(row.loss->value) : SortValue(std::monostate{}); }};
+  }
+  if (key != results.params.end()) {
+    return ColumnOfRows{[key = *key](auto& row) {
+      const std::string text = param(row.trial, key);
+      return text.empty() ? SortValue(std::monostate{}) : number_or_word(text);
+    }};
+  }
+  std::string known = "rank, trial, variant, state, duration, loss";
+  for (const auto& param_key : results.params) known += fmt::format(", {}", param_key);
+  for (const auto& metric : metrics) {  // those of single classes are many
+    if (metric.find('/') == std::string::npos) known += fmt::format(", {}", metric);
+  }
+  return error("'{}'; there are {}", name, known);
+}
+
+using Test = bool (*)(const SortValue&, const SortValue&);
+/// Nothing where there is no such sign.
+Test find_test(const std::string& sign) {
+  if (sign == "=" || sign == "==") return [](const SortValue& a, const SortValue& b) { return a == b; };
+  if (sign == "!=") return [](const SortValue& a, const SortValue& b) { return a != b; };
+  if (sign == "<") return [](const SortValue& a, const SortValue& b) { return a < b; };
+  if (sign == "<=") return [](const SortValue& a, const SortValue& b) { return a <= b; };
+  if (sign == ">") return [](const SortValue& a, const SortValue& b) { return a > b; };
+  if (sign == ">=") return [](const SortValue& a, const SortValue& b) { return a >= b; };
+  return nullptr;
+}
+
+std::string trimmed(const std::string& text) {
+  const size_t first = text.find_first_not_of(' ');
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
+}
+
 }  // namespace
 
 std::string short_key(const std::string& key, const std::vector<std::string>& keys) {
@@ -135,47 +195,33 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
 }
 
 Status sort(Results& results, const std::string& name, bool reverse) {
-  bool rising = true;
-  std::function<SortValue(const ResultRow&)> value;
-  auto metrics = metric_names(results);
-  auto key = std::find_if(results.params.begin(), results.params.end(), [&](const std::string& candidate) {
-    return candidate == name || short_key(candidate, results.params) == name;
-  });
-  if (name == "rank") {
-    value = [](const ResultRow& row) { return row.rank == 0 ? SortValue(std::monostate{}) : double(row.rank); };
-  } else if (name == "trial") {
-    value = [](const ResultRow& row) { return double(row.trial.id.index); };
-  } else if (name == "variant") {
-    value = [](const ResultRow& row) { return row.trial.variant; };
-  } else if (name == "state") {
-    value = [](const ResultRow& row) { return row.trial.state; };
-  } else if (name == "duration") {
-    value = [](const ResultRow& row) {
-      return row.trial.started == 0 ? SortValue(std::monostate{}) : double(row.duration);
-    };
-  } else if (metrics.contains(name) || name == results.job.metric) {
-    value = [&](const ResultRow& row) { return number(value_of(row.trial.final, name)); };
-    rising = results.job.goal == "minimize" || !name.starts_with(results.job.metric);
-  } else if (name == "loss") {
-    value = [](const ResultRow& row) { return row.loss ? number(row.loss->value) : SortValue(std::monostate{}); };
-  } else if (key != results.params.end()) {
-    value = [&](const ResultRow& row) {
-      std::string text = param(row.trial, *key);
-      return text.empty() ? SortValue(std::monostate{}) : number_or_word(text);
-    };
-  } else {
-    std::string known = "rank, trial, variant, state, duration, loss";
-    for (const auto& param_key : results.params) known += fmt::format(", {}", param_key);
-    for (const auto& metric : metrics) {  // those of single classes are many
-      if (metric.find('/') == std::string::npos) known += fmt::format(", {}", metric);
-    }
-    return error("cannot sort by '{}'; there are {}", name, known);
-  }
-  const bool falling = rising == reverse;
+  auto column = find_column(results, name);
+  if (!column) return error("cannot sort by {}", column.error().message);
+  const bool falling = column->rising == reverse;
   std::stable_sort(results.rows.begin(), results.rows.end(), [&](const ResultRow& a, const ResultRow& b) {
-    SortValue left = value(a), right = value(b);
+    SortValue left = column->value(a), right = column->value(b);
     if (left.index() != right.index()) return left.index() < right.index();
     return falling ? right < left : left < right;
+  });
+  return {};
+}
+
+Status keep(Results& results, const std::string& condition) {
+  constexpr const char* form = "write NAME, one of = != < <= > >=, and a value, such as 'train.lr<=1e-3'";
+  const size_t at = condition.find_first_of("=!<>");
+  if (at == 0 || at == std::string::npos) return error("'{}' is no condition: {}", condition, form);
+  const size_t behind = condition.find_first_not_of("=!<>", at);
+  const std::string sign = condition.substr(at, behind - at);
+  const auto test = find_test(sign);
+  if (!test || behind == std::string::npos) return error("'{}' is no condition: {}", condition, form);
+  auto column = find_column(results, trimmed(condition.substr(0, at)));
+  if (!column) return error("cannot select by {}", column.error().message);
+  const SortValue wanted = number_or_word(trimmed(condition.substr(behind)));
+  std::erase_if(results.rows, [&](const ResultRow& row) {
+    const SortValue value = column->value(row);
+    // A word and a number are never equal, and have no order; what is missing meets no condition.
+    if (std::holds_alternative<std::monostate>(value)) return true;
+    return value.index() == wanted.index() ? !test(value, wanted) : sign != "!=";
   });
   return {};
 }

@@ -45,6 +45,9 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
 /// the sweep's does is sorted as the sweep's goal says, all else rises. Trials without a value come last. Errors: an
 /// unknown name, with those that there are.
 Status sort(Results& results, const std::string& name, bool reverse);
+/// Keeps the rows that meet a condition `NAME OP VALUE` on what they can be sorted by, OP one of = != < <= > >=. A row
+/// without a value meets none. Ranks stay. Errors: no condition, an unknown name with those that there are.
+Status keep(Results& results, const std::string& condition);
 
 /// `extra`: a metric to show besides the sweep's.
 Table results_table(const Results& results, const std::string& extra = "");

@@ -21,11 +21,6 @@ constexpr auto answer_limit = 3s;
 constexpr std::chrono::milliseconds longest_wait = 2s;  // for a change, so that the time in the display goes on
 constexpr clock::duration least_wait = 200ms;           // between two questions
 
-Millis wall_clock() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 }  // namespace
 
 void Display::clear() {

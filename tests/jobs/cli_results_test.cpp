@@ -77,6 +77,37 @@ TEST(Results, SortByLossDurationAndOtherMetricsRising) {
   EXPECT_EQ(order(results), (std::vector<uint64_t>{1, 2, 0}));
 }
 
+TEST(Results, KeepTheRowsThatMeetAConditionWithTheirRanks) {
+  const auto kept = [](const std::string& condition) {
+    Results results = make_results(job(three), {}, 0);
+    EXPECT_TRUE(bool(keep(results, condition))) << condition;
+    return order(results);
+  };
+  EXPECT_EQ(kept("lr<=1e-2"), (std::vector<uint64_t>{1, 0}));
+  EXPECT_EQ(kept("train.lr < 0.01"), (std::vector<uint64_t>{0}));
+  EXPECT_EQ(kept("auroc>0.75"), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(kept("lr=0.100"), (std::vector<uint64_t>{2}));
+  EXPECT_EQ(kept("lr!=0.1"), (std::vector<uint64_t>{1, 0}));
+  EXPECT_EQ(kept("state=finished"), (std::vector<uint64_t>{1, 2, 0}));
+  EXPECT_EQ(kept("rank<=2"), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(kept("state=3"), (std::vector<uint64_t>{}));
+  EXPECT_EQ(kept("loss<5"), (std::vector<uint64_t>{}));  // none has one
+  EXPECT_EQ(kept("loss!=5"), (std::vector<uint64_t>{}));
+}
+
+TEST(Results, SayWhatIsNoCondition) {
+  Results results = make_results(job(three), {}, 0);
+  for (const char* wrong : {"lr", "", "=3", "lr<", "lr=<3", "lr<>3"}) {
+    auto kept = keep(results, wrong);
+    ASSERT_FALSE(bool(kept)) << wrong;
+    EXPECT_NE(kept.error().message.find("write NAME, one of"), std::string::npos) << kept.error().message;
+  }
+  auto kept = keep(results, "nonsense>3");
+  ASSERT_FALSE(bool(kept));
+  EXPECT_NE(kept.error().message.find("cannot select by 'nonsense'; there are rank"), std::string::npos);
+  EXPECT_EQ(results.rows.size(), 3u);
+}
+
 TEST(Results, NameWhatCanBeSortedByWhenTheNameIsUnknown) {
   Results results = make_results(job(three), {}, 0);
   auto sorted = sort(results, "speed", false);

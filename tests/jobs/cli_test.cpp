@@ -432,6 +432,61 @@ TEST_F(CommandLine, MetricsListThePointsAndNameWhatThereIs) {
   EXPECT_TRUE(contains(unknown.output, "auroc, loss")) << unknown.output;
 }
 
+TEST_F(CommandLine, TrialsAreComparedAndAJobStandsForItsBest) {
+  FakeCoordinator coordinator(answer_all);
+  auto table = run({"compare", "4/0", "4", "--coordinator", coordinator.endpoint()});
+  ASSERT_EQ(table.code, 0) << table.output;
+  EXPECT_TRUE(contains(table.output, "4/0") && contains(table.output, "4/1")) << table.output;
+  EXPECT_TRUE(contains(table.output, "0.8750 (+0.1250)")) << table.output;
+  EXPECT_TRUE(contains(table.output, "train.seed")) << table.output;
+  EXPECT_FALSE(contains(table.output, "train.epochs")) << "is equal: " << table.output;
+  auto json = nlohmann::json::parse(run({"compare", "4/0", "4/1", "--json", "--coordinator", coordinator.endpoint()}).output);
+  EXPECT_EQ(json["settings"]["train.seed"], nlohmann::json::parse(R"(["0", "1"])"));
+  EXPECT_EQ(json["metrics"]["auroc"][1], 0.875);
+  auto alone = run({"compare", "4/0", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(alone.code, 2) << alone.output;
+  auto unknown = run({"compare", "4/0", "4/7", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_TRUE(contains(unknown.output, "there is no trial 4/7")) << unknown.output;
+}
+
+TEST_F(CommandLine, ImportanceSaysWhatItLacks) {
+  FakeCoordinator coordinator(answer_all);
+  auto few = run({"importance", "4", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(few.code, 1);
+  EXPECT_TRUE(contains(few.output, "job 4, metric auroc: 2 trials have a value of the metric; at least 8")) << few.output;
+}
+
+TEST_F(CommandLine, ImportanceRanksParameters) {
+  FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
+    JobDetail detail = stored_job();
+    for (uint64_t i = 2; i < 40; ++i) {
+      detail.trials.push_back(detail.trials[0]);
+      detail.trials.back().id.index = i;
+      detail.trials.back().params = {{"train.lr", std::to_string(i % 8)}, {"train.seed", std::to_string(i % 5)}};
+      detail.trials.back().final["auroc"] = 0.1 * static_cast<double>(i % 8);
+    }
+    detail.trials.erase(detail.trials.begin(), detail.trials.begin() + 2);
+    reply(router, peer, question.id, detail);
+  });
+  auto table = run({"importance", "4", "--coordinator", coordinator.endpoint()});
+  ASSERT_EQ(table.code, 0) << table.output;
+  EXPECT_LT(table.output.find("train.lr"), table.output.find("train.seed")) << table.output;
+  EXPECT_TRUE(contains(table.output, "of the variance of auroc over 38 trials")) << table.output;
+  auto json = nlohmann::json::parse(run({"importance", "4", "--json", "--coordinator", coordinator.endpoint()}).output);
+  EXPECT_EQ(json["shares"][0]["parameter"], "train.lr");
+  EXPECT_GT(json["shares"][0]["share"], 0.8);
+}
+
+TEST_F(CommandLine, ResultsCanBeSelected) {
+  FakeCoordinator coordinator(answer_all);
+  auto csv = run({"results", "4", "--csv", "--where", "auroc>0.8", "--coordinator", coordinator.endpoint()});
+  EXPECT_TRUE(contains(csv.output, "\n1,4/1,") && !contains(csv.output, "4/0")) << csv.output;
+  auto wrong = run({"results", "4", "--where", "speed>1", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_TRUE(contains(wrong.output, "cannot select by 'speed'; there are rank")) << wrong.output;
+}
+
 TEST_F(CommandLine, PlotWritesTheFiguresAndPrintsTheirPaths) {
   FakeCoordinator coordinator(answer_all);
   auto ended = run({"plot", "4", "--out", path("figures"), "--coordinator", coordinator.endpoint()});
