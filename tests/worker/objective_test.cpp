@@ -15,7 +15,7 @@ struct Surrogate {
   const Batch& batch;
   std::vector<Quantized> start;
 
-  Objective operator()() const {
+  ObjectiveValue operator()() const {
     Dropout none;
     const at::Tensor position = position_of(model);
     const std::vector<at::Tensor> enc = encode(model, batch.h0, position, none);

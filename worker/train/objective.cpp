@@ -22,7 +22,8 @@ at::Tensor by_trial(const at::Tensor& values, int64_t trials) { return values.vi
 
 }  // namespace
 
-Objective objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out) {
+ObjectiveValue objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch,
+                         const Forward& out) {
   const auto images = static_cast<double>(batch.global_images());
   const double tokens = images * static_cast<double>(model.tokens());
   const auto options = out.reconstruction.options().requires_grad(false);
@@ -58,7 +59,7 @@ Losses losses_of(const at::Tensor& terms, const LossSpec& weights) {
   const auto value = values.accessor<double, 1>();
   Losses losses;
   losses.reconstruction = value[0], losses.pot = value[1], losses.classification = value[2];
-  for (int64_t i = Objective::kTerms; i < values.size(0); ++i) losses.commitment += value[i];
+  for (int64_t i = ObjectiveValue::kTerms; i < values.size(0); ++i) losses.commitment += value[i];
   losses.total = losses.reconstruction + weights.commitment * losses.commitment + weights.pot * losses.pot +
                  weights.classification * losses.classification;
   return losses;

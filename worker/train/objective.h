@@ -38,14 +38,14 @@ struct Losses {
 
 /// This rank's part of Eq. 1: sums over its images by counts of the global batch, so that the ranks' parts, and their
 /// gradients, add up to the batch's.
-struct Objective {
+struct ObjectiveValue {
   at::Tensor total;  // [] weighted, summed over the trials, differentiable: no trial's parameters touch another's terms
   at::Tensor terms;  // [T, kTerms + levels] before the weights: reconstruction, POT, classification, each level's
                      // commitment
   static constexpr int64_t kTerms = 3;
 };
 /// `weights` [T]: of each trial; a term's weight is 0 for all of them or for none.
-Objective objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out);
+ObjectiveValue objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out);
 
 /// A trial's terms [kTerms + levels], summed over ranks and on the CPU, by name.
 Losses losses_of(const at::Tensor& terms, const LossSpec& weights);

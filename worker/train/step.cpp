@@ -23,7 +23,7 @@ struct Sums {
 };
 
 int64_t packed_size(const Model& model, int64_t rows) {
-  int64_t size = model.values.numel() + model.trials * (Objective::kTerms + model.levels() + 1);
+  int64_t size = model.values.numel() + model.trials * (ObjectiveValue::kTerms + model.levels() + 1);
   for (const Codebook& codebook : model.codebooks) size += rows * codebook.prototypes() * (codebook.width() + 1);
   return size;
 }
@@ -39,7 +39,7 @@ Sums unpack(const Training& training, int64_t rows) {
     at += count;
     return sums.packed.narrow(0, at - count, count).view(shape);
   };
-  sums.terms = next({model.trials, Objective::kTerms + model.levels()});
+  sums.terms = next({model.trials, ObjectiveValue::kTerms + model.levels()});
   sums.wishes = next({model.trials});
   for (const Codebook& codebook : model.codebooks) {
     const at::Tensor counts = next({rows, codebook.prototypes()});
@@ -108,7 +108,7 @@ Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, co
   const Model& model = training.model;
   Dropout dropout = dropout_of(specs, training.step, batch.first);
   Pass pass{forward(model, with_jitter(specs, batch, training.step), batch.classes, dropout), {}};
-  const Objective eq1 = objective(model, weights_of(specs), batch, pass.out);
+  const ObjectiveValue eq1 = objective(model, weights_of(specs), batch, pass.out);
   pass.total = eq1.total;
   sums.terms.copy_(eq1.terms);
   const at::Tensor& place = pass.out.place;
@@ -284,7 +284,7 @@ Result<std::vector<StepReport>> train_step(Training& training, std::span<const T
     if (report.applied) {
       adamw_step(model.values, model.gradients, training.optimizer, trial, step, settings[t].lr,
                  specs[t].train.weight_decay);
-      add_distances(training, trial, terms[trial].slice(0, Objective::kTerms), batch.global_images());
+      add_distances(training, trial, terms[trial].slice(0, ObjectiveValue::kTerms), batch.global_images());
     }
     reports.push_back(std::move(report));
   }
