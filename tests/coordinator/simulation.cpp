@@ -400,7 +400,8 @@ class Simulation {
     if (options_.bug == Bug::proposes_anew) {
       const std::string seeds = "train.seed: [";
       for (auto& job : snapshot.jobs) {
-        if (!ended(job.state)) job.yaml.replace(job.yaml.find(seeds) + seeds.size(), 0, "77, ");
+        const size_t at = job.yaml.find(seeds) + seeds.size();
+        if (!ended(job.state) && !job.yaml.substr(at).starts_with("77")) job.yaml.insert(at, "77, ");
       }
     }
     inbox_.clear();
