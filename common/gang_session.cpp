@@ -13,7 +13,8 @@ constexpr size_t batch_bytes = 1 << 20;  // of items in one Report; a larger ite
 constexpr size_t fetch_window = 4;       // chunks asked for at once
 }  // namespace
 
-GangSession::GangSession(Hello hello, SessionOptions options) : hello_(std::move(hello)), options_(options), window_(options.window_bytes) {
+GangSession::GangSession(Hello hello, SessionOptions options)
+    : hello_(std::move(hello)), options_(options), window_(options.window_bytes) {
   send(hello_);
 }
 

@@ -23,7 +23,8 @@ struct SessionOptions {
   Millis heartbeat = 1000;
   Millis resend = 2000;                   // after this long without progress, then after twice as long, …
   Millis slowest_resend = 16000;          // … up to this
-  size_t window_bytes = 16 << 20;         // on their way at once; less where the coordinator gives less credit
+  // On their way at once: four chunks and what they are wrapped in; less where the coordinator gives less credit.
+  size_t window_bytes = (16 << 20) + (64 << 10);
   size_t buffer_bytes = size_t{1} << 30;  // full() beyond this
 };
 

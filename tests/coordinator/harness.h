@@ -142,7 +142,8 @@ class CoreTest : public testing::Test {
     return count;
   }
   double point(const TrialId& id, const std::string& name, int64_t step) const {
-    for (const auto& point : read_series(store_, id, name).value()[name]) {
+    auto series = read_series(store_, id, name).value();
+    for (const auto& point : series[name]) {
       if (point.step == step) return point.value;
     }
     ADD_FAILURE() << "there is no point of step " << step;

@@ -141,7 +141,8 @@ class Curves : public testing::Test {
   }
   std::vector<int64_t> steps(const TrialId& trial, const std::string& prefix, const std::string& name, uint64_t newest) {
     std::vector<int64_t> found;
-    for (const auto& point : read_series(store_, trial, prefix, newest).value()[name]) found.push_back(point.step);
+    auto series = read_series(store_, trial, prefix, newest).value();
+    for (const auto& point : series[name]) found.push_back(point.step);
     return found;
   }
   MapStore store_;
