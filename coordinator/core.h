@@ -18,10 +18,17 @@
 
 #include "coordinator/rows.h"
 #include "coordinator/schedule.h"
-#include "jobs/searcher.h"
+#include "jobs/search/searcher.h"
+#include "jobs/search/stopper.h"
 #include "jobs/spec.h"
 
 namespace hivq {
+
+/// A job that has ended, for those that learn from it.
+struct EndedJob {
+  std::string metric;
+  std::vector<TrialRow> trials;
+};
 
 struct CoreOptions {
   Millis gang_timeout = 10'000;     // a gang that is silent for so long is lost
@@ -33,6 +40,8 @@ struct CoreOptions {
   uint64_t local_ranks = 1;         // of a local gang for a trial that does not say
   Millis longest_retry = 600'000;   // that a trial waits before it is tried again
   Policy policy = {};
+  /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
+  std::function<Result<EndedJob>(JobId)> ended_job;
 };
 
 // ---- Inputs ----
@@ -90,6 +99,7 @@ struct Snapshot {
   std::vector<UsageRow> usage;
   std::map<TrialId, Kept> checkpoints;                          // of jobs that have not ended
   std::map<std::pair<TrialId, int64_t>, CheckpointRow> starts;  // of ended jobs, that trials start from
+  std::map<JobId, EarlierRow> earlier;
   uint64_t next_event = 1, next_epoch = 1;
 };
 
@@ -131,6 +141,8 @@ class Core {
   bool all_jobs_ended() const { return jobs_.empty(); }
   /// A gang that this coordinator launched has a trial.
   bool local_gangs_busy() const;
+  /// The parameters that a job's searcher would propose now, for people; empty where it would not propose.
+  std::string next_proposal(JobId job) const;
 
  private:
   struct Trial {
@@ -141,6 +153,8 @@ class Core {
     JobRow row;
     JobSpec spec;
     std::unique_ptr<Searcher> searcher;
+    std::unique_ptr<Stopper> stopper;  // nullptr: it stops no trial
+    std::set<std::string> metrics;     // that the sweep looks at
     std::map<uint64_t, Trial> trials;
     std::set<JobId> after = {};  // that it waits for
     bool held() const { return row.paused || !after.empty(); }
@@ -166,7 +180,7 @@ class Core {
   void take_items(Running&, const std::string& peer, Trial&, const Report&);
   static Status lawful(const LeaseRow&, const Item&);
   bool apply(Running&, Job&, Trial&, uint64_t number, const Item&);
-  void apply_metrics(Running&, Job&, Trial&, const MetricsItem&);
+  bool apply_metrics(Running&, Job&, Trial&, const MetricsItem&);
   void put_curves(Running&, const TrialId&);
   void end_stream(Running&, Job&, Trial&, const Item&);
 
@@ -191,14 +205,30 @@ class Core {
   Reasons load_jobs(Running&, std::vector<JobRow>&);
   void load_trials(Running&, std::vector<TrialRow>&, const Reasons& invalid);
   void load_leases(Running&, std::vector<LeaseRow>&);
-  Result<Job> job_of(const Submit&, Millis now) const;
+  Result<Job> job_of(const Submit&, Millis now, EarlierRow& earlier) const;
   void on(Running&, const std::string& peer, const Submit&, uint64_t request);
   void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
   static Result<Job> make_job(JobRow row, const std::string& file);
-  Result<Trial> make_trial(const Job&, uint64_t index) const;
+  Result<Trial> make_trial(const Job&, uint64_t index, const Proposal&) const;
+  void add_trial(Running&, Job&, Trial);
   void end_lease(Running&, Trial&);
   void lose_lease(Running&, Trial&, const std::string& reason);
   void end_trial(Running&, Job&, Trial&, State, const std::string& reason);
+  void end_job_if_done(Running&, Job&, const std::string& reason, bool cancelled = false);
+
+  // What searchers are told and asked: core_search.cpp.
+  static Observation observation_of(const Job&, const TrialRow&);
+  static void tell(Job&, const TrialRow&);
+  void remember(Job&, const Snapshot&);
+  Result<EarlierRow> earlier_trials(const SweepSpec&) const;
+  void propose_ahead(Running&);
+  bool propose_next(Running&, Job&);
+  uint64_t room_for(const Job&, const std::vector<GangId>& idle) const;
+  void propose_no_more(Running&, Job&);
+  static void keep_metrics(const Job&, const std::map<std::string, double>& values,
+                           std::map<std::string, double>& kept);
+  bool keep_last(Running&, Job&, Trial&, const MetricsItem&);
+  bool judge(Running&, Job&, Trial&, int64_t step);
 
   // Trials that are given back, and jobs that are held: core_pause.cpp.
   void on(Running&, const std::string& peer, const SetPaused&, uint64_t request);
@@ -277,6 +307,7 @@ class Core {
   uint64_t next_epoch_ = 1;
   std::map<GangId, GangState> gangs_;
   Scheduler scheduler_;
+  std::set<JobId> searching_;                       // whose searchers have not proposed all of their trials yet
   Millis now_ = 0;                                  // of the input at hand
   std::set<std::pair<Millis, TrialId>> retries_;    // trials that wait until then
   std::set<std::pair<Millis, TrialId>> deadlines_;  // of trials that run

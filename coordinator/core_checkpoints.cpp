@@ -91,7 +91,9 @@ void Core::retain(Running& run, const Job& owner, const TrialId& id) {
 /// Of the trials that have ended only the best of the job keep their checkpoints.
 void Core::retain_best_trials(Running& run, const Job& owner) {
   const auto most = static_cast<size_t>(owner.spec.retention.trials);
-  if (most == 0) return;
+  // Of population-based training each one of a generation may be gone on from.
+  const bool wanted_later = searching_.contains(owner.row.id) && owner.spec.sweep->search == "pbt";
+  if (most == 0 || wanted_later) return;
   std::vector<std::pair<std::optional<double>, TrialId>> ranked;
   for (auto at = checkpoints_.lower_bound(TrialId{owner.row.id, 0});
        at != checkpoints_.end() && at->first.job == owner.row.id; ++at) {

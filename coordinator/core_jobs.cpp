@@ -7,6 +7,7 @@
 #include "common/sha256.h"
 #include "coordinator/core_running.h"
 #include "jobs/fusion.h"
+#include "jobs/search/objectives.h"
 
 namespace hivq {
 
@@ -19,6 +20,9 @@ std::map<std::string, std::string> readable(const Params& params) {
   for (const auto& [key, value] : params) text[key] = to_string(value);
   return text;
 }
+
+/// Trials that are made at the submission: all, or the first one, where the others depend on how that goes.
+int64_t made_at_once(const Searcher& searcher) { return searcher.adaptive() ? 1 : searcher.size(); }
 
 void count(JobRow& row, State state) {
   row.finished += state == State::finished;
@@ -37,13 +41,20 @@ std::string fusion_of(const TrialSpec& spec) {
 Result<Core::Job> Core::make_job(JobRow row, const std::string& file) {
   auto spec = parse_job(row.yaml, file);
   if (!spec) return spec.error();
-  Job made{std::move(row), std::move(*spec), nullptr, {}};
+  Job made{std::move(row), std::move(*spec), nullptr, nullptr, {}, {}};
   made.searcher = make_searcher(made.spec);
+  made.metrics = metrics_of(made.spec.sweep.value_or(SweepSpec{}));
+  if (made.spec.sweep) made.stopper = make_stopper(*made.spec.sweep, made.spec.trial.train.epochs);
   return made;
 }
 
 /// A trial's resolved values: the same whenever they are asked for.
 Result<TrialSpec> Core::spec_of(const Job& owner, uint64_t index) {
+  if (owner.searcher->adaptive()) {
+    auto params = read_params(owner.trials.at(index).row.params);
+    if (!params) return params.error();
+    return with_params(owner.spec.trial, *params);
+  }
   auto proposal = owner.searcher->propose(static_cast<int64_t>(index));
   if (!proposal) return error("the sweep has no such trial in this version");
   return with_params(owner.spec.trial, proposal->params);
@@ -54,6 +65,7 @@ void Core::load(Running& run, Snapshot& snapshot) {
   const Reasons invalid = load_jobs(run, snapshot.jobs);
   checkpoints_ = std::move(snapshot.checkpoints);
   load_trials(run, snapshot.trials, invalid);
+  for (auto& [id, owner] : jobs_) remember(owner, snapshot);
   for (auto& row : snapshot.jobs) {
     if (!invalid.contains(row.id)) continue;
     for (const auto& trial : snapshot.trials) {
@@ -154,24 +166,25 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   if (auto known = submissions_.find(submit.key); known != submissions_.end()) {
     return run.reply(peer, request, Submitted{known->second});
   }
-  auto made = job_of(submit, run.now);
+  EarlierRow earlier;
+  auto made = job_of(submit, run.now, earlier);
   if (!made) return run.reply(peer, request, Failed{made.error().message});
   ++next_job_;
   const JobId id = made->row.id;
   if (!submit.key.empty()) submissions_[submit.key] = id;
   put(run, made->row);
+  if (!earlier.trials.empty()) run.put(Family::searchers, key_of(id), pack(earlier));
   event(run, fmt::format("job {} '{}' submitted: {} trials", id, made->row.name, made->row.trials));
   run.reply(peer, request, Submitted{id});
-  for (JobId earlier : made->after) dependents_[earlier].insert(id);
-  for (const auto& [index, trial] : jobs_.emplace(id, std::move(*made)).first->second.trials) {
-    put(run, trial.row);
-    if (needs_start(trial)) hold_start(run, trial);
-    wait(trial);
-  }
+  for (JobId source : made->after) dependents_[source].insert(id);
+  Job& owner = jobs_.emplace(id, std::move(*made)).first->second;
+  for (auto& [index, trial] : std::exchange(owner.trials, {})) add_trial(run, owner, std::move(trial));
+  if (owner.trials.size() < owner.row.trials) searching_.insert(id);
 }
 
-/// The job that is submitted, with its trials. Errors: what the user is told.
-Result<Core::Job> Core::job_of(const Submit& submit, Millis now) const {
+/// The job that is submitted, with its trials and the earlier ones that its searcher learned from. Errors: what the
+/// user is told.
+Result<Core::Job> Core::job_of(const Submit& submit, Millis now, EarlierRow& earlier) const {
   JobRow row;
   row.id = next_job_;
   row.key = submit.key;
@@ -197,8 +210,12 @@ Result<Core::Job> Core::job_of(const Submit& submit, Millis now) const {
                          size < 1 ? "widen" : "narrow"));
   }
   made->row.trials = static_cast<uint64_t>(size);
-  for (int64_t index = 0; index < size; ++index) {
-    auto trial = make_trial(*made, static_cast<uint64_t>(index));
+  auto found = earlier_trials(sweep);
+  if (!found) return refused(found.error());
+  earlier = std::move(*found);
+  for (const TrialRow& each : earlier.trials) made->searcher->recall(observation_of(*made, each));
+  for (int64_t index = 0; index < made_at_once(*made->searcher); ++index) {
+    auto trial = make_trial(*made, static_cast<uint64_t>(index), made->searcher->propose(index).value());
     if (!trial) {
       const std::string which = made->spec.sweep ? fmt::format("trial {}: ", index) : "";
       return refused(error("{}{}", which, trial.error().message));
@@ -208,15 +225,27 @@ Result<Core::Job> Core::job_of(const Submit& submit, Millis now) const {
   return made;
 }
 
-/// A trial of a job that is submitted. Errors: its parameters, or what it is to start from.
-Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index) const {
-  auto spec = spec_of(owner, index);
+/// A trial that waits from now on.
+void Core::add_trial(Running& run, Job& owner, Trial made) {
+  Trial& trial = owner.trials.emplace(made.row.id.index, std::move(made)).first->second;
+  put(run, trial.row);
+  if (needs_start(trial)) hold_start(run, trial);
+  wait(trial);
+  tell(owner, trial.row);
+}
+
+/// A trial of a job. Errors: its parameters, or what it is to start from.
+Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index, const Proposal& proposal) const {
+  Params params = proposal.params;
+  if (proposal.start_from) {
+    params["train.start_from"] = to_string(TrialId{owner.row.id, static_cast<uint64_t>(*proposal.start_from)});
+  }
+  auto spec = with_params(owner.spec.trial, params);
   if (!spec) return spec.error();
-  const Proposal proposal = *owner.searcher->propose(static_cast<int64_t>(index));
   Trial trial;
   trial.row.id = {owner.row.id, index};
   trial.row.variant = proposal.variant;
-  trial.row.params = readable(proposal.params);
+  trial.row.params = readable(params);
   trial.row.ranks = static_cast<uint64_t>(spec->gang.ranks);
   trial.row.fuse = static_cast<uint64_t>(spec->gang.fuse);
   trial.row.fusion = fusion_of(*spec);
@@ -242,6 +271,7 @@ void Core::cancel_job(Running& run, Job& owner, const std::string& reason) {
   for (auto& [index, trial] : owner.trials) {
     if (!ended(trial.row.state)) open.push_back(&trial);
   }
+  propose_no_more(run, owner);
   event(run, fmt::format("job {} cancelled: {} trials had not ended", owner.row.id, open.size()));
   for (Trial* trial : open) {
     if (trial->lease && trial->lease->live) {
@@ -250,6 +280,8 @@ void Core::cancel_job(Running& run, Job& owner, const std::string& reason) {
     // The last one ends the job and takes it out of memory.
     end_trial(run, owner, *trial, State::cancelled, reason);
   }
+  // A job that was held may have had no trial at hand.
+  if (open.empty()) end_job_if_done(run, owner, reason, true);
 }
 
 // ---- Ends ----
@@ -298,13 +330,19 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   put(run, trial.row);
   event(run,
         fmt::format("trial {} {}{}{}", to_string(trial.row.id), to_string(state), reason.empty() ? "" : ": ", reason));
-  JobRow& row = owner.row;
-  count(row, state);
+  count(owner.row, state);
   retain_best_trials(run, owner);
+  tell(owner, trial.row);
+  end_job_if_done(run, owner, reason);
+}
+
+/// `reason`: of the last trial that ended. Erases the job where that was the last.
+void Core::end_job_if_done(Running& run, Job& owner, const std::string& reason, bool cancelled) {
+  JobRow& row = owner.row;
   if (row.finished + row.failed + row.cancelled < row.trials) return;
   row.ended = run.now;
   row.paused = false;
-  row.state = row.cancelled > 0 ? State::cancelled : row.finished > 0 ? State::finished : State::failed;
+  row.state = cancelled || row.cancelled > 0 ? State::cancelled : row.finished > 0 ? State::finished : State::failed;
   if (row.state == State::failed || (row.state == State::cancelled && reason != "cancelled")) row.reason = reason;
   put(run, row);
   event(run, fmt::format("job {} {}", row.id, to_string(row.state)));
@@ -315,6 +353,8 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   }
   if (dependents_.contains(row.id)) settling_.push_back(row.id);
   if (row.started != 0) job_deadlines_.erase({row.started + 1000 * owner.spec.max_job_seconds, row.id});
+  if (owner.spec.sweep && !owner.spec.sweep->warm_start.empty()) run.erase(Family::searchers, key_of(row.id));
+  searching_.erase(row.id);
   jobs_.erase(JobId(row.id));
 }
 

@@ -42,6 +42,7 @@ void Core::offer(const GangId& id) {
 
 void Core::place(Running& run) {
   if (closing_) return;
+  propose_ahead(run);
   while (auto placement = scheduler_.next(run.now)) lease(run, *placement);
   launch_gangs(run);
 }
@@ -210,6 +211,7 @@ void Core::give_up_launching(Running& run, const std::string& reason) {
     const std::vector<TrialId> waiting = scheduler_.trials_of(demand.need);
     stuck.insert(stuck.end(), waiting.begin(), waiting.end());
   }
+  for (const auto& id : stuck) propose_no_more(run, *job(id.job));
   for (const auto& id : stuck) {
     end_trial(run, *job(id.job), *trial(id), State::failed,
               fmt::format("no gang could be started, {} times in a row: {}", fruitless_launches_, reason));

@@ -71,11 +71,11 @@ Status Core::lawful(const LeaseRow& lease, const Item& item) {
   return {};
 }
 
-/// False when the item ended the stream.
+/// False when the item ended the stream, or the trial.
 bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const Item& item) {
   LeaseRow& lease = *trial.lease;
   if (auto* metrics = std::get_if<MetricsItem>(&item)) {
-    apply_metrics(run, owner, trial, *metrics);
+    return apply_metrics(run, owner, trial, *metrics);
   } else if (auto* line = std::get_if<LogItem>(&item)) {
     run.put(Family::logs, log_key(lease.lease, number), pack(EventRow{run.now, line->text}));
   } else if (auto* chunk = std::get_if<ChunkItem>(&item)) {
@@ -91,18 +91,15 @@ bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const 
   return true;
 }
 
-void Core::apply_metrics(Running& run, Job& owner, Trial& trial, const MetricsItem& metrics) {
+/// False: the trial ends here.
+bool Core::apply_metrics(Running& run, Job& owner, Trial& trial, const MetricsItem& metrics) {
   for (const auto& [name, value] : metrics.values) run.curves[name].push_back({metrics.step, value});
   auto ranked = metrics.values.find(owner.row.metric);
-  if (ranked == metrics.values.end()) return;
-  if (metrics.step == 0) {
-    trial.row.initial = metrics.values;
-  } else {
-    trial.row.final = metrics.values;
-    trial.row.final_step = metrics.step;
+  if (ranked != metrics.values.end()) {
+    if (metrics.step > 0) trial.row.final_step = metrics.step;
+    measure_checkpoint(run, owner, trial, metrics.step, ranked->second);
   }
-  put(run, trial.row);
-  measure_checkpoint(run, owner, trial, metrics.step, ranked->second);
+  return keep_last(run, owner, trial, metrics);
 }
 
 /// The points of a report, a piece for each row that they come into.
@@ -125,7 +122,7 @@ void Core::end_stream(Running& run, Job& owner, Trial& trial, const Item& item) 
   trial.lease->done = true;
   const GangId id = trial.lease->gang;
   if (auto* end = std::get_if<EndItem>(&item)) {
-    if (!end->final.empty()) trial.row.final = end->final;
+    if (!end->final.empty()) keep_metrics(owner, end->final, trial.row.final);
     end_trial(run, owner, trial, end->failed ? State::failed : State::finished, end->reason);
   } else {
     take_back(run, trial);

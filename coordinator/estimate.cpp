@@ -7,7 +7,7 @@
 
 #include "coordinator/snapshot.h"
 #include "jobs/fusion.h"
-#include "jobs/searcher.h"
+#include "jobs/search/searcher.h"
 
 namespace hivq {
 
@@ -64,13 +64,13 @@ Result<uint64_t> checkpoint_bytes(const Store& store, const TrialId& trial) {
 Result<uint64_t> measure(const Store& store, const JobRow& job, std::map<std::string, Measured>& wanted) {
   auto spec = parse_job(job.yaml, job.name);
   if (!spec) return uint64_t{0};  // of another version
-  auto searcher = make_searcher(*spec);
   auto finished = first_finished(store, job.id);
   if (!finished) return finished.error();
   uint64_t alike = 0;
   for (const TrialRow& row : *finished) {
-    auto proposal = searcher->propose(static_cast<int64_t>(row.id.index));
-    auto trial = proposal ? with_params(spec->trial, proposal->params) : Result<TrialSpec>(error("no such trial"));
+    if (row.stopped) continue;  // it tells nothing of a whole one
+    auto params = read_params(row.params);
+    auto trial = params ? with_params(spec->trial, *params) : Result<TrialSpec>(params.error());
     if (!trial) continue;
     auto found = wanted.find(work_key(*trial));
     if (found == wanted.end()) continue;
@@ -116,7 +116,9 @@ Result<Estimate> estimate(const EstimateJob& question, const Policy& policy, con
   std::map<std::string, Measured> wanted;
   std::vector<std::pair<std::string, double>> sample;  // keys and epochs of the first trials
   for (int64_t index = 0; index < std::min(searcher->size(), most_trials); ++index) {
-    auto trial = with_params(job->trial, searcher->propose(index)->params);
+    const auto proposal = searcher->propose(index);
+    if (!proposal) break;  // it must hear first how others end
+    auto trial = with_params(job->trial, proposal->params);
     if (!trial) return error("{}: trial {}: {}", question.file, index, trial.error().message);
     sample.emplace_back(work_key(*trial), static_cast<double>(trial->train.epochs));
     wanted.try_emplace(sample.back().first);

@@ -85,8 +85,18 @@ struct TrialRow {
   Millis not_before = 0;   // it waits until then before it is tried again
   Millis ran = 0;          // under leases that have ended
   double rank_millis = 0;  // of the gangs meanwhile: with others on a gang, its part of them
+  bool stopped = false;  // early: its last metrics are those of the evaluation before
+  // Where the sweep stops trials early: its evaluations, each at a step and after so many epochs.
+  std::vector<int64_t> curve_steps, curve_epochs;
+  std::vector<double> curve;
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, final_step, attempts, ranks, fuse, start, start_step,
-              started, ended, fusion, not_before, ran, rank_millis)
+              started, ended, fusion, not_before, ran, rank_millis, stopped, curve_steps, curve_epochs, curve)
+};
+
+/// Family searchers, by job: the ended trials of earlier sweeps that its searcher learned from at its start.
+struct EarlierRow {
+  std::vector<TrialRow> trials;
+  HIVQ_FIELDS(trials)
 };
 
 /// The newest lease of a trial.

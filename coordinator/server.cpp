@@ -115,8 +115,10 @@ class Server {
         inputs_.push_back(LaunchEnded{launch.id, "the coordinator ended while it was being started"});
       }
     }
+    CoreOptions with_store = options_.core;
+    with_store.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
     core_.emplace(
-        options_.core, std::move(*snapshot), [this](const TrialId& trial) { return read_checkpoints(store_, trial); },
+        with_store, std::move(*snapshot), [this](const TrialId& trial) { return read_checkpoints(store_, trial); },
         clock_.now(), effects_);
     return finish_round();
   }

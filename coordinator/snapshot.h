@@ -32,6 +32,20 @@ Status read_rows(const Source& source, Family family, const std::string& prefix,
   return scanned ? unreadable : scanned;
 }
 
+/// A stored job for one that learns from it. Errors: of the source, or a row that cannot be read.
+template <typename Source>
+Result<EndedJob> read_ended_job(const Source& source, JobId id) {
+  EndedJob found;
+  Status status = read_rows<JobRow>(source, Family::jobs, key_of(id),
+                                    [&](auto, JobRow row) { found.metric = std::move(row.metric); });
+  if (status) {
+    status = read_rows<TrialRow>(source, Family::trials, key_of(id),
+                                 [&](auto, TrialRow row) { found.trials.push_back(std::move(row)); });
+  }
+  if (!status) return status.error();
+  return found;
+}
+
 template <typename Source>
 Result<Snapshot> read_snapshot(const Source& source) {
   Snapshot found;
@@ -66,6 +80,10 @@ Result<Snapshot> read_snapshot(const Source& source) {
     open.insert(job.id);
     if (status) status = collect(Family::trials, key_of(job.id), found.trials);
     if (status) status = collect(Family::leases, key_of(job.id), found.leases);
+    if (status) {
+      status = read_rows<EarlierRow>(source, Family::searchers, key_of(job.id),
+                                     [&](auto, EarlierRow row) { found.earlier[job.id] = std::move(row); });
+    }
     if (!status) break;
     status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job.id), [&](auto key, CheckpointRow row) {
       found.checkpoints[trial_at(key)][row.manifest.step] = std::move(row);

@@ -77,7 +77,7 @@ std::vector<SqlColumn> trial_columns() {
           {"trial", "INTEGER", "its number in the job, from 0"},
           {"id", "TEXT", "as the commands take it: 1/0"},
           {"state", "TEXT", "waiting, running, finished, failed or cancelled"},
-          {"reason", "TEXT", "why it failed"},
+          {"reason", "TEXT", "why it failed, or was stopped early"},
           {"variant", "TEXT", "row of the sweep"},
           {"attempts", "INTEGER", "gangs that it was given to"},
           {"started", "REAL", "seconds since 1970"},

@@ -131,10 +131,13 @@ using Params = std::map<std::string, ParamValue>;
 
 /// A range or a choice of one parameter.
 struct SearchRange {
-  enum class Kind { choice, uniform, log_uniform, integer };
+  enum class Kind { choice, uniform, log_uniform, integer, log_integer };
   Kind kind = Kind::choice;
   std::vector<ParamValue> choices;  // choice
   double low = 0, high = 0;         // the others, both included
+  double step = 0;                  // uniform, integer: low, low + step, … alone; 0: every value
+  // The parameter is there only in trials where each of these other parameters has one of the values.
+  std::map<std::string, std::vector<ParamValue>> when = {};
   bool operator==(const SearchRange&) const = default;
 };
 
@@ -146,12 +149,41 @@ struct Variant {
   bool operator==(const Variant&) const = default;
 };
 
+/// What a sweep optimises: one of several metrics.
+struct Objective {
+  std::string metric;
+  std::string goal = "maximize";  // maximize | minimize
+  bool operator==(const Objective&) const = default;
+};
+
+/// What a trial's metric must keep to; one that does not is no solution, however good.
+struct Constraint {
+  std::string metric;
+  std::optional<double> at_most, at_least;  // one or both
+  bool operator==(const Constraint&) const = default;
+};
+
+/// When trials are ended early. See search/stopper.h.
+struct StopSpec {
+  std::string by = "none";  // none | asha | hyperband | median
+  int64_t min_epochs = 1;   // that every trial may train
+  double reduction = 3;     // asha, hyperband: one in so many trials goes on at each rung (eta)
+  int64_t startup = 5;      // median: trials that must have come as far before one is stopped
+  bool operator==(const StopSpec&) const = default;
+};
+
 struct SweepSpec {
-  std::string search = "grid";  // grid | random
+  std::string search = "grid";  // grid | random | sobol | tpe | gp | cma-es | bohb | nsga2 | pbt
   int64_t trials = 0;           // settings of the parameters, each run by every variant; grid: 0 is all
   uint64_t seed = 0;
   std::string metric = "auroc";
-  std::string goal = "maximize";                  // maximize | minimize
+  std::string goal = "maximize";  // maximize | minimize
+  int64_t startup = 10;           // tpe, gp, bohb: settings of each variant before a model chooses; also earlier ones'
+  int64_t population = 0;         // cma-es, nsga2, pbt: trials of a generation; 0: the searcher's own choice
+  StopSpec stop;
+  std::vector<int64_t> warm_start;  // jobs whose ended trials the searcher learns from first
+  std::vector<Objective> metrics;   // where there are several: all of them, the first is metric and goal; else empty
+  std::vector<Constraint> constraints;
   std::vector<Variant> variants;                  // each combined with every setting of `parameters`
   std::map<std::string, SearchRange> parameters;  // by dotted key; none that a variant sets too
   bool operator==(const SweepSpec&) const = default;
@@ -207,6 +239,9 @@ Result<TrialSpec> parse_trial(const std::string& text, const std::string& file);
 
 /// Sets the parameters in the trial, checked as in the file. Errors name the key, the remedy and the nearest valid key.
 Result<TrialSpec> with_params(const TrialSpec& trial, const Params& params);
+
+/// Parameters from the texts that to_string() made of them. Errors: a key or a text that this version cannot read.
+Result<Params> read_params(const std::map<std::string, std::string>& texts);
 
 /// A parameter's value as a user reads it, numbers as short as they can be read back: `1e-4`, `true`, `[0,1,2]`.
 std::string to_string(const ParamValue& value);

@@ -1,6 +1,7 @@
 // parse_job, parse_trial, with_params: the doors of the specification.
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <set>
 
@@ -94,6 +95,38 @@ void refuse_idle_overrides(const JobSpec& job, const std::vector<Override>& over
   }
 }
 
+template <typename Number>
+std::optional<Number> read_number(std::string_view text) {
+  Number number = 0;
+  const char* end = text.data() + text.size();
+  auto [stop, problem] = std::from_chars(text.data(), end, number);
+  if (problem != std::errc() || stop != end) return std::nullopt;
+  return number;
+}
+
+// What to_string(ParamValue) wrote.
+std::optional<ParamValue> read_text(const Field& field, std::string_view text) {
+  if (std::holds_alternative<TextField>(field.kind) || std::holds_alternative<WordField>(field.kind)) {
+    return std::string(text);
+  }
+  if (std::holds_alternative<FlagField>(field.kind)) {
+    if (text != "true" && text != "false") return std::nullopt;
+    return text == "true";
+  }
+  if (std::holds_alternative<RealField>(field.kind)) return read_number<double>(text);
+  if (!std::holds_alternative<ListField>(field.kind)) return read_number<int64_t>(text);
+  if (text.size() < 2 || text.front() != '[' || text.back() != ']') return std::nullopt;
+  std::vector<int64_t> list;
+  for (text = text.substr(1, text.size() - 2); !text.empty();) {
+    const size_t comma = std::min(text.find(','), text.size());
+    const auto number = read_number<int64_t>(text.substr(0, comma));
+    if (!number) return std::nullopt;
+    list.push_back(*number);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return list;
+}
+
 std::string stem_of(const std::string& file) {
   std::string stem = std::filesystem::path(file).stem().string();
   return objection(*find_field("name"), stem) ? "job" : stem;
@@ -152,6 +185,18 @@ Result<TrialSpec> with_params(const TrialSpec& trial, const Params& params) {
   }
   if (!mistakes.empty()) return Error{fmt::format("{}", fmt::join(mistakes, "\n"))};
   return std::move(job.trial);
+}
+
+Result<Params> read_params(const std::map<std::string, std::string>& texts) {
+  Params params;
+  for (const auto& [key, text] : texts) {
+    const Field* field = find_field(key);
+    if (!field || !field->is_parameter()) return error("{} is no parameter in this version", shown(key));
+    auto value = read_text(*field, text);
+    if (!value) return error("{} is {}, which this version cannot read", key, shown(text));
+    params[key] = std::move(*value);
+  }
+  return params;
 }
 
 }  // namespace hivq

@@ -73,6 +73,8 @@ void SpecReader::read_entry(const YamlNode& key, const std::string& name, const 
   }
   places_[name] = key.where;
   if (name == "sweep.variants") return read_variants(value);
+  if (name == "sweep.metrics") return read_metrics(value);
+  if (name == "sweep.constraints") return read_constraints(value);
   if (value.kind != YamlNode::Kind::map && value.kind != YamlNode::Kind::null) {
     return mistake(value.where,
                    fmt::format("{} is {}; it must be a section: its keys below it, indented", name, shown(value)));
@@ -90,7 +92,8 @@ bool SpecReader::is_section(const std::string& name) const {
   for (const Field& field : all_fields()) {
     if (field.key.starts_with(name + ".") && (wants_ == Wants::job || field.of_trial())) return true;
   }
-  return wants_ == Wants::job && (name == "sweep.variants" || name == "sweep.parameters");
+  return wants_ == Wants::job && (name == "sweep.variants" || name == "sweep.parameters" || name == "sweep.metrics" ||
+                                  name == "sweep.constraints");
 }
 
 bool SpecReader::is_known(const std::string& key) const {
@@ -112,7 +115,8 @@ void SpecReader::unknown_key(const std::string& where, const std::string& sectio
     if (siblings.empty() || siblings.back() != sibling) siblings.push_back(sibling);
   }
   candidates.insert(candidates.end(), siblings.begin(), siblings.end());
-  if (wants_ == Wants::job) candidates.insert(candidates.end(), {"sweep.variants", "sweep.parameters"});
+  if (wants_ == Wants::job)
+    candidates.insert(candidates.end(), {"sweep.variants", "sweep.parameters", "sweep.metrics", "sweep.constraints"});
   std::string remedy;
   const size_t dot = word.rfind('.');
   if (dot != std::string::npos && is_known(word)) {

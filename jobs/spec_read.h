@@ -62,11 +62,20 @@ class SpecReader {
   void read_variant(const YamlNode& entry);
   void read_parameters(const YamlNode& map);
   std::optional<SearchRange> read_range(const Field& field, const std::string& name, const YamlNode& value);
+  std::optional<SearchRange> read_kind(const Field& field, const std::string& name, const YamlNode& word,
+                                       const YamlNode& value);
+  void read_step(const Field& field, const std::string& name, const YamlNode& value, SearchRange& range);
+  void read_when(const std::string& name, const YamlNode& map, SearchRange& range);
+  void read_metrics(const YamlNode& list);
+  void read_constraints(const YamlNode& list);
   std::optional<SearchRange> read_choices(const Field& field, const std::string& name, const YamlNode& list);
   std::optional<SearchRange> read_ends(const Field& field, SearchRange::Kind kind, const std::string& name,
                                        const YamlNode& ends);
   const Field* parameter_field(const YamlNode& key, const YamlNode& value);
   void check_sweep(const YamlNode& root);
+  void check_search(const std::string& place);
+  void check_conditions(const std::string& place);
+  void check_size(const std::string& place);
 
   Wants wants_;
   JobSpec job_;

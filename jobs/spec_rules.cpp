@@ -1,10 +1,11 @@
 #include "jobs/spec_rules.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "common/ids.h"
-#include "jobs/searcher.h"
+#include "jobs/search/searcher.h"
 #include "jobs/spec_fields.h"
 #include "jobs/yaml_tree.h"
 
@@ -130,19 +131,60 @@ Broken start_is_a_trial(const TrialSpec& trial) {
 
 using Parameter = std::pair<const Field*, const SearchRange*>;
 
-// The first sentence over all combinations of the parameters' values; a continuous range is tried at both ends. Stops
-// when the budget is spent: with_params() checks each trial again.
-Broken first_broken(const Rule& rule, JobSpec& job, std::span<const Parameter> parameters, int64_t& budget) {
+bool is_active(const SearchRange& range, const Params& active) {
+  return std::all_of(range.when.begin(), range.when.end(), [&](const auto& condition) {
+    const auto found = active.find(condition.first);
+    return found != active.end() &&
+           std::find(condition.second.begin(), condition.second.end(), found->second) != condition.second.end();
+  });
+}
+
+/// The parameters that a rule reads and those that they depend on, these first. What depends on itself is left out:
+/// that is another mistake.
+std::vector<Parameter> parameters_of(const Rule& rule, const SweepSpec& sweep) {
+  std::vector<std::string> wanted(rule.keys.begin(), rule.keys.end());
+  std::vector<Parameter> parameters;
+  std::set<std::string> seen, placed;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto range = sweep.parameters.find(wanted[i]);
+    if (range == sweep.parameters.end() || !seen.insert(wanted[i]).second) continue;
+    for (const auto& [other, values] : range->second.when) wanted.push_back(other);
+  }
+  for (size_t before = SIZE_MAX; before != placed.size();) {
+    before = placed.size();
+    for (const std::string& key : wanted) {
+      if (!seen.contains(key)) continue;
+      const SearchRange& range = sweep.parameters.at(key);
+      const bool ready = std::all_of(range.when.begin(), range.when.end(),
+                                     [&](const auto& condition) { return placed.contains(condition.first); });
+      if (ready && placed.insert(key).second) parameters.emplace_back(find_field(key), &range);
+    }
+  }
+  return parameters;
+}
+
+// The first sentence over all combinations of the parameters' values; a continuous range is tried at both ends, and a
+// parameter that is not there leaves its field as it is. Stops when the budget is spent: with_params() checks each
+// trial again.
+Broken first_broken(const Rule& rule, JobSpec& job, Params& active, std::span<const Parameter> parameters,
+                    int64_t& budget) {
   if (parameters.empty()) {
     --budget;
     return rule.broken(job.trial);
   }
   const auto& [field, range] = parameters.front();
+  if (!is_active(*range, active)) return first_broken(rule, job, active, parameters.subspan(1), budget);
+  std::optional<TrialSpec> without;
+  if (!range->when.empty()) without = job.trial;
   const int64_t count = count_of(*range);
   for (int64_t i = 0; i < (count > 0 ? count : 2) && budget > 0; ++i) {
-    store(job, *field, count > 0 ? value_at(*range, i) : ParamValue(i == 0 ? range->low : range->high));
-    if (auto sentence = first_broken(rule, job, parameters.subspan(1), budget)) return sentence;
+    ParamValue value = count > 0 ? value_at(*range, i) : ParamValue(i == 0 ? range->low : range->high);
+    store(job, *field, value);
+    active[std::string(field->key)] = std::move(value);
+    if (auto sentence = first_broken(rule, job, active, parameters.subspan(1), budget)) return sentence;
   }
+  active.erase(std::string(field->key));
+  if (without) job.trial = std::move(*without);
   return std::nullopt;
 }
 
@@ -152,16 +194,14 @@ BrokenRule check_variant(const Rule& rule, const JobSpec& job, const Variant& va
   scratch.trial = job.trial;
   for (const auto& [key, value] : variant.params) store(scratch, *find_field(key), value);
   std::vector<Parameter> parameters;
+  if (job.sweep) parameters = parameters_of(rule, *job.sweep);
   for (std::string_view each : rule.keys) {
     const std::string key(each);
     if (variant.params.contains(key)) found.variant = variant.name;
-    if (!job.sweep) continue;
-    auto range = job.sweep->parameters.find(key);
-    if (range == job.sweep->parameters.end()) continue;
-    if (found.parameter.empty()) found.parameter = key;
-    parameters.emplace_back(find_field(key), &range->second);
+    if (found.parameter.empty() && job.sweep && job.sweep->parameters.contains(key)) found.parameter = key;
   }
-  found.sentence = first_broken(rule, scratch, parameters, budget).value_or("");
+  Params active;
+  found.sentence = first_broken(rule, scratch, active, parameters, budget).value_or("");
   return found;
 }
 

@@ -88,9 +88,18 @@ class SectionWriter {
   std::string out_;
 };
 
-std::string range_text(const SearchRange& range) {
+std::string joined(const std::vector<ParamValue>& values) {
+  std::string text;
+  for (const auto& value : values) text += (text.empty() ? "" : ", ") + yaml_text(value);
+  return "[" + text + "]";
+}
+
+std::string kind_text(const SearchRange& range) {
   auto ends = [&](const char* kind) {
-    return fmt::format("{{{}: [{}, {}]}}", kind, number_text(range.low), number_text(range.high));
+    return fmt::format("{}: [{}, {}]", kind, number_text(range.low), number_text(range.high));
+  };
+  auto whole_ends = [&](const char* kind) {
+    return fmt::format("{}: [{}, {}]", kind, static_cast<int64_t>(range.low), static_cast<int64_t>(range.high));
   };
   switch (range.kind) {
     case SearchRange::Kind::uniform:
@@ -98,17 +107,43 @@ std::string range_text(const SearchRange& range) {
     case SearchRange::Kind::log_uniform:
       return ends("log_uniform");
     case SearchRange::Kind::integer:
-      return fmt::format("{{integer: [{}, {}]}}", static_cast<int64_t>(range.low), static_cast<int64_t>(range.high));
+      return whole_ends("integer");
+    case SearchRange::Kind::log_integer:
+      return whole_ends("log_integer");
     case SearchRange::Kind::choice:
       break;
   }
-  std::string choices;
-  for (const auto& choice : range.choices) choices += (choices.empty() ? "" : ", ") + yaml_text(choice);
-  return "[" + choices + "]";
+  return "choice: " + joined(range.choices);
+}
+
+std::string range_text(const SearchRange& range) {
+  if (range.kind == SearchRange::Kind::choice && range.when.empty()) return joined(range.choices);
+  std::string text = kind_text(range);
+  if (range.step > 0) {
+    text += ", step: " + (range.kind == SearchRange::Kind::integer ? to_string(static_cast<int64_t>(range.step))
+                                                                   : number_text(range.step));
+  }
+  std::string conditions;
+  for (const auto& [key, values] : range.when) {
+    conditions += fmt::format("{}{}: {}", conditions.empty() ? "" : ", ", key, joined(values));
+  }
+  if (!conditions.empty()) text += ", when: {" + conditions + "}";
+  return "{" + text + "}";
 }
 
 std::string sweep_lists(const SweepSpec& sweep) {
   std::string out;
+  if (!sweep.metrics.empty()) out += "  metrics:\n";
+  for (const Objective& each : sweep.metrics) {
+    out += fmt::format("    - {{name: {}, goal: {}}}\n", text_as_yaml(each.metric), each.goal);
+  }
+  if (!sweep.constraints.empty()) out += "  constraints:\n";
+  for (const Constraint& each : sweep.constraints) {
+    out += fmt::format("    - {{metric: {}", text_as_yaml(each.metric));
+    if (each.at_most) out += fmt::format(", at_most: {}", number_text(*each.at_most));
+    if (each.at_least) out += fmt::format(", at_least: {}", number_text(*each.at_least));
+    out += "}\n";
+  }
   if (!sweep.variants.empty()) out += "  variants:\n";
   for (const Variant& variant : sweep.variants) {
     out += fmt::format("    - name: {}\n", text_as_yaml(variant.name));

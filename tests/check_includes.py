@@ -27,6 +27,7 @@ LIBRARIES = {
     r"mpi\.h": ["worker/"],
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],
+    r"Eigen/": ["jobs/search/"],
     r"openssl/": ["common/"],
     r"spng\.h": ["worker/data/image/png.cpp"],
     r"(jpeglib|jerror)\.h": ["worker/data/image/jpeg.cpp"],

@@ -7,6 +7,8 @@
 #include <variant>
 
 #include "jobs/cli/format.h"
+#include "jobs/search/objectives.h"
+#include "jobs/search/pareto.h"
 #include "jobs/spec.h"
 
 namespace hivq::cli {
@@ -69,12 +71,32 @@ std::set<std::string> metric_names(const Results& results) {
 
 bool better(double a, double b, const std::string& goal) { return goal == "minimize" ? a < b : a > b; }
 
+/// Marks what is best where the sweep has several metrics, and what misses its constraints.
+void mark_front(Results& results, const SweepSpec& sweep) {
+  std::vector<ResultRow*> rows;
+  std::vector<Solution> solutions;
+  for (auto& row : results.rows) {
+    const auto values = objective_values(sweep, row.trial.final);
+    const double violation = violation_of(sweep, row.trial.final);
+    row.feasible = row.trial.final.empty() || violation == 0;
+    const bool finite = std::all_of(values.begin(), values.end(), [](double v) { return !std::isnan(v); });
+    if (sweep.metrics.size() < 2 || values.empty() || !finite || row.trial.state != "finished") continue;
+    rows.push_back(&row);
+    solutions.push_back({values, violation});
+  }
+  results.has_front = sweep.metrics.size() > 1;
+  for (size_t i = 1; i < sweep.metrics.size(); ++i) results.metrics.push_back(sweep.metrics[i].metric);
+  const auto fronts = fronts_of(solutions);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i]->on_front = fronts[i] == 0 && rows[i]->feasible;
+}
+
 void rank(Results& results) {
   std::vector<ResultRow*> ranked;
   for (auto& row : results.rows) {
     if (row.after && !std::isnan(*row.after)) ranked.push_back(&row);
   }
   std::stable_sort(ranked.begin(), ranked.end(), [&](const ResultRow* a, const ResultRow* b) {
+    if (a->feasible != b->feasible) return a->feasible;
     return better(*a->after, *b->after, results.job.goal);
   });
   for (size_t i = 0; i < ranked.size(); ++i) ranked[i]->rank = i + 1;
@@ -84,7 +106,7 @@ std::string state_text(const TrialView& trial) {
   if (trial.state == "running" && trial.total_steps > 0) {
     return fmt::format("running {} %", std::clamp<int64_t>(100 * trial.step / trial.total_steps, 0, 100));
   }
-  return trial.state;
+  return trial.state == "finished" && trial.reason.starts_with("stopped early") ? "stopped early" : trial.state;
 }
 
 /// What rows are sorted and selected by.
@@ -189,6 +211,7 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
   for (const auto& key : results.params) {
     if (!results.has_variants || !told_by_variant(detail.trials, key)) results.told_params.push_back(key);
   }
+  if (job && job->sweep) mark_front(results, *job->sweep);
   rank(results);
   (void)sort(results, "rank", false).value();
   return results;
@@ -230,14 +253,17 @@ Table results_table(const Results& results, const std::string& extra) {
   Table table;
   bool losses = false;
   for (const auto& row : results.rows) losses |= row.loss.has_value();
+  const bool loss_is_metric = std::count(results.metrics.begin(), results.metrics.end(), "loss") > 0;
   auto add = [&](Column column) { table.columns.push_back(std::move(column)); };
   add({"rank", Align::right});
   add({"trial"});
   if (results.has_variants) add({"variant", Align::left, true});
   for (const auto& key : results.told_params) add({short_key(key, results.told_params), Align::left, true});
   add({results.job.metric, Align::right});
+  for (const auto& metric : results.metrics) add({metric, Align::right});
+  if (results.has_front) add({"front"});
   if (!extra.empty()) add({extra, Align::right});
-  if (losses) add({"loss", Align::right, false, 1});
+  if (losses && !loss_is_metric) add({"loss", Align::right, false, 1});
   add({"epochs", Align::right, false, 4});
   if (losses) add({"steps", Align::right, false, 3});
   add({"duration", Align::right, false, 2});
@@ -250,9 +276,13 @@ Table results_table(const Results& results, const std::string& extra) {
     if (results.has_variants) cells.emplace_back(row.trial.variant, best ? Tint::bold : Tint::none);
     for (const auto& key : results.told_params) cells.emplace_back(param(row.trial, key));
     cells.emplace_back(change_text(row.before, row.after), best ? Tint::bold : Tint::none);
+    for (const auto& metric : results.metrics) {
+      cells.emplace_back(change_text(value_of(row.trial.initial, metric), value_of(row.trial.final, metric)));
+    }
+    if (results.has_front) cells.emplace_back(row.on_front ? "pareto" : "", row.on_front ? Tint::bold : Tint::none);
     if (!extra.empty())
       cells.emplace_back(change_text(value_of(row.trial.initial, extra), value_of(row.trial.final, extra)));
-    if (losses) cells.emplace_back(row.loss ? number_text(row.loss->value) : "–");
+    if (losses && !loss_is_metric) cells.emplace_back(row.loss ? number_text(row.loss->value) : "–");
     cells.emplace_back(row.epochs);
     if (losses) cells.emplace_back(row.loss ? std::to_string(row.loss->step) : "–");
     cells.emplace_back(row.trial.started == 0 ? "–" : duration_text(row.duration));
@@ -267,6 +297,7 @@ std::string results_csv(const Results& results) {
   std::string text = "rank,trial,variant";
   for (const auto& key : results.params) text += fmt::format(",{}", csv_field(key));
   for (const auto& name : metrics) text += fmt::format(",{},{}", csv_field("untrained " + name), csv_field(name));
+  if (results.has_front) text += ",pareto";
   text += ",last_loss,last_step,epochs,attempts,duration_s,state,reason\n";
   auto exact = [](std::optional<double> value) { return value ? fmt::format("{}", *value) : std::string(); };
   for (const auto& row : results.rows) {
@@ -276,6 +307,7 @@ std::string results_csv(const Results& results) {
     for (const auto& name : metrics) {
       text += fmt::format(",{},{}", exact(value_of(row.trial.initial, name)), exact(value_of(row.trial.final, name)));
     }
+    if (results.has_front) text += row.on_front ? ",yes" : ",no";
     text += fmt::format(",{},{},{},{},{},{},{}\n", row.loss ? exact(row.loss->value) : "",
                         row.loss ? std::to_string(row.loss->step) : "", row.epochs, row.trial.attempts,
                         static_cast<double>(row.duration) / 1000, row.trial.state, csv_field(row.trial.reason));

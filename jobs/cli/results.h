@@ -24,7 +24,9 @@ struct ResultRow {
   uint64_t rank = 0;                    // by the sweep's metric, from 1; 0: it has no value
   std::optional<double> before, after;  // the metric, untrained and last
   std::optional<LastLoss> loss;
-  std::string epochs;  // that the trial shall train
+  std::string epochs;     // that the trial shall train
+  bool feasible = true;   // it keeps the sweep's constraints
+  bool on_front = false;  // of several metrics: no other trial is better in one and nowhere worse
   Millis duration = 0;
 };
 
@@ -34,6 +36,8 @@ struct Results {
   /// Those of `params` that the name of the variant does not tell already.
   std::vector<std::string> told_params;
   bool has_variants = false;
+  bool has_front = false;                   // the sweep has several metrics
+  std::vector<std::string> metrics;         // the further ones of such a sweep
   std::map<std::string, double> published;  // the metric in the literature, by variant
   std::vector<ResultRow> rows;              // the best first, or as sort() put them
 };

@@ -17,6 +17,7 @@ class CoreTest : public testing::Test {
  protected:
   void start() {
     Effects effects;
+    options_.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
     core_ = std::make_unique<Core>(options_, read_snapshot(store_).value(),
                                    [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, effects);
     take(std::move(effects));

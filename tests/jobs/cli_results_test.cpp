@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <set>
 
 #include "jobs/cli/figures.h"
 
@@ -153,6 +154,51 @@ TEST(Results, CsvHasOneLineATrialWithFullPrecision) {
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 2);
   EXPECT_NE(csv.find("\"a,b\""), std::string::npos);
   EXPECT_NE(csv.find("0.1234567890123"), std::string::npos);
+}
+
+JobDetail several_metrics(std::vector<std::pair<double, double>> auroc_and_loss, const std::string& more = "") {
+  std::vector<TrialView> trials;
+  for (const auto& [auroc, loss] : auroc_and_loss) {
+    trials.push_back(trial(trials.size(), "", {{"train.lr", std::to_string(trials.size())}}, auroc));
+    trials.back().final["loss"] = loss;
+  }
+  JobDetail detail = job(trials);
+  detail.yaml = "sweep:\n  search: nsga2\n  trials: 9\n  metrics: [{name: auroc}, {name: loss, goal: minimize}]\n" +
+                more + "  parameters:\n    train.lr: {uniform: [0.1, 1]}\n";
+  return detail;
+}
+
+TEST(Results, MarkTheParetoFrontOfSeveralMetrics) {
+  // Trial 2 is worse than 0 in both; 3 has no loss.
+  JobDetail detail = several_metrics({{0.9, 0.5}, {0.8, 0.4}, {0.7, 0.6}, {0.95, 0}});
+  detail.trials[3].final.erase("loss");
+  const Results results = make_results(detail, {{0, {40, 0.5}}}, 0);
+  std::set<uint64_t> front;
+  for (const auto& row : results.rows) {
+    if (row.on_front) front.insert(row.trial.id.index);
+  }
+  EXPECT_EQ(front, (std::set<uint64_t>{0, 1}));
+  const std::string table = render(results_table(results));
+  EXPECT_EQ(table.find("loss"), table.rfind("loss")) << "one column of it\n" << table;
+  EXPECT_NE(table.find("pareto"), std::string::npos) << table;
+  const std::string csv = results_csv(results);
+  EXPECT_NE(csv.find(",pareto,"), std::string::npos) << csv;
+  EXPECT_NE(csv.find(",yes,"), std::string::npos) << csv;
+}
+
+TEST(Results, RankWhatMissesAConstraintBehindTheOthers) {
+  const JobDetail detail =
+      several_metrics({{0.9, 0.5}, {0.8, 0.4}, {0.7, 0.3}}, "  constraints: [{metric: loss, at_most: 0.45}]\n");
+  const Results results = make_results(detail, {}, 0);
+  EXPECT_EQ(order(results), (std::vector<uint64_t>{1, 2, 0}));
+  EXPECT_FALSE(results.rows.back().on_front);
+}
+
+TEST(Results, SayWhichTrialsWereStoppedEarly) {
+  auto trials = three;
+  trials[0].reason = "stopped early by asha at epoch 3";
+  const std::string table = render(results_table(make_results(job(trials), {}, 0)));
+  EXPECT_NE(table.find("stopped early"), std::string::npos) << table;
 }
 
 TEST(Figures, ShowTheBestTwentyOfManyTrialsTheBestOnTop) {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "jobs/philox.h"
-#include "jobs/searcher.h"
+#include "jobs/search/searcher.h"
 
 namespace hivq {
 namespace {

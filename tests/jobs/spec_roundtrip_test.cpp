@@ -7,7 +7,7 @@
 #include <random>
 #include <sstream>
 
-#include "jobs/searcher.h"
+#include "jobs/search/searcher.h"
 #include "jobs/spec.h"
 
 namespace hivq {
@@ -132,16 +132,31 @@ class RandomJobs {
 
   SweepSpec sweep() {
     SweepSpec s;
-    s.search = "random";
+    s.search = one_of<std::string>({"random", "sobol", "tpe", "gp", "cma-es", "nsga2", "bohb"});
     s.trials = whole(1, 1000);
     s.seed = random_() >> 1;
     s.metric = text(1);
     s.goal = one_of<std::string>({"maximize", "minimize"});
+    s.startup = whole(1, 100);
+    s.population = whole(0, 1) * whole(4, 100);
+    s.stop = {one_of<std::string>({"none", "asha", "hyperband", "median"}), whole(1, 50), real(2, 10), whole(1, 9)};
+    if (s.search == "bohb") s.stop.by = "hyperband";
+    if (s.search != "random" && s.search != "sobol" && flag()) s.warm_start = some_of(1, 9);
+    if (s.search == "nsga2")
+      s.metrics = {{s.metric, s.goal}, {text(1) + "2", one_of<std::string>({"maximize", "minimize"})}};
+    if (flag()) s.constraints = {{text(1), real(0, 1), {}}, {text(1), {}, real(0, 1)}, {text(1), 2.5, -1.5}};
     using Kind = SearchRange::Kind;
     s.parameters["train.lr"] = {Kind::log_uniform, {}, real(1e-300, 0.5), real(0.6, 10)};
     if (flag()) s.parameters["loss.pot"] = {Kind::uniform, {}, real(0, 1), real(2, 1e6)};
     if (flag()) s.parameters["train.epochs"] = {Kind::integer, {}, double(whole(1, 99)), double(whole(100, 999999))};
     if (flag()) s.parameters["model.dropout"] = {Kind::choice, {real(0, 0.5), real(0.6, 0.9)}, 0, 0};
+    if (flag()) s.parameters["train.checkpoint_every"] = {Kind::log_integer, {}, 1, double(whole(2, 999))};
+    if (flag()) s.parameters["train.eval_every"] = {Kind::integer, {}, 2, 40, 3};
+    if (flag()) {
+      s.parameters["model.switch"] = {Kind::choice, {std::string("label"), std::string("predicted")}, 0, 0};
+      s.parameters["eval.pot"] = {Kind::uniform, {}, 0, 9, 0.125, {{"model.switch", {std::string("label")}}}};
+      s.parameters["loss.commitment"] = {Kind::choice, {0.5, 1.0}, 0, 0, 0, {{"eval.pot", {0.125, 2.5}}}};
+    }
     if (flag()) s.parameters["eval.score"] = {Kind::choice, {std::string("std"), std::string("max")}, 0, 0};
     if (flag()) s.parameters["backbone.blocks"] = {Kind::choice, {some_of(0, 9), some_of(10, 20)}, 0, 0};
     if (flag()) s.parameters["data.path"] = {Kind::choice, {text(0) + "1", text(0) + "2"}, 0, 0};
@@ -188,6 +203,8 @@ TEST(SpecRoundTrip, ProposalsAreTheSameAfterWritingAndReading) {
     const auto one = make_searcher(job), other = make_searcher(*again);
     ASSERT_EQ(one->size(), other->size()) << "seed " << seed;
     for (int64_t index = 0; index < std::min<int64_t>(20, one->size()); ++index) {
+      ASSERT_EQ(one->propose(index).has_value(), other->propose(index).has_value()) << "seed " << seed;
+      if (!one->propose(index)) break;  // it must hear first how the ones before ended
       ASSERT_EQ(one->propose(index)->params, other->propose(index)->params) << "seed " << seed << ", trial " << index;
       ASSERT_EQ(one->propose(index)->variant, other->propose(index)->variant) << "seed " << seed << ", trial " << index;
       auto trial = with_params(job.trial, one->propose(index)->params);

@@ -233,7 +233,7 @@ TEST(SpecSweep, ASweepsOwnFieldsAreChecked) {
   EXPECT_EQ(
       mistakes_in(
           "sweep:\n  search: gird\n  trials: -1\n  metric: ''\n  goal: max\n  parameters:\n    train.seed: [1]\n"),
-      "j.yaml:2: sweep.search is gird; it must be grid or random\n"
+      "j.yaml:2: sweep.search is gird; it must be grid, random, sobol, tpe, gp, cma-es, bohb, nsga2 or pbt\n"
       "j.yaml:3: sweep.trials is -1; it must be at least 0\n"
       "j.yaml:4: sweep.metric is \"\"; it must not be empty\n"
       "j.yaml:5: sweep.goal is max; it must be maximize or minimize");
