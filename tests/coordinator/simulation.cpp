@@ -75,6 +75,7 @@ class Simulation {
     core_options_.local_gangs = random_.chance(0.4) ? static_cast<uint64_t>(random_.between(1, 2)) : 0;
     core_options_.local_ranks = 2;
     core_options_.longest_retry = 8000;
+    core_options_.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
     quiet_after_ = start_ + 1000 * random_.between(20, 90);
     Policy policy = draw_policy();
     if (options_.crowded) {
@@ -159,14 +160,18 @@ class Simulation {
       std::string seeds;
       int64_t trials = random_.between(1, 6) * options_.scale;
       for (int64_t i = 0; i < trials; ++i) seeds += fmt::format("{}{}", i == 0 ? "" : ", ", 100 * j + i);
+      const std::string search = options_.crowded ? "" : sweep_that_learns(j, trials);
       client.yaml = fmt::format(
           "name: job-{}\n{}max_attempts: {}\nretention: {{last: {}, best: {}}}\n"
           "gang:\n  ranks: {}\n  fuse: {}\n{}{}"
-          "sweep:\n  search: grid\n  parameters:\n    train.seed: [{}]\n{}",
+          "{}",
           j, draw_terms(j), random_.one_of({2, 5, 100, 100}), random_.one_of({1, 1, 2}), random_.one_of({0, 1, 2}),
           *std::next(ranks_.begin(), random_.between(0, ranks_.size() - 1)), random_.one_of({1, 1, 2, 3, 8}),
           random_.chance(0.2) && !options_.crowded ? "  labels: {pool: x}\n" : "",
-          random_.chance(0.3) ? warm_start : "", seeds, random_.chance(0.2) ? "    model.layers: [1, 2]\n" : "");
+          random_.chance(0.3) ? warm_start : "",
+          !search.empty() ? search
+                          : fmt::format("sweep:\n  search: grid\n  parameters:\n    train.seed: [{}]\n{}", seeds,
+                                        random_.chance(0.2) ? "    model.layers: [1, 2]\n" : ""));
       client.user = random_.one_of({"ada", "bob"});
       for (int64_t pauses = options_.crowded ? 0 : random_.one_of({0, 0, 1, 2}); pauses > 0; --pauses) {
         client.wishes.push_back(SetPaused{fmt::format("pause-{}-{}", j, pauses), 0, true});
@@ -180,6 +185,22 @@ class Simulation {
     for (int64_t i = 0; i < gangs; ++i) add_gang(options_.crowded ? 2 : random_.one_of<uint64_t>({1, 2}), "");
     after(1000, [this] { strike(); });
     start_coordinator();
+  }
+
+  /// The sweep of a job whose searcher learns; empty: this job has none.
+  std::string sweep_that_learns(int64_t j, int64_t trials) {
+    if (!random_.chance(0.5)) return "";
+    const std::string search = random_.one_of<std::string>({"tpe", "tpe", "cma-es", "bohb", "pbt"});
+    std::string stop = random_.one_of<std::string>({"none", "asha", "median"});
+    if (search == "bohb") stop = "hyperband";
+    if (search == "pbt") stop = "none";
+    return fmt::format(
+        "sweep:\n  search: {}\n  trials: {}\n  seed: {}\n  startup: 2\n  population: {}\n{}"
+        "  stop: {{by: {}, min_epochs: 10, reduction: 2, startup: 2}}\n  parameters:\n"
+        "    train.lr: {{log_uniform: [1e-5, 1e-2]}}\n    eval.score: [max, mean]\n"
+        "    eval.pot: {{uniform: [0, 100], step: 10, when: {{eval.score: max}}}}\n",
+        search, search == "pbt" ? (trials + 1) / 2 * 2 : 2 * trials, 100 + j, search == "pbt" ? 2 : 4,
+        j > 0 && random_.chance(0.3) ? "  warm_start: [1]\n" : "", stop);
   }
 
   bool over() {
@@ -369,6 +390,8 @@ class Simulation {
     auto* paused = std::get_if<PausedSet>(&message.body);
     if (submitted) {
       client.job = submitted->job;
+    } else if (failed && client.job == 0 && failed->reason.find("sweep.warm_start") != failed->reason.npos) {
+      client.yaml.erase(client.yaml.find("  warm_start: [1]\n"), std::string("  warm_start: [1]\n").size());
     } else if (failed && client.job == 0 && failed->reason.find("start_from") != failed->reason.npos) {
       client.yaml.erase(client.yaml.find(warm_start), std::string(warm_start).size());
     } else if (failed && client.job == 0 && failed->reason.find("after names") != failed->reason.npos) {
@@ -400,8 +423,15 @@ class Simulation {
     if (options_.bug == Bug::proposes_anew) {
       const std::string seeds = "train.seed: [";
       for (auto& job : snapshot.jobs) {
-        const size_t at = job.yaml.find(seeds) + seeds.size();
-        if (!ended(job.state) && !job.yaml.substr(at).starts_with("77")) job.yaml.insert(at, "77, ");
+        const size_t at = job.yaml.find(seeds);
+        if (at == job.yaml.npos) continue;
+        const size_t first = at + seeds.size();
+        if (!job.yaml.substr(first).starts_with("77")) job.yaml.insert(first, "77, ");
+      }
+    }
+    if (options_.bug == Bug::forgets_results) {
+      for (auto& trial : snapshot.trials) {
+        if (ended(trial.state)) trial.final.clear();
       }
     }
     inbox_.clear();
@@ -416,9 +446,11 @@ class Simulation {
     }
     checks_.after_start(store_);
     Effects effects;
-    core_ = std::make_unique<Core>(core_options_, std::move(snapshot),
-                                   [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, effects);
+    core_ = std::make_unique<Core>(
+        core_options_, std::move(snapshot), [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_,
+        effects);
     checks_.after_step(LaunchStarted{}, effects, *core_, now_);
+    compare_proposals();
     commit(std::move(effects));
   }
 
@@ -502,6 +534,7 @@ class Simulation {
     store_.commit(effects.writes);
     checks_.after_commit(store_);
     clean_up();
+    if (random_.chance(0.2 / static_cast<double>(options_.scale * options_.scale))) compare_proposals();
     // A crash right after the commit, or in the middle of the answers.
     size_t crash_after = happens(faults_.crash) ? random_.between(0, effects.sends.size()) : SIZE_MAX;
     for (size_t i = 0; i < std::min(crash_after, effects.sends.size()); ++i) from_coordinator(effects.sends[i]);
@@ -530,6 +563,22 @@ class Simulation {
     result_.collected += garbage.size();
     store_.commit(garbage);
     checks_.chunks_are_there(store_);
+  }
+
+  /// 3: what the searchers propose next is what they would after a restart.
+  void compare_proposals() {
+    Effects ignored;
+    const Core restarted(
+        core_options_, read_snapshot(store_).value(),
+        [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_, ignored);
+    for (const Client& client : clients_) {
+      const std::string now = core_->next_proposal(client.job);
+      if (now.empty() && restarted.next_proposal(client.job).empty()) continue;
+      ++result_.compared;
+      if (now == restarted.next_proposal(client.job)) continue;
+      throw Violation(fmt::format("3: job {} would go on with {}, but after a restart with {}", client.job, now,
+                                  restarted.next_proposal(client.job)));
+    }
   }
 
   void crash() {
@@ -583,6 +632,8 @@ class Simulation {
       result_.finished += trial.state == State::finished;
       result_.failed += trial.state == State::failed;
       result_.cancelled += trial.state == State::cancelled;
+      result_.stopped += trial.stopped;
+      result_.learning += trial.params.contains("train.lr");
     }
     (void)visit_points(store_, "", [&](const auto&, auto, const auto& points) {
       result_.points += points.size();

@@ -19,6 +19,7 @@ enum class Bug {
   collects_what_is_named,  // 1: chunks go although a checkpoint names them again
   takes_old_epochs,        // 2: a report with an old epoch passes for one of the newest lease
   proposes_anew,           // 3: after a restart the searcher proposes other trials
+  forgets_results,         // 3: after a restart the searcher is not told how trials ended
   deaf_to_idle_gangs,      // 4: the coordinator does not hear that a gang is idle
   forgets_pauses,          // 4: after a restart no job is paused
   forgets_drains,          // 4: after a restart no gang is drained
@@ -47,6 +48,9 @@ struct SimulationResult {
   uint64_t warm_starts = 0;
   uint64_t collected = 0;  // chunks that nobody named any more, and notes of others
   uint64_t preemptions = 0, drains = 0, overdue = 0, retries = 0, later_jobs = 0;  // overdue: trials beyond their limit
+  uint64_t stopped = 0;                                                            // trials, early
+  uint64_t learning = 0;  // trials of jobs whose searchers learn
+  uint64_t compared = 0;  // proposals with those of a core that was made anew from the store
   double virtual_seconds = 0;
 };
 

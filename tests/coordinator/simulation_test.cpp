@@ -41,6 +41,9 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.overdue += result.overdue;
     sum.retries += result.retries;
     sum.later_jobs += result.later_jobs;
+    sum.stopped += result.stopped;
+    sum.learning += result.learning;
+    sum.compared += result.compared;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
@@ -48,10 +51,13 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
       "stopped for a while; {} trials finished, {} failed, {} cancelled in {} attempts; {} points; {} packs of "
       "several trials, {} jobs paused, {} trials given back, {} started from others; {} gangs taken away for a higher "
       "priority, {} wishes to drain, {} "
-      "trials beyond a limit, {} retries later, {} jobs after others\n",
+      "trials beyond a limit, {} retries later, {} jobs after others; {} trials of searchers that learn, {} stopped "
+      "early, {} proposals "
+      "compared with those after a restart\n",
       seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
       sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points, sum.packs,
-      sum.pauses, sum.yields, sum.warm_starts, sum.preemptions, sum.drains, sum.overdue, sum.retries, sum.later_jobs);
+      sum.pauses, sum.yields, sum.warm_starts, sum.preemptions, sum.drains, sum.overdue, sum.retries, sum.later_jobs,
+      sum.learning, sum.stopped, sum.compared);
   if (seeds < 20) return;
   // The faults did happen, and most trials lived through them.
   EXPECT_GT(sum.crashes, seeds / 4);
@@ -68,6 +74,9 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.retries, seeds / 40);
   EXPECT_GT(sum.later_jobs, seeds / 20);
   EXPECT_GT(sum.attempts, sum.finished + sum.failed);  // those of a job that never began have none
+  EXPECT_GT(sum.learning, seeds);
+  EXPECT_GT(sum.stopped, seeds / 10);
+  EXPECT_GT(sum.compared, seeds);
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
 
@@ -96,7 +105,7 @@ TEST(Simulation, ASeedReproducesARunExactly) {
 
 /// The number of the first invariant that some seed finds violated; empty: none does.
 std::string found(Bug bug) {
-  for (uint64_t seed = 1; seed <= 60; ++seed) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
     auto result = simulate({seed, 1, bug, bug == Bug::never_preempts});
     if (result.violation.empty()) continue;
     fmt::print("seed {}: {}\n", seed, result.violation);
@@ -112,6 +121,7 @@ TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_EQ(fou
 TEST(Simulation, FindsThatChunksGoWhichACheckpointNames) { EXPECT_EQ(found(Bug::collects_what_is_named), "1"); }
 TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old_epochs), "2"); }
 TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
+TEST(Simulation, FindsThatASearcherForgetsHowTrialsEnded) { EXPECT_EQ(found(Bug::forgets_results), "3"); }
 TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }
 TEST(Simulation, FindsThatAPauseIsForgotten) { EXPECT_EQ(found(Bug::forgets_pauses), "4"); }
 TEST(Simulation, FindsThatADrainIsForgotten) { EXPECT_EQ(found(Bug::forgets_drains), "4"); }
