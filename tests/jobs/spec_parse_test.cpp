@@ -145,7 +145,7 @@ TEST(SpecParse, AKeyNearToNoneIsNamedWithTheKeysThatThereAre) {
   EXPECT_EQ(mistakes_in("xyzzy: 1\n"),
             "jobs/quick.yaml:1: xyzzy is an unknown key; there are name, preset, priority, project, after, after_any, "
             "max_attempts, retry_seconds, max_trial_seconds, max_job_seconds, data, backbone, model, loss, train, "
-            "eval, gang, sweep");
+            "eval, gang, retention, sweep");
 }
 
 TEST(SpecParse, AKeyThatIsGivenTwiceIsRefused) {

@@ -274,6 +274,7 @@ eval:
 gang:
   ranks: 0
   fuse: 1
+  labels: {}
 )");
 }
 

@@ -34,7 +34,7 @@ TEST(Terms, MistakesInLabelsNameThePlaceAndTheRemedy) {
   EXPECT_EQ(mistakes("gang:\n  labels:\n    a b: x\n    pool: [1]\n    zone: \"a=b\"\n    zone: c\n"),
             "job.yaml:4: gang.labels holds the label a b; it must be a word of letters, digits and - _ . : /\n"
             "job.yaml:5: gang.labels.pool is a list; it must be a word\n"
-            "job.yaml:6: gang.labels.zone is a=b; it must be a word of letters, digits and - _ . : /\n"
+            "job.yaml:6: gang.labels.zone is \"a=b\"; it must be a word of letters, digits and - _ . : /\n"
             "job.yaml:7: zone is given twice in gang.labels, first at job.yaml:6; keep one");
   EXPECT_EQ(mistakes("sweep: {parameters: {gang.labels: [1, 2]}}\n"),
             "job.yaml:2: gang.labels is no parameter; labels cannot be a parameter of a sweep");
