@@ -32,6 +32,7 @@ run:
 test:
 	@$(configure_and_build); ctest --preset $$preset
 
+bench: TARGETS := benches
 bench:
 	@$(configure_and_build); for program in build/$$preset/bin/bench_*; do echo "== $$program"; $$program || exit 1; done
 

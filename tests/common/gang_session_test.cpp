@@ -397,9 +397,9 @@ TEST_F(Pack, ARefusedTrialEndsAloneAndGivesItsPlaceInTheWindowBack) {
   for (int i = 0; i < 4; ++i) session_.report(beside, ChunkItem{"hash", part}, now_);
   tick(100);
   sent_by_trial();
-  report(lease, 1);
+  session_.report(lease, LogItem{std::string(128 << 10, 'x')}, now_);
   tick(100);
-  EXPECT_TRUE(sent_by_trial().empty());  // the window is full
+  EXPECT_TRUE(sent_by_trial().empty());  // the window has room for 64 KiB more
   receive(Refused{beside, "the lease has ended"});
   EXPECT_FALSE(session_.holds(beside));
   EXPECT_TRUE(session_.holds(lease));

@@ -231,7 +231,8 @@ TEST_F(ServerTest, AFloodDoesNotFillTheMemory) {
   bool answered = true;
   uint64_t asked = 0;
   for (auto end = std::chrono::steady_clock::now() + 4s; std::chrono::steady_clock::now() < end; ++asked) {
-    answered &= static_cast<bool>(client().ask<JobList>(ListJobs{}));
+    const auto said = client().try_ask<JobList>(ListJobs{}, 60s);  // the machine may be busy with more than this
+    answered &= said && *said;
     std::this_thread::sleep_for(20ms);
   }
   const uint64_t peak = peak_bytes(process.pid);

@@ -158,11 +158,11 @@ uint64_t number_in(const char* variable, uint64_t otherwise) {
 /// HIVQ_KILLS=100 HIVQ_SEED=7 build/release/bin/test_e2e --gtest_filter='Storm.*'
 class Storm : public Crash {
  protected:
-  Storm() : Crash(number_in("HIVQ_KILLS", 6) + 1) {}
+  Storm() : Crash(number_in("HIVQ_KILLS", 3) + 1) {}
 };
 
 TEST_F(Storm, TheCoordinatorIsKilledAgainAndAgain) {
-  const uint64_t kills = number_in("HIVQ_KILLS", 6), seed = number_in("HIVQ_SEED", 1);
+  const uint64_t kills = number_in("HIVQ_KILLS", 3), seed = number_in("HIVQ_SEED", 1);
   for (uint64_t i = 0; i < kills; ++i) {
     const auto lives = std::chrono::milliseconds(random_bits(seed, i, 0) % 3000);
     std::this_thread::sleep_for(lives);

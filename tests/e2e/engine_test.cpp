@@ -73,7 +73,7 @@ TEST_F(Engine, AStoppedRankEndsItsGangAndTheTrialGoesOnElsewhere) {
   ASSERT_TRUE(wait_until([&] { return job().trials.at(0).state == "waiting"; }, 40)) << job().trials.at(0).state;
   auto shown = space.run({program("hivq"), "show", "1", "--coordinator", coordinator.endpoint});
   start_gang(2);
-  ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, 120)) << job().job.state;
+  ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, 300)) << job().job.state;
   EXPECT_EQ(job().trials.at(0).attempts, 2u);
   EXPECT_NE((shown.output + coordinator.log()).find("another rank did not take part in an all-reduce for 3 s"),
             std::string::npos)
@@ -87,7 +87,7 @@ TEST_F(Engine, AGangOfAnotherSizeTakesATrialOver) {
   const int64_t stored = job().trials.at(0).checkpoint_step;
   for (const auto& [rank, process] : workers_of(coordinator.endpoint)) kill(process.pid, SIGKILL);
   start_gang(1);
-  ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, 120)) << job().job.state;
+  ASSERT_TRUE(wait_until([&] { return job().job.state == "finished"; }, 300)) << job().job.state;
   const TrialView trial = job().trials.at(0);
   EXPECT_EQ(trial.attempts, 2u);
   EXPECT_TRUE(trial.final.contains("auroc"));
@@ -103,9 +103,9 @@ TEST_F(Engine, AGangOfAnotherSizeTakesATrialOver) {
 TEST_F(Engine, TrialsSideBySideGiveWhatTheyGiveOneAfterAnother) {
   start_gang(2);
   submit(tiny_job(4, 6));
-  ASSERT_TRUE(wait_until([&] { return job(1).job.state == "finished"; }, 120));
+  ASSERT_TRUE(wait_until([&] { return job(1).job.state == "finished"; }, 300));
   submit(tiny_job(4, 6), {"--set", "gang.fuse=4"});
-  ASSERT_TRUE(wait_until([&] { return job(2).job.state == "finished"; }, 120));
+  ASSERT_TRUE(wait_until([&] { return job(2).job.state == "finished"; }, 300));
   for (uint64_t trial = 0; trial < 4; ++trial) {
     auto alone = client->ask<MetricSeries>(QueryMetrics{{1, trial}, "loss"});
     auto fused = client->ask<MetricSeries>(QueryMetrics{{2, trial}, "loss"});
