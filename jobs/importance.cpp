@@ -38,7 +38,7 @@ struct Axis {
 };
 
 /// By trial: numbers by size, words by the mean of what came of them, and what is missing before all.
-std::vector<double> ranks_of(const std::string& name, std::span<const Observation> trials) {
+std::vector<double> ranks_of(const std::string& name, std::span<const Outcome> trials) {
   std::vector<double> ranks(trials.size());
   std::map<std::string, std::pair<double, size_t>> by_word;
   bool numbers = true;
@@ -69,7 +69,7 @@ std::vector<double> ranks_of(const std::string& name, std::span<const Observatio
   return ranks;
 }
 
-Axis make_axis(const std::string& name, std::span<const Observation> trials) {
+Axis make_axis(const std::string& name, std::span<const Outcome> trials) {
   const std::vector<double> ranks = ranks_of(name, trials);
   std::vector<double> sorted = ranks;
   std::ranges::sort(sorted);
@@ -115,7 +115,7 @@ struct Split {
 /// A regression tree (CART) over a bootstrap sample, grown until a node has few trials or one value.
 class Tree {
  public:
-  Tree(std::span<const Axis> axes, std::span<const Observation> trials, Draws draws)
+  Tree(std::span<const Axis> axes, std::span<const Outcome> trials, Draws draws)
       : axes_(axes), trials_(trials), draws_(draws), seen_(trials.size()) {
     std::vector<size_t> sample(trials.size());
     for (auto& trial : sample) {
@@ -201,7 +201,7 @@ class Tree {
   }
 
   std::span<const Axis> axes_;
-  std::span<const Observation> trials_;
+  std::span<const Outcome> trials_;
   Draws draws_;
   std::vector<bool> seen_;
   std::vector<Leaf> leaves_;
@@ -265,7 +265,7 @@ std::vector<double> shares_of(const Tree& tree, std::span<const Axis> axes) {
   return shares;
 }
 
-std::vector<Axis> axes_of(std::span<const Observation> trials) {
+std::vector<Axis> axes_of(std::span<const Outcome> trials) {
   std::map<std::string, bool> names;
   for (const auto& trial : trials) {
     for (const auto& [name, value] : trial.params) names[name] = true;
@@ -279,7 +279,7 @@ std::vector<Axis> axes_of(std::span<const Observation> trials) {
 }
 
 /// R² of the mean of those trees that have not seen the trial.
-double out_of_bag(std::span<const Tree> forest, std::span<const Observation> trials) {
+double out_of_bag(std::span<const Tree> forest, std::span<const Outcome> trials) {
   double mean = 0, wrong = 0, spread = 0;
   for (const auto& trial : trials) mean += trial.value / static_cast<double>(trials.size());
   for (size_t i = 0; i < trials.size(); ++i) {
@@ -317,16 +317,16 @@ std::vector<Share> mean_shares(std::span<const std::vector<double>> of_trees, st
 
 }  // namespace
 
-Result<Importance> importance(const std::vector<Observation>& observations, uint64_t seed) {
-  std::vector<Observation> trials;
-  std::ranges::copy_if(observations, std::back_inserter(trials), [](auto& trial) { return std::isfinite(trial.value); });
+Result<Importance> importance(const std::vector<Outcome>& outcomes, uint64_t seed) {
+  std::vector<Outcome> trials;
+  std::ranges::copy_if(outcomes, std::back_inserter(trials), [](auto& trial) { return std::isfinite(trial.value); });
   if (trials.size() < least_trials) {
     return error("{} trials have a value of the metric; at least {} are needed to tell what it depends on",
                  trials.size(), least_trials);
   }
   const std::vector<Axis> axes = axes_of(trials);
   if (axes.empty()) return error("no parameter differs between the trials");
-  const auto [least, most] = std::ranges::minmax(trials, {}, &Observation::value);
+  const auto [least, most] = std::ranges::minmax(trials, {}, &Outcome::value);
   if (least.value == most.value) return error("the metric is {} in all trials", least.value);
   std::vector<Tree> forest;
   std::vector<std::vector<double>> shares;

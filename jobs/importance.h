@@ -13,7 +13,7 @@
 namespace hivq {
 
 /// One trial that has ended: its parameters as text, and what came of it.
-struct Observation {
+struct Outcome {
   std::map<std::string, std::string> params;
   double value = 0;
 };
@@ -33,10 +33,10 @@ struct Importance {
 
 /// Parameters that are numbers in all trials are split by size, others by value; a trial that lacks one has a value of
 /// its own there. The mean is over the values that were tried, each as often as it was: a logarithmic range needs no
-/// word, and a searcher's favourite region counts as much as it was visited. Observations that are not finite are left
-/// out. The same observations and seed give the same result on every machine.
-/// Errors: fewer than `least_trials` observations, no parameter that differs, or a metric that is the same in all.
-Result<Importance> importance(const std::vector<Observation>& observations, uint64_t seed = 0);
+/// word, and a searcher's favourite region counts as much as it was visited. Outcomes that are not finite are left
+/// out. The same outcomes and seed give the same result on every machine.
+/// Errors: fewer than `least_trials` outcomes, no parameter that differs, or a metric that is the same in all.
+Result<Importance> importance(const std::vector<Outcome>& outcomes, uint64_t seed = 0);
 
 inline constexpr uint64_t least_trials = 8;
 

@@ -58,16 +58,16 @@ ordered_json to_json(const Comparison& comparison) {
 }
 
 /// What a trial of the sweep was given, and what came of it.
-std::vector<Observation> observations_of(const JobDetail& detail, const std::string& metric) {
-  std::vector<Observation> observations;
+std::vector<Outcome> outcomes_of(const JobDetail& detail, const std::string& metric) {
+  std::vector<Outcome> outcomes;
   for (const auto& trial : detail.trials) {
     auto value = value_of(trial.final, metric);
     if (!value || trial.state == "running") continue;
-    Observation seen{trial.params, *value};
+    Outcome seen{trial.params, *value};
     if (!trial.variant.empty()) seen.params["variant"] = trial.variant;
-    observations.push_back(std::move(seen));
+    outcomes.push_back(std::move(seen));
   }
-  return observations;
+  return outcomes;
 }
 
 constexpr size_t most_pairs = 5;
@@ -146,7 +146,7 @@ Result<int> importance(const Common& common, const std::string& job_text, const 
   auto detail = session->client().ask<JobDetail>(ShowJob{*job});
   if (!detail) return detail.error();
   const std::string metric = metric_given.empty() ? detail->job.metric : metric_given;
-  auto found = hivq::importance(observations_of(*detail, metric));
+  auto found = hivq::importance(outcomes_of(*detail, metric));
   if (!found) return error("job {}, metric {}: {}", *job, printable(metric), found.error().message);
   if (common.json) return printed(text_of(to_json(*found, metric)));
   if (common.csv) return printed(importance_csv(*found));

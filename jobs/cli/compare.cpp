@@ -73,7 +73,8 @@ void add_metrics(Comparison& comparison, const std::vector<Compared>& trials) {
 std::string figure(const std::optional<double>& value, const std::optional<double>& first) {
   if (!value) return "–";
   if (!first || first == value) return number_text(*value);
-  return fmt::format("{} ({}{})", number_text(*value), *value > *first ? "+" : "−", number_text(std::abs(*value - *first)));
+  const double distance = std::abs(*value - *first);
+  return fmt::format("{} ({}{})", number_text(*value), *value > *first ? "+" : "−", number_text(distance));
 }
 
 }  // namespace
@@ -118,19 +119,19 @@ Table comparison_table(const Comparison& comparison) {
 
 std::string comparison_csv(const Comparison& comparison) {
   std::string text = "kind,name";
-  for (const auto& trial : comparison.trials) text += "," + csv_field(trial);
+  for (const auto& trial : comparison.trials) text += fmt::format(",{}", csv_field(trial));
   text += '\n';
   const auto add = [&](const char* kind, const std::vector<Comparison::Line>& lines) {
     for (const auto& line : lines) {
       text += fmt::format("{},{}", kind, csv_field(line.name));
-      for (const auto& value : line.values) text += "," + csv_field(value);
+      for (const auto& value : line.values) text += fmt::format(",{}", csv_field(value));
       text += '\n';
     }
   };
   add("fact", comparison.facts);
   add("setting", comparison.settings);
   for (const auto& line : comparison.metrics) {
-    text += "metric," + csv_field(line.name);
+    text += fmt::format("metric,{}", csv_field(line.name));
     for (const auto& value : line.values) text += value ? fmt::format(",{}", *value) : ",";
     text += '\n';
   }

@@ -25,10 +25,10 @@ struct Proposal {
 };
 
 /// The sweep's metric of a trial after so many epochs, to be minimised (negated where the goal is to maximise).
-struct Evaluation {
+struct CurvePoint {
   int64_t epoch = 0;
   double value = 0;
-  bool operator==(const Evaluation&) const = default;
+  bool operator==(const CurvePoint&) const = default;
 };
 
 /// All that is known of a trial now.
@@ -38,7 +38,7 @@ struct Observation {
   Params params;  // as proposed
   State state = State::open;
   bool stopped = false;           // ended early: its values are of the last evaluation before
-  std::vector<Evaluation> curve;  // where the sweep stops trials early; epochs rise
+  std::vector<CurvePoint> curve;  // where the sweep stops trials early; epochs rise
   std::vector<double> values;     // of an ended one: the sweep's metrics, all to be minimised; empty: it has not all
   double violation = 0;           // how far it misses the constraints, summed; 0: it keeps them
 };

@@ -15,7 +15,7 @@ namespace {
 constexpr uint32_t purpose_bracket = 0x57a;
 
 /// The newest evaluation is the first at or beyond a rung: the rung's number, the highest of them; -1: it is not.
-int64_t reached_rung(const std::vector<Evaluation>& curve, double first, double reduction) {
+int64_t reached_rung(const std::vector<CurvePoint>& curve, double first, double reduction) {
   const auto rung_of = [&](int64_t epoch) {
     int64_t rung = -1;
     for (double at = first; at <= static_cast<double>(epoch) * (1 + 1e-9); at *= reduction) ++rung;
@@ -38,7 +38,7 @@ class Halving final : public Stopper {
         first_(static_cast<double>(sweep.stop.min_epochs)),
         reduction_(sweep.stop.reduction) {}
 
-  bool record(int64_t trial, const std::vector<Evaluation>& curve) override {
+  bool record(int64_t trial, const std::vector<CurvePoint>& curve) override {
     const int64_t bracket = bracket_of(seed_, trial / variants_, brackets_, reduction_);
     const double first = first_ * std::pow(reduction_, static_cast<double>(bracket));
     const int64_t rung = reached_rung(curve, first, reduction_);
@@ -68,7 +68,7 @@ class Median final : public Stopper {
   explicit Median(const SweepSpec& sweep)
       : variants_(std::max<int64_t>(1, static_cast<int64_t>(sweep.variants.size()))), stop_(sweep.stop) {}
 
-  bool record(int64_t trial, const std::vector<Evaluation>& curve) override {
+  bool record(int64_t trial, const std::vector<CurvePoint>& curve) override {
     auto& means = means_[trial % variants_];
     const int64_t epoch = curve.back().epoch;
     double sum = 0, best = std::numeric_limits<double>::infinity();

@@ -18,7 +18,7 @@ class Stopper {
   /// Takes in the newest evaluation of a trial (`curve.back()`; the others were recorded before), and says whether the
   /// trial is to end now. A trial may be recorded again, as after a restart: nothing counts twice. Whether the trial
   /// reaches its last epoch anyway is the caller's business.
-  virtual bool record(int64_t trial, const std::vector<Evaluation>& curve) = 0;
+  virtual bool record(int64_t trial, const std::vector<CurvePoint>& curve) = 0;
 };
 
 /// `sweep.stop`; nothing where it stops none. With variants each is judged beside its own kind.

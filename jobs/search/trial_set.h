@@ -14,7 +14,7 @@ struct SeenTrial {
   std::vector<double> point;  // settled; NaN: inactive
   Observation::State state = Observation::State::open;
   bool stopped = false;
-  std::vector<Evaluation> curve;
+  std::vector<CurvePoint> curve;
   std::vector<double> values;  // empty: none
   double violation = 0;
 

@@ -15,8 +15,8 @@ double uniform(uint64_t index, uint64_t stream) {
 }
 
 /// Trials with parameters a, b, c drawn evenly from 0 … 1, and what `f` makes of them.
-std::vector<Observation> drawn(const std::function<double(double, double, double)>& f, uint64_t count = 400) {
-  std::vector<Observation> trials;
+std::vector<Outcome> drawn(const std::function<double(double, double, double)>& f, uint64_t count = 400) {
+  std::vector<Outcome> trials;
   for (uint64_t i = 0; i < count; ++i) {
     const double a = uniform(i, 0), b = uniform(i, 1), c = uniform(i, 2);
     trials.push_back({{{"a", fmt::format("{}", a)}, {"b", fmt::format("{}", b)}, {"c", fmt::format("{}", c)}}, f(a, b, c)});
@@ -66,12 +66,12 @@ TEST(Importance, AScaleChangesNothing) {
 }
 
 TEST(Importance, WordsAndParametersThatAreNotAlwaysThereCount) {
-  std::vector<Observation> trials;
+  std::vector<Outcome> trials;
   const char* kinds[] = {"adamw", "sgd", "lion"};
   const double means[] = {0.5, 0.1, 0.9};
   for (uint64_t i = 0; i < 300; ++i) {
     const size_t kind = i % 3;
-    Observation trial{{{"optimizer", kinds[kind]}, {"noise", fmt::format("{}", uniform(i, 4))}}, means[kind]};
+    Outcome trial{{{"optimizer", kinds[kind]}, {"noise", fmt::format("{}", uniform(i, 4))}}, means[kind]};
     if (kind == 1) {
       const double momentum = uniform(i, 3);
       trial.params["momentum"] = fmt::format("{}", momentum);
@@ -87,7 +87,7 @@ TEST(Importance, WordsAndParametersThatAreNotAlwaysThereCount) {
 }
 
 TEST(Importance, NoiseExplainsNothing) {
-  std::vector<Observation> trials = drawn([](double, double, double) { return 0.0; }, 100);
+  std::vector<Outcome> trials = drawn([](double, double, double) { return 0.0; }, 100);
   for (uint64_t i = 0; i < trials.size(); ++i) trials[i].value = uniform(i, 9);
   auto found = importance(trials);
   ASSERT_TRUE(found);
@@ -131,7 +131,7 @@ TEST(Importance, SaysWhyItCannotTell) {
   auto same = importance(drawn([](double, double, double) { return 0.5; }));
   ASSERT_FALSE(same);
   EXPECT_NE(same.error().message.find("0.5 in all trials"), std::string::npos);
-  auto nothing = importance(std::vector<Observation>(20, Observation{{{"a", "1"}}, 0.5}));
+  auto nothing = importance(std::vector<Outcome>(20, Outcome{{{"a", "1"}}, 0.5}));
   ASSERT_FALSE(nothing);
   EXPECT_NE(nothing.error().message.find("no parameter differs"), std::string::npos);
 }

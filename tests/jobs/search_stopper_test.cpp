@@ -15,7 +15,7 @@ SweepSpec stopping(const std::string& by, int64_t min_epochs, double reduction) 
   return sweep;
 }
 
-std::vector<Evaluation> upto(std::initializer_list<Evaluation> curve) { return curve; }
+std::vector<CurvePoint> upto(std::initializer_list<CurvePoint> curve) { return curve; }
 
 TEST(Asha, KeepsTheBestPartAtEachRung) {
   auto stopper = make_stopper(stopping("asha", 2, 3), 100);
@@ -138,7 +138,7 @@ TEST(Asha, SavesMostOfTheTrainingAndKeepsTheBest) {
     for (int64_t trial = 0; trial < 300; ++trial) {
       const double floor = unit_double(random_bits(4, static_cast<uint64_t>(trial), 1));
       best_of_all = std::min(best_of_all, floor);
-      std::vector<Evaluation> curve;
+      std::vector<CurvePoint> curve;
       for (int64_t epoch = 1; epoch <= 81; ++epoch) {
         ++trained;
         curve.push_back({epoch, floor + 0.3 / static_cast<double>(epoch)});
