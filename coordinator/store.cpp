@@ -2,6 +2,7 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/merge_operator.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
@@ -28,6 +29,15 @@ class NoLog final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;
   void Logv(const char*, va_list) override {}
+};
+
+/// RocksDB's own recovery from a full disk waits for room for its largest buffer, 64 MiB, and turns resume() away
+/// meanwhile. Ours wants no more than what is to be written.
+class NoRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* automatic) override {
+    *automatic = false;
+  }
 };
 
 /// Points come into their row without reading it first; RocksDB puts the pieces together when it reads or rewrites them.
@@ -81,6 +91,7 @@ rocksdb::DBOptions database_options() {
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.info_log = std::make_shared<NoLog>();
+  options.listeners = {std::make_shared<NoRecovery>()};
   options.max_background_jobs = 2;
   options.paranoid_checks = true;
   options.max_total_wal_size = most_log_bytes;

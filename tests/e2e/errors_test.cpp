@@ -109,7 +109,9 @@ TEST(Errors, AFullDataFolderRefusesWhatIsNewAndLosesNothing) {
   ASSERT_TRUE(alive(coordinator.process));
 
   ASSERT_EQ(mount("tmpfs", folder.c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
-  // Open: on a disk as small as this it does not always go on by itself, and must be started again.
+  EXPECT_TRUE(wait_until([&] { return coordinator.log().find("space on the disk again") != std::string::npos; }))
+      << coordinator.log();
+  EXPECT_TRUE(client.ask<Submitted>(Submit{"afterwards", "tiny.yaml", yaml}));
   coordinator.kill_hard();
   coordinator.start();
   client = coordinator.client();
