@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the direction of every #include: which folder may include which, and where each library enters.
+"""Checks the direction of every #include: which folder may include which, and where each library enters. Checks also
+that a type outside of unnamed namespaces is defined once: of two by one name the linker takes either, and says nothing.
 
-    check_includes.py ROOT          checks the sources below ROOT; prints `file:line: …` for each broken arrow
-    check_includes.py --self-test   checks that the check finds each kind of broken arrow
+    check_includes.py ROOT          checks the sources below ROOT; prints `file:line: …` for each broken rule
+    check_includes.py --self-test   checks that the check finds each kind of broken rule
 """
+import collections
 import pathlib
 import re
 import sys
@@ -28,6 +30,7 @@ LIBRARIES = {
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],
     r"Eigen/": ["jobs/search/"],
+    r"(arrow|parquet)/": ["jobs/cli/parquet.cpp"],
     r"openssl/": ["common/"],
     r"spng\.h": ["worker/data/image/png.cpp"],
     r"(jpeglib|jerror)\.h": ["worker/data/image/jpeg.cpp"],
@@ -38,6 +41,9 @@ LIBRARIES = {
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+NAMESPACE = re.compile(r"^(?:inline )?namespace\s*([\w:]*)\s*\{(?!.*\})")
+NAMESPACE_END = re.compile(r"^\}\s*//\s*namespace")
+TYPE = re.compile(r"^(?:struct|class|enum class|enum|union) (\w+)(?![\w<]|::)[^;]*$")  # neither `struct A;` nor A::B, A<B>
 
 
 def problem(path, quote, header):
@@ -57,18 +63,39 @@ def problem(path, quote, header):
     return None
 
 
+def types(lines):
+    """The line and the full name of each type that other files can see. Namespaces' contents are not indented."""
+    namespaces = []
+    for number, line in enumerate(lines, 1):
+        if match := NAMESPACE.match(line):
+            namespaces.append(match[1])
+        elif NAMESPACE_END.match(line):
+            namespaces.pop()
+        elif (match := TYPE.match(line)) and "" not in namespaces:
+            yield number, "::".join([*namespaces, match[1]])
+
+
+def sources(root, folders):
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".h", ".cpp", ".cu", ".cuh"):
+                yield path.relative_to(root).as_posix(), path.read_text().splitlines()
+
+
 def check(root):
     found, files = [], 0
-    for folder in FOLDERS:
-        for path in sorted((root / folder).rglob("*")):
-            if path.suffix not in (".h", ".cpp", ".cu", ".cuh"):
-                continue
-            files += 1
-            name = path.relative_to(root).as_posix()
-            for number, line in enumerate(path.read_text().splitlines(), 1):
-                if match := INCLUDE.match(line):
-                    if text := problem(name, *match.groups()):
-                        found.append(f"{name}:{number}: {text}")
+    for name, lines in sources(root, FOLDERS):
+        files += 1
+        for number, line in enumerate(lines, 1):
+            if match := INCLUDE.match(line):
+                if text := problem(name, *match.groups()):
+                    found.append(f"{name}:{number}: {text}")
+    defined = collections.defaultdict(list)
+    for name, lines in sources(root, [*FOLDERS, "tests"]):
+        for number, type_name in types(lines):
+            defined[type_name].append(f"{name}:{number}")
+    for type_name, (first, *others) in defined.items():
+        found += [f"{place}: {type_name} is defined in {first} too; give one another name" for place in others]
     return found, files
 
 
@@ -82,11 +109,15 @@ def self_test():
         "coordinator/core.cpp": "#include <torch/torch.h>",
         "coordinator/server.cpp": "#include <zmq.h>",
         "jobs/b.cpp": '#include "spec.h"',
+        "worker/same.h": "struct Same {",
     }
     good = {
         "coordinator/store.cpp": "#include <rocksdb/db.h>",
         "coordinator/a.cpp": '#include "cluster/launcher.h"\n#include <zlib.h>',
         "worker/c.cpp": '#include "jobs/spec.h"\n#include <torch/torch.h>',
+        "common/same.h": "struct Same {\n};\nstruct Other;\nstruct Same::State {\n};",
+        "worker/d.cpp": "namespace {\nstruct Same {\n};\n}  // namespace",
+        "worker/e.cpp": "namespace x {\nstruct Same;\nclass Same;\n}  // namespace x\nstruct Same<void> {\n};",
     }
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -98,14 +129,14 @@ def self_test():
     wrong = [line for line in found if line.split(":")[0] in good]
     if missed or wrong:
         sys.exit(f"missed: {sorted(missed)}; wrong: {wrong}")
-    print(f"each of {len(broken)} broken arrows was found")
+    print(f"each of {len(broken)} broken rules was found")
 
 
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
     found, files = check(pathlib.Path(sys.argv[1]))
-    print("\n".join(found) or f"the includes of {files} files keep to the arrows")
+    print("\n".join(found) or f"the includes of {files} files keep to the arrows, and each type is defined once")
     sys.exit(1 if found or files == 0 else 0)
 
 

@@ -85,7 +85,7 @@ std::string label_mistake(const std::string& label) {
 /// From joining the other ranks to the gang's end. An Error is the gang's failure.
 Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Clock& clock, const Log& log,
                    std::string& gang, std::unique_ptr<Leader>& leader) {
-  const Placement placement = place_rank(world, options.threads, options.bind);
+  const RankPlacement placement = place_rank(world, options.threads, options.bind);
   at::set_num_threads(placement.threads);
   Result<std::unique_ptr<Collective>> collective =
       make_collective(options.device, world, std::chrono::seconds(options.timeout));

@@ -78,10 +78,10 @@ CoreClaim::~CoreClaim() {
 
 std::filesystem::path claims_folder() { return fmt::format("/tmp/hivq-cores-{}", geteuid()); }
 
-Placement place_rank(const World& world, int threads, bool bind) {
+RankPlacement place_rank(const World& world, int threads, bool bind) {
   const std::vector<std::vector<int>> cores = physical_cores(world.local_cpus());
   const int share = std::max(1, static_cast<int>(cores.size()) / world.local_size());
-  Placement placement;
+  RankPlacement placement;
   placement.threads = threads > 0 ? threads : share;
   const std::string count = fmt::format("{} thread{}", placement.threads, placement.threads == 1 ? "" : "s");
   placement.text = count;

@@ -50,7 +50,7 @@ class CoreClaim {
 std::filesystem::path claims_folder();
 
 /// How a rank was placed; to be kept while it computes.
-struct Placement {
+struct RankPlacement {
   int threads = 1;
   std::optional<CoreClaim> claim;  // what it is bound to
   std::string text;                // for the log: "2 threads on CPUs 4, 5"
@@ -58,6 +58,6 @@ struct Placement {
 
 /// Places the calling process, before it starts the threads that compute. `threads`: so many; 0: its share of the host's
 /// cores. `bind`: to cores that are free, unless mpirun has bound it or there are not enough.
-Placement place_rank(const World& world, int threads, bool bind);
+RankPlacement place_rank(const World& world, int threads, bool bind);
 
 }  // namespace hivq

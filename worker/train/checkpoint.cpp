@@ -55,8 +55,8 @@ Result<at::Tensor> find_tensor(const SafeTensors& file, const std::string& name,
 
 }  // namespace
 
-Snapshot take_snapshot(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
-  Snapshot snapshot{training.step, named_state(training), {}};
+TrainingSnapshot take_snapshot(const Training& training, const TrialSpec& spec, const FeatureSet& features) {
+  TrainingSnapshot snapshot{training.step, named_state(training), {}};
   for (NamedTensor& each : snapshot.tensors)
     each.tensor = each.tensor.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
   std::vector<std::string> classes;
@@ -73,7 +73,7 @@ Snapshot take_snapshot(const Training& training, const TrialSpec& spec, const Fe
   return snapshot;
 }
 
-std::string write_checkpoint(const Snapshot& snapshot) {
+std::string write_checkpoint(const TrainingSnapshot& snapshot) {
   return write_safetensors(snapshot.tensors, snapshot.metadata);
 }
 

@@ -13,7 +13,7 @@
 namespace hivq {
 
 /// A trial's state at a step boundary, copied from the device, so that training goes on while it is written.
-struct Snapshot {
+struct TrainingSnapshot {
   int64_t step = 0;
   std::vector<NamedTensor> tensors;
   std::map<std::string, std::string> metadata;
@@ -22,10 +22,10 @@ struct Snapshot {
 /// Of a training of one trial (trial_of): parameters, codebooks (both under the names of MODEL.md), moments of the
 /// optimiser, the position in training and the epoch's metrics so far; and what makes it a model that can be used
 /// (model_file.h). The number of training images identifies the data to restore_checkpoint.
-Snapshot take_snapshot(const Training& training, const TrialSpec& spec, const FeatureSet& features);
+TrainingSnapshot take_snapshot(const Training& training, const TrialSpec& spec, const FeatureSet& features);
 
 /// The bytes of a checkpoint. Touches nothing but the snapshot.
-std::string write_checkpoint(const Snapshot& snapshot);
+std::string write_checkpoint(const TrainingSnapshot& snapshot);
 
 /// Puts the state into `training`, which must be made from the same trial; what follows is then bit-identical to a run
 /// that was never interrupted. On an Error `training` is partly changed. Any bytes are safe to pass.

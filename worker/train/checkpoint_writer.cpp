@@ -15,7 +15,7 @@ CheckpointWriter::~CheckpointWriter() {
   thread_.join();
 }
 
-void CheckpointWriter::write(Snapshot snapshot, const Sink& sink) {
+void CheckpointWriter::write(TrainingSnapshot snapshot, const Sink& sink) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !waiting_; });
   waiting_.emplace(Work{std::move(snapshot), sink});

@@ -25,13 +25,13 @@ class CheckpointWriter {
 
   /// Takes a snapshot to write to `sink`, which is called from the writer's thread and must outlive it; waits while
   /// another one waits.
-  void write(Snapshot snapshot, const Sink& sink);
+  void write(TrainingSnapshot snapshot, const Sink& sink);
   /// Returns when everything that was taken has been handed on.
   void finish();
 
  private:
   struct Work {
-    Snapshot snapshot;
+    TrainingSnapshot snapshot;
     const Sink& sink;
   };
   void run();
