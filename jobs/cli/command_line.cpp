@@ -256,12 +256,17 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
             "Ask in SQL: a SELECT over jobs, trials, params, results, metrics, checkpoints, logs, events",
             "hivq query  # the tables and their columns\n"
             "  hivq query \"SELECT id, auroc, [train.lr] FROM trials_of_1 ORDER BY auroc DESC\"\n"
-            "  hivq query \"SELECT * FROM metrics WHERE job = 1 AND name = 'loss'\" --csv > loss.csv",
-            [&] { return query(line.common, line.question); });
+            "  hivq query \"SELECT * FROM metrics WHERE job = 1 AND name = 'loss'\" --csv > loss.csv\n"
+            "  hivq query \"SELECT * FROM trials_of_1\" --parquet trials.parquet",
+            [&] { return query(line.common, line.question, line.out); });
   sub->add_option("sql", line.question, "One SELECT; without it the tables are told")->type_name("SELECT");
   add_where(sub, line);
   add_json(sub, line);
   add_csv(sub, line);
+  sub->add_option("--parquet", line.out, "Write the answer into an Apache Parquet file")
+      ->type_name("FILE")
+      ->excludes("--json")
+      ->excludes("--csv");
 
   sub = add(app, line, "gangs", "The workers that are connected", "hivq gangs", [&] { return gangs(line.common); });
   add_where(sub, line);

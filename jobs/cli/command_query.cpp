@@ -2,6 +2,7 @@
 
 #include "common/ids.h"
 #include "jobs/cli/commands.h"
+#include "jobs/cli/parquet.h"
 #include "jobs/cli/query.h"
 #include "jobs/cli/terminal.h"
 
@@ -31,11 +32,25 @@ std::string question_of(const std::string& given) {
   return given.empty() ? "SELECT \"table\", \"column\", type, about FROM tables" : given;
 }
 
+Result<int> write_parquet(Client& client, const std::string& question, const std::string& path) {
+  ParquetFile file(path);
+  Status asked = ask_batches(client, question, [&](const SqlAnswer& batch) -> Result<bool> {
+    if (auto added = file.add(batch); !added) return added.error();
+    return true;
+  });
+  if (!asked) return asked.error();
+  auto rows = file.finish();
+  if (!rows) return rows.error();
+  if (auto done = print(fmt::format("{} row{} in {}\n", *rows, *rows == 1 ? "" : "s", path)); !done) return done.error();
+  return 0;
+}
+
 }  // namespace
 
-Result<int> query(const Common& common, const std::string& given) {
+Result<int> query(const Common& common, const std::string& given, const std::string& parquet) {
   auto session = Session::for_reading(common.where);
   if (!session) return session.error();
+  if (!parquet.empty()) return write_parquet(session->client(), question_of(given), parquet);
   std::vector<std::string> columns;
   std::vector<SqlRow> rows;
   bool cut = false;

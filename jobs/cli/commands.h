@@ -85,7 +85,8 @@ Result<int> logs(const Common& common, const std::string& trial, bool follow);
 Result<int> plot(const Common& common, const std::string& job, std::string out);
 Result<int> gangs(const Common& common);
 /// A question in SQL; an empty one tells the tables.
-Result<int> query(const Common& common, const std::string& question);
+/// `parquet`: a file for the answer, or empty.
+Result<int> query(const Common& common, const std::string& question, const std::string& parquet);
 
 // ---- Shared by the commands ----
 
