@@ -5,7 +5,9 @@
 
 SEARCH_QUALITY is the program of that name in build/release/bin. Needs `pip install optuna==5.0.0 cmaes scipy`, and torch for
 Optuna's gp. Prints a Markdown table: the median over the seeds of the best value found; lower is better. `table` is a surrogate
-table of real measurements, svc_digits.csv beside this file; --make-table measures it anew (needs scikit-learn).
+table of real measurements, svc_digits.csv beside this file; --make-table measures it anew (needs scikit-learn). With --searches
+random+asha,tpe+asha,tpe+hyperband,bohb+hyperband trials have curves, are stopped early (Optuna: SuccessiveHalvingPruner or
+HyperbandPruner), and both sides may train so many epochs as 40 whole trials take.
 """
 import argparse
 import csv
@@ -115,7 +117,45 @@ def sampler(search, seed):
     return optuna.samplers.RandomSampler(seed=seed)
 
 
+# Of trials that are stopped early; as in search_quality.cpp.
+WHOLE, WHOLE_TRIALS = 27, 40
+
+
+def optuna_bests_with_stops(search, objective, seeds):
+    first, stop = search.split("+")
+    bests = []
+    for seed in range(seeds):
+        if stop == "asha":
+            pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        else:
+            pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=WHOLE, reduction_factor=3)
+        study = optuna.create_study(sampler=sampler(first, seed), pruner=pruner)
+        epochs = 0
+
+        def train(trial):
+            nonlocal epochs
+            final = objective(trial)
+            speed = 0.75 + 0.45 * math.sin(37 * sum(trial.params.values()))
+            for epoch in range(1, WHOLE + 1):
+                epochs += 1
+                value = final + 4 * (epoch**-speed - WHOLE**-speed)
+                trial.report(value, epoch)
+                if epoch < WHOLE and trial.should_prune():
+                    raise optuna.TrialPruned
+            return value
+
+        def enough(study, _):
+            if epochs >= WHOLE * WHOLE_TRIALS:
+                study.stop()
+
+        study.optimize(train, callbacks=[enough])
+        bests.append(study.best_value)
+    return bests
+
+
 def optuna_bests(search, objective, budget, seeds):
+    if "+" in search:
+        return optuna_bests_with_stops(search, objective, seeds)
     bests = []
     for seed in range(seeds):
         study = optuna.create_study(sampler=sampler(search, seed))
@@ -154,17 +194,18 @@ def main():
     for problem in options.problems.split(","):
         objective = table() if problem == "table" else objectives[problem]
         for search in options.searches.split(","):
-            ours, _ = hivq_bests(options.program, search, problem, BUDGETS[problem], options.seeds)
-            for theirs in ["tpe", "tpe-multivariate"] if search == "tpe" else [search]:
-                key = f"{problem} {theirs} {BUDGETS[problem]} {options.seeds}"
+            budget = WHOLE_TRIALS if "+" in search else BUDGETS[problem]
+            ours, _ = hivq_bests(options.program, search, problem, budget, options.seeds)
+            for theirs in ["tpe", "tpe-multivariate"] if search == "tpe" else [search.replace("bohb", "tpe")]:
+                key = f"{problem} {theirs} {budget} {options.seeds}"
                 if key not in known:
-                    known[key] = optuna_bests(theirs, objective, BUDGETS[problem], options.seeds)
+                    known[key] = optuna_bests(theirs, objective, budget, options.seeds)
                     if saved:
                         saved.write_text(json.dumps(known))
                 wins = sum(a < b for a, b in zip(ours, known[key]))
                 mine, other = statistics.median(ours), statistics.median(known[key])
                 word = "not worse" if mine <= other + 1e-12 else "WORSE"
-                print(f"| {problem} | {BUDGETS[problem]} | {search} vs {theirs} | {mine:.6g} | {other:.6g} | "
+                print(f"| {problem} | {budget} | {search} vs {theirs} | {mine:.6g} | {other:.6g} | "
                       f"{wins}/{options.seeds} | {word} |", flush=True)
     if options.speed:
         for search in options.searches.split(","):
