@@ -93,10 +93,13 @@ class HvqTrans(nn.Module):
             x = layer(x, level, wide)
         return self.decoder["norm"](x)
 
+    def classify(self, pooled):  # to logits [B, classes]
+        c = self.classifier
+        return c["linear2"](F.relu(c["linear1"](c["norm"](pooled))))
+
     def losses(self, reconstruction, h0, pooled, classes, commitment, pot):
         """Eq. 1 and its terms. pooled [B, C]: h0's mean over tokens."""
-        s, c = self.setting, self.classifier
-        logits = c["linear2"](F.relu(c["linear1"](c["norm"](pooled))))
+        s, logits = self.setting, self.classify(pooled)
         terms = {"reconstruction": F.mse_loss(reconstruction, h0), "commitment": commitment, "pot": pot,
                  "classification": F.cross_entropy(logits, classes)}
         return terms | {"total": terms["reconstruction"] + s.commitment * commitment + s.pot * pot +
@@ -284,7 +287,9 @@ class Batched(HvqTrans):
     def make_optimizer(self):
         return torch.optim.AdamW(self.parameters(), self.setting.lr, weight_decay=self.setting.weight_decay, fused=True)
 
-    def objective(self, h0, classes):  # [B, N, C], [B]
+    def reconstruct(self, h0, classes):
+        """Of features [B, N, C] with the codebooks and heads of `classes` [B]: the features again, the commitment and the
+        transport loss, and each level's tokens with their codes."""
         position = self.position()
         enc = self.encode(F.linear(h0, self.quantize_conv_t.weight.flatten(1), self.quantize_conv_t.bias), position)
         outputs, seen, commitment, pot = [], [], 0, 0
@@ -297,7 +302,10 @@ class Batched(HvqTrans):
             commitment, pot = commitment + more_commitment, pot + more_pot
         weight, bias = self.output_weight.index_select(0, classes), self.output_bias.index_select(0, classes)
         dec = self.decode(outputs[1:], position)
-        reconstruction = torch.baddbmm(bias.unsqueeze(1), dec, weight.transpose(1, 2))
+        return torch.baddbmm(bias.unsqueeze(1), dec, weight.transpose(1, 2)), commitment, pot, seen
+
+    def objective(self, h0, classes):  # [B, N, C], [B]
+        reconstruction, commitment, pot, seen = self.reconstruct(h0, classes)
         return self.losses(reconstruction, h0, h0.mean(1), classes, commitment, pot), seen
 
     def update_codebooks(self, seen, classes):
