@@ -19,9 +19,15 @@ namespace hivq {
 
 namespace {
 
+/// Numbers for one purpose; what is drawn for one changes nothing for others.
 class Random {
  public:
-  explicit Random(uint64_t seed) : engine_(seed) {}
+  explicit Random(uint64_t seed, const std::string& purpose = "") {
+    std::vector<uint32_t> words{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
+    words.insert(words.end(), purpose.begin(), purpose.end());
+    std::seed_seq sequence(words.begin(), words.end());
+    engine_.seed(sequence);
+  }
   int64_t between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1));
   }
@@ -92,6 +98,9 @@ class Simulation {
 
   SimulationResult run() {
     try {
+      if (options_.faults) {
+        for (const auto& fault : *options_.faults) decisions_[fault.what].due.push_back(fault);
+      }
       set_up();
       while (!over()) {
         check(!events_.empty(), "the simulation has nothing to do");
@@ -118,7 +127,37 @@ class Simulation {
 
   void after(Millis delay, std::function<void()> run) { events_.push({now_ + delay, ++order_, std::move(run)}); }
   bool faulty() const { return now_ < quiet_after_; }
-  bool happens(double probability) { return faulty() && random_.chance(probability); }
+
+  Random& random(const std::string& purpose) {
+    return streams_of_random_.try_emplace(purpose, options_.seed, purpose).first->second;
+  }
+
+  /// Whether this goes wrong now. The draw is made even where SimulationOptions decide.
+  bool happens(double probability, const std::string& fault) {
+    if (!faulty()) return false;
+    const bool drawn = random(fault).chance(probability);
+    Decisions& decisions = decisions_[fault];
+    decisions.number = decisions.at == now_ ? decisions.number + 1 : 0;
+    decisions.at = now_;
+    SimulationFault now{now_ - start_, decisions.number, fault};
+    if (options_.faults) {
+      if (decisions.due.empty() || now < decisions.due.front()) return false;
+      now = decisions.due.front();
+      decisions.due.pop_front();
+    } else if (!drawn) {
+      return false;
+    }
+    note("fault: {}", fault);
+    result_.faults.insert(std::move(now));
+    return true;
+  }
+
+  template <typename... Args>
+  void note(fmt::format_string<Args...> format, Args&&... args) {
+    if (!options_.trace) return;
+    result_.trace.push_back(fmt::format("{:8.3f} s  ", static_cast<double>(now_ - start_) / 1000) +
+                            fmt::format(format, std::forward<Args>(args)...));
+  }
 
   // ---- The world ----
 
@@ -147,7 +186,7 @@ class Simulation {
     return text;
   }
 
-  Labels draw_labels() { return random_.chance(0.4) ? Labels{{"pool", "x"}} : Labels{}; }
+  Labels draw_labels() { return random("gangs").chance(0.4) ? Labels{{"pool", "x"}} : Labels{}; }
 
   void set_up() {
     now_ = start_;
@@ -217,16 +256,17 @@ class Simulation {
   }
 
   GangId add_gang(uint64_t ranks, const std::string& launch) {
+    Random& drawn = random("gangs");
     Hello hello;
-    hello.gang = fmt::format("{:016x}", random_.bits());
-    hello.host = fmt::format("host-{}", random_.between(0, 2));
+    hello.gang = fmt::format("{:016x}", drawn.bits());
+    hello.host = fmt::format("host-{}", drawn.between(0, 2));
     hello.labels = draw_labels();
     hello.ranks = ranks;
     hello.launch = launch;
     Member member;
-    member.gang = std::make_unique<VirtualGang>(hello, script_, random_.between(100, 900), streams_, options_.bug);
+    member.gang = std::make_unique<VirtualGang>(hello, script_, drawn.between(100, 900), streams_, options_.bug);
     members_.emplace(hello.gang, std::move(member));
-    after(random_.between(0, 100), [this, id = hello.gang] { tick_gang(id); });
+    after(drawn.between(0, 100), [this, id = hello.gang] { tick_gang(id); });
     return hello.gang;
   }
 
@@ -262,7 +302,7 @@ class Simulation {
     const std::string& launch = node.mapped().gang->hello().launch;
     if (launches_.contains(launch)) {
       launches_[launch].clear();
-      after(random_.between(10, 500), [this, launch, reason] { end_launch(launch, reason); });
+      after(random("launches").between(10, 500), [this, launch, reason] { end_launch(launch, reason); });
     }
   }
 
@@ -271,21 +311,22 @@ class Simulation {
     if (!faulty()) return calm();
     after(1000, [this] { strike(); });
     if (options_.crowded) return;
-    if (random_.chance(0.05)) drain_something();
+    if (happens(0.05, "a gang or a host is drained")) drain_something();
+    const std::string second = fmt::format("second {}", (now_ - start_) / 1000);
+    Random& drawn = random(second);
     if (members_.empty()) {
-      if (random_.chance(0.2)) add_gang(random_.one_of<uint64_t>({1, 2}), "");
+      if (drawn.chance(0.2)) add_gang(drawn.one_of<uint64_t>({1, 2}), "");
       return;
     }
-    GangId id = std::next(members_.begin(), random_.between(0, members_.size() - 1))->first;
-    if (random_.chance(faults_.death)) {
+    GangId id = std::next(members_.begin(), drawn.between(0, members_.size() - 1))->first;
+    if (happens(faults_.death, "a gang dies")) {
       uint64_t ranks = members_.at(id).gang->hello().ranks;
       kill_gang(id, "signal 9");
-      after(random_.between(0, 20'000), [this, ranks] { add_gang(ranks, ""); });
-    } else if (random_.chance(faults_.pause)) {
+      after(drawn.between(0, 20'000), [this, ranks] { add_gang(ranks, ""); });
+    } else if (happens(faults_.pause, "a gang stands still")) {
       ++result_.paused_gangs;
-      members_.at(id).paused_until =
-          now_ + random_.between(3000, 40'000);  // up to far beyond the coordinator's patience
-    } else if (random_.chance(faults_.farewell)) {
+      members_.at(id).paused_until = now_ + drawn.between(3000, 40'000);  // up to far beyond the coordinator's patience
+    } else if (happens(faults_.farewell, "a gang says goodbye")) {
       farewell(id);
     }
   }
@@ -300,23 +341,23 @@ class Simulation {
   // ---- The operator ----
 
   void drain_something() {
-    std::string target = fmt::format("host:host-{}", random_.between(0, 2));
-    if (!members_.empty() && random_.chance(0.5))
-      target = std::next(members_.begin(), random_.between(0, members_.size() - 1))->first;
+    std::string target = fmt::format("host:host-{}", random("operator").between(0, 2));
+    if (!members_.empty() && random("operator").chance(0.5))
+      target = std::next(members_.begin(), random("operator").between(0, members_.size() - 1))->first;
     operator_.drained.insert(target);
-    wish_drained(target, true, random_.chance(0.3));
-    if (random_.chance(0.5)) wish_drained(target, false, false);
+    wish_drained(target, true, random("operator").chance(0.3));
+    if (random("operator").chance(0.5)) wish_drained(target, false, false);
   }
 
   void wish_drained(const std::string& target, bool drained, bool to_the_end) {
-    operator_.wishes.push_back({fmt::format("drain-{}", random_.bits()), target, drained, to_the_end});
+    operator_.wishes.push_back({fmt::format("drain-{}", random("operator").bits()), target, drained, to_the_end});
     if (operator_.wishes.size() == 1) ask_operator(operator_.request);
   }
 
   void ask_operator(uint64_t request) {
     if (operator_.request != request || operator_.wishes.empty()) return;
     to_coordinator("operator", encode({request, operator_.wishes.front()}));
-    after(random_.between(1000, 3000), [this, request] { ask_operator(request); });
+    after(random("operator").between(1000, 3000), [this, request] { ask_operator(request); });
   }
 
   void answer_operator(const Message& message) {
@@ -329,16 +370,19 @@ class Simulation {
   // ---- The network ----
 
   /// How often a message arrives, and when.
-  void deliver(std::function<void()> arrive) {
-    int copies = happens(faults_.loss) ? 0 : happens(faults_.repetition) ? 2 : 1;
+  void deliver(const std::string& channel, std::function<void()> arrive) {
+    const bool lost = happens(faults_.loss, "lost " + channel);
+    const int copies = lost ? 0 : happens(faults_.repetition, "twice " + channel) ? 2 : 1;
     result_.lost_messages += copies == 0;
     result_.repeated_messages += copies == 2;
-    for (int i = 0; i < copies; ++i)
-      after(happens(faults_.delay) ? random_.between(0, 8000) : random_.between(1, 20), arrive);
+    for (int i = 0; i < copies; ++i) {
+      const bool late = happens(faults_.delay, "late " + channel);
+      after(late ? random(channel).between(0, 8000) : random(channel).between(1, 20), arrive);
+    }
   }
 
   void to_coordinator(const std::string& identity, std::string bytes) {
-    deliver([this, identity, bytes = std::move(bytes)] {
+    deliver("from " + identity, [this, identity, bytes = std::move(bytes)] {
       if (core_) inbox_.push_back(Received{identity, decode(bytes).value()});
     });
   }
@@ -351,7 +395,8 @@ class Simulation {
         if (part.warm) warm_.insert(part.lease.trial);
       }
     }
-    deliver([this, identity = send.identity, bytes = encode(send.message)] {
+    deliver("to " + send.identity,
+            [this, identity = send.identity, bytes = encode(send.message)] {
       if (auto member = members_.find(identity); member != members_.end()) {
         member->second.socket.push_back(bytes);
         return;
@@ -377,7 +422,7 @@ class Simulation {
       if (auto* wish = std::get_if<SetPaused>(&body)) wish->job = client.job;
     }
     to_coordinator(client.identity, encode({request, body}));
-    after(random_.between(1000, 5000), [this, j, request] { ask(j, request); });
+    after(random(client.identity).between(1000, 5000), [this, j, request] { ask(j, request); });
   }
 
   void answer(Client& client, const Message& message) {
@@ -404,7 +449,7 @@ class Simulation {
       throw Violation(fmt::format("5: {} was answered with {}", client.identity, encode(message)));
     }
     size_t j = static_cast<size_t>(&client - clients_.data());
-    after(random_.between(0, 15'000), [this, j, request = ++client.request] { ask(j, request); });
+    after(random(client.identity).between(0, 15'000), [this, j, request = ++client.request] { ask(j, request); });
   }
 
   // ---- The coordinator's shell ----
@@ -457,7 +502,7 @@ class Simulation {
   void round(uint64_t life) {
     if (life != life_) return;
     Effects effects;
-    for (int64_t left = random_.between(1, 12); left > 0 && !inbox_.empty(); --left) {
+    for (int64_t left = random("rounds").between(1, 12); left > 0 && !inbox_.empty(); --left) {
       Input input = std::move(inbox_.front());
       inbox_.pop_front();
       step(std::move(input), effects);
@@ -483,6 +528,7 @@ class Simulation {
     core_->step(input, now_, effects);
     checks_.after_step(original, effects, *core_, now_);
     for (const auto& line : effects.log) {
+      note("{}", line);
       result_.preemptions += line.find("a higher priority waits") != line.npos;
       result_.overdue += line.find("max_trial_seconds") != line.npos || line.find("max_job_seconds") != line.npos;
       result_.retries += line.find("waits for another gang in") != line.npos;
@@ -518,13 +564,14 @@ class Simulation {
 
   void commit(Effects effects) {
     committing_ = true;
-    if (happens(faults_.crash)) {
+    if (happens(faults_.crash, "the coordinator dies before a commit")) {
       if (options_.bug == Bug::answers_before_commit) {
         for (const auto& send : effects.sends) from_coordinator(send);
       }
       return crash();  // before the commit
     }
-    Millis disk = happens(faults_.slow_disk) ? random_.between(100, 15'000) : random_.between(0, 5);
+    const bool slow = happens(faults_.slow_disk, "the disk is slow");
+    const Millis disk = slow ? random("disk").between(100, 15'000) : random("disk").between(0, 5);
     after(disk, [this, effects = std::move(effects), life = life_] { let_out(effects, life); });
   }
 
@@ -534,9 +581,10 @@ class Simulation {
     store_.commit(effects.writes);
     checks_.after_commit(store_);
     clean_up();
-    if (random_.chance(0.2 / static_cast<double>(options_.scale * options_.scale))) compare_proposals();
+    if (random("comparisons").chance(0.2 / static_cast<double>(options_.scale * options_.scale))) compare_proposals();
     // A crash right after the commit, or in the middle of the answers.
-    size_t crash_after = happens(faults_.crash) ? random_.between(0, effects.sends.size()) : SIZE_MAX;
+    const bool dies = happens(faults_.crash, "the coordinator dies while it answers");
+    const size_t crash_after = dies ? random("answers").between(0, effects.sends.size()) : SIZE_MAX;
     for (size_t i = 0; i < std::min(crash_after, effects.sends.size()); ++i) from_coordinator(effects.sends[i]);
     if (crash_after != SIZE_MAX) return crash();
     for (const auto& launch : effects.launches) start_launch(launch);
@@ -556,7 +604,8 @@ class Simulation {
 
   /// As the shell does it, between two rounds; now and then whatever its age.
   void clean_up() {
-    auto garbage = collect_garbage(store_, ChunkReaders(0), now_, random_.one_of<Millis>({0, 5000, 60'000})).value();
+    const auto grace = random("garbage").one_of<Millis>({0, 5000, 60'000});
+    auto garbage = collect_garbage(store_, ChunkReaders(0), now_, grace).value();
     if (options_.bug == Bug::collects_what_is_named) {
       for (const auto& [chunk, since] : store_.rows(Family::garbage)) garbage.push_back({Family::blobs, chunk, {}});
     }
@@ -587,7 +636,7 @@ class Simulation {
     core_.reset();
     inbox_.clear();
     questions_.clear();
-    after(random_.one_of<Millis>({50, 2000, 20'000}), [this] { start_coordinator(); });
+    after(random("commit").one_of<Millis>({50, 2000, 20'000}), [this] { start_coordinator(); });
   }
 
   // ---- The launcher ----
@@ -595,11 +644,11 @@ class Simulation {
   void start_launch(const Launch& launch) {
     launches_[launch.launch] = "";
     inbox_.push_back(LaunchStarted{launch.launch, 1000, 1});
-    if (happens(faults_.failed_launch)) {
-      after(random_.between(10, 2000), [this, id = launch.launch] { end_launch(id, "exit code 1"); });
+    if (happens(faults_.failed_launch, "a launch fails")) {
+      after(random("launches").between(10, 2000), [this, id = launch.launch] { end_launch(id, "exit code 1"); });
       return;
     }
-    after(random_.between(100, 5000), [this, launch] {
+    after(random("launches").between(100, 5000), [this, launch] {
       if (auto found = launches_.find(launch.launch); found != launches_.end()) {
         found->second = add_gang(launch.ranks, launch.launch);
       }
@@ -653,7 +702,14 @@ class Simulation {
   static constexpr const char* warm_start = "train:\n  start_from: 1/0\n";
 
   SimulationOptions options_;
-  Random random_;
+  Random random_;  // of the world before it begins
+  std::map<std::string, Random> streams_of_random_;
+  struct Decisions {
+    Millis at = 0;
+    uint64_t number = 0;  // of those at this moment
+    std::deque<SimulationFault> due;
+  };
+  std::map<std::string, Decisions> decisions_;
   Script script_;
   Streams streams_;
   Invariants checks_;

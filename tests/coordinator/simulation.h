@@ -5,7 +5,10 @@
 // slow disk. A seed reproduces a run exactly.
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 namespace hivq {
 
@@ -31,11 +34,21 @@ enum class Bug {
   never_preempts,          // 7: nothing is taken from a lower priority
 };
 
+/// Something that goes wrong. Where it is asked for, it does at the first occasion from its moment on.
+struct SimulationFault {
+  int64_t at = 0;       // milliseconds since the beginning
+  uint64_t number = 0;  // of the occasions at this moment
+  std::string what;     // "lost to client-0", "a gang dies"
+  auto operator<=>(const SimulationFault&) const = default;
+};
+
 struct SimulationOptions {
   uint64_t seed = 1;
   int scale = 1;  // times as many gangs and trials
   Bug bug = Bug::none;
   bool crowded = false;  // without faults, few gangs, long trials of low priority and later ones of a higher
+  std::optional<std::set<SimulationFault>> faults = {};  // what goes wrong; nothing: the seed decides
+  bool trace = false;
 };
 
 struct SimulationResult {
@@ -52,8 +65,15 @@ struct SimulationResult {
   uint64_t learning = 0;  // trials of jobs whose searchers learn
   uint64_t compared = 0;  // proposals with those of a core that was made anew from the store
   double virtual_seconds = 0;
+  std::set<SimulationFault> faults;
+  std::vector<std::string> trace;  // with SimulationOptions::trace: what went wrong and what the coordinator said, in order
 };
 
 SimulationResult simulate(const SimulationOptions& options);
+
+/// Of a run that violates an invariant one that violates the same with as few faults as are found by leaving out ever
+/// smaller parts of them: without any one of those that are left it does not. (Zeller and Hildebrandt, "Simplifying and
+/// isolating failure-inducing input", IEEE Transactions on Software Engineering 28 (2002), algorithm ddmin.)
+SimulationOptions minimise(SimulationOptions failing);
 
 }  // namespace hivq

@@ -1,25 +1,70 @@
 #include "tests/coordinator/simulation.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <sstream>
 
 namespace hivq {
 namespace {
 
-/// HIVQ_SIM_SEEDS=N runs N seeds instead, HIVQ_SIM_FIRST=S from seed S.
+/// HIVQ_SIM_SEEDS=N runs N seeds instead, HIVQ_SIM_FIRST=S from seed S. HIVQ_SIM_FAULTS lets only these faults happen
+/// (as a failing run tells), HIVQ_SIM_TRACE=1 prints what happened.
 uint64_t number_of(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// As "12350.0 a gang dies, 400.2 lost to client-0".
+std::set<SimulationFault> faults_of(const std::string& text) {
+  std::set<SimulationFault> faults;
+  std::stringstream stream(text);
+  SimulationFault fault;
+  for (char point = 0; stream >> fault.at >> point >> fault.number >> std::ws && std::getline(stream, fault.what, ',');)
+    faults.insert(fault);
+  return faults;
+}
+
+std::string text_of(const std::set<SimulationFault>& faults) {
+  std::string text;
+  for (const auto& fault : faults) {
+    text += fmt::format("{}{}.{} {}", text.empty() ? "" : ",", fault.at, fault.number, fault.what);
+  }
+  return text;
+}
+
+SimulationOptions options_of(uint64_t seed) {
+  SimulationOptions options{seed};
+  if (const char* faults = std::getenv("HIVQ_SIM_FAULTS")) options.faults = faults_of(faults);
+  options.trace = number_of("HIVQ_SIM_TRACE", 0) != 0;
+  return options;
+}
+
+/// Of a run that failed: the fewest faults with which it does, what then happened, and how to see it again.
+std::string explanation(const SimulationOptions& failing) {
+  SimulationOptions least = minimise(failing);
+  least.trace = true;
+  const auto result = simulate(least);
+  constexpr size_t most_lines = 100;
+  const size_t left_out = result.trace.size() - std::min(most_lines, result.trace.size());
+  return fmt::format("seed {}, with {} of its {} faults: {}\n{}{}\nagain: HIVQ_SIM_FIRST={} HIVQ_SIM_SEEDS=1 "
+                     "HIVQ_SIM_FAULTS=\"{}\" HIVQ_SIM_TRACE=1\n",
+                     least.seed, least.faults->size(), simulate(failing).faults.size(), result.violation,
+                     left_out > 0 ? fmt::format("… {} lines before\n", left_out) : "",
+                     fmt::join(result.trace.begin() + static_cast<ptrdiff_t>(left_out), result.trace.end(), "\n"),
+                     least.seed, text_of(*least.faults));
 }
 
 TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   uint64_t first = number_of("HIVQ_SIM_FIRST", 1), seeds = number_of("HIVQ_SIM_SEEDS", 200);
   SimulationResult sum;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
-    auto result = simulate({seed});
-    EXPECT_EQ(result.violation, "") << "seed " << seed << ": HIVQ_SIM_FIRST=" << seed << " HIVQ_SIM_SEEDS=1";
+    const SimulationOptions options = options_of(seed);
+    auto result = simulate(options);
+    if (options.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
+    EXPECT_EQ(result.violation, "") << explanation(options);
     sum.commits += result.commits;
     sum.crashes += result.crashes;
     sum.lost_messages += result.lost_messages;
@@ -100,6 +145,41 @@ TEST(Simulation, ASeedReproducesARunExactly) {
     auto once = simulate({seed}), again = simulate({seed});
     EXPECT_EQ(once.store, again.store);
     EXPECT_EQ(once.commits, again.commits);
+  }
+}
+
+/// The first seed that shows the bug by violating an invariant.
+SimulationOptions failing_with(Bug bug) {
+  for (uint64_t seed = 1;; ++seed) {
+    SimulationOptions options{seed, 1, bug};
+    const auto result = simulate(options);
+    if (!result.violation.empty() && result.faults.size() >= 20) return options;
+  }
+}
+
+TEST(Simulation, OfAFailingSeedTheFaultsThatItTakesAreFound) {
+  for (const Bug bug : {Bug::answers_before_commit, Bug::forgets_pauses}) {
+    const SimulationOptions failing = failing_with(bug);
+    const SimulationResult whole = simulate(failing);
+    SimulationOptions replayed = failing;
+    replayed.faults = whole.faults;
+    EXPECT_EQ(simulate(replayed).store, whole.store) << "the same faults are the same run";
+    EXPECT_EQ(faults_of(text_of(whole.faults)), whole.faults);
+
+    const SimulationOptions least = minimise(failing);
+    const std::string violated = whole.violation.substr(0, 1);
+    EXPECT_EQ(simulate(least).violation.substr(0, 1), violated);
+    EXPECT_LE(2 * least.faults->size(), whole.faults.size());
+    EXPECT_FALSE(least.faults->empty());
+    for (const SimulationFault& fault : *least.faults) {
+      SimulationOptions without = least;
+      without.faults->erase(fault);
+      EXPECT_NE(simulate(without).violation.substr(0, 1), violated) << fault.what << " is not needed";
+    }
+    const std::string told = explanation(failing);
+    for (const SimulationFault& fault : *least.faults) EXPECT_NE(told.find(fault.what), told.npos) << told;
+    fmt::print("seed {}: {} of {} faults: {}\n", failing.seed, least.faults->size(), whole.faults.size(),
+               simulate(least).violation);
   }
 }
 
