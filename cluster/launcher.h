@@ -46,6 +46,7 @@ struct MpirunOptions {
   std::string worker;       // path of hivq-worker
   std::string coordinator;  // endpoint that the workers connect to
   std::string data;         // folder for logs (data/gangs) and the feature cache (data/features)
+  uint64_t gangs = 1;       // at once: each takes its part of the machine's cores
 };
 
 /// Gangs on this machine, one mpirun each.

@@ -62,7 +62,9 @@ class MpirunLauncher final : public Launcher {
                        "--launch",
                        request.launch,
                        "--cache",
-                       options_.data + "/features"};
+                       options_.data + "/features",
+                       "--host-gangs",
+                       std::to_string(options_.gangs)};
     if (geteuid() == 0) {
       options.environment = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}};
     }

@@ -31,8 +31,7 @@ struct Options {
   std::vector<std::string> labels;  // KEY=VALUE
   FeaturePlaces places;
   DeviceChoice device = DeviceChoice::automatic;
-  int threads = 0;  // 0: the rank's share of the host's cores
-  bool bind = true;
+  PlacementOptions placement;
   int64_t patience = 600;
   int64_t timeout = kCollectiveTimeout.count();
 };
@@ -85,7 +84,7 @@ std::string label_mistake(const std::string& label) {
 /// From joining the other ranks to the gang's end. An Error is the gang's failure.
 Result<Ending> run(const Options& options, const World& world, SignalWatch& signals, const Clock& clock, const Log& log,
                    std::string& gang, std::unique_ptr<Leader>& leader) {
-  const RankPlacement placement = place_rank(world, options.threads, options.bind);
+  const RankPlacement placement = place_rank(world, options.placement);
   at::set_num_threads(placement.threads);
   Result<std::unique_ptr<Collective>> collective =
       make_collective(options.device, world, std::chrono::seconds(options.timeout));
@@ -180,9 +179,13 @@ int main(int argc, char** argv) {
   app.add_option("--device", options.device, "What to train on; by default GPUs where every rank has one")
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceChoice>{
           {"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}));
-  app.add_option("--threads", options.threads, "Threads of each rank; by default its share of the host's cores")
+  app.add_option("--threads", options.placement.threads,
+                 "Threads of each rank; by default its share of the host's cores")
       ->check(CLI::Range(1, 4096));
-  app.add_flag("--bind,!--no-bind", options.bind,
+  app.add_option("--host-gangs", options.placement.host_gangs, "Gangs that share a host, each with its part of the cores")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_flag("--bind,!--no-bind", options.placement.bind,
                "Keep each rank to cores that no other rank of this host computes on, where mpirun has not bound it");
   app.add_option("--patience", options.patience, "Seconds that an absent coordinator is waited for")
       ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))

@@ -77,7 +77,7 @@ TEST_F(Mpirun, StartsARankForEachWithTheCoordinatorAndTheLaunch) {
     std::getline(words, rest);
     ranks.insert(rank);
     EXPECT_EQ(size, "3");
-    EXPECT_EQ(rest, " --coordinator tcp://127.0.0.1:4487 --launch 42 --cache " + folder_ + "/features");
+    EXPECT_EQ(rest, " --coordinator tcp://127.0.0.1:4487 --launch 42 --cache " + folder_ + "/features --host-gangs 1");
   }
   EXPECT_EQ(ranks.size(), 3u);
   EXPECT_TRUE(launcher_->poll().empty());

@@ -83,6 +83,21 @@ TEST_F(PlacementTest, AProcessThatDiesGivesItsCoresBack) {
   EXPECT_TRUE(take(4, 0));
 }
 
+TEST_F(PlacementTest, ALaterGangHasTheCoresThatAreLeft) {
+  const RankPlacement first = place_on_free_cores(four, 3, 0, folder);
+  EXPECT_EQ(first.threads, 3);
+  const RankPlacement second = place_on_free_cores(four, 3, 0, folder);
+  EXPECT_EQ(second.threads, 1);
+  ASSERT_TRUE(second.claim);
+  EXPECT_EQ(second.claim->cpus(), (std::vector<int>{3, 7}));
+  const RankPlacement third = place_on_free_cores(four, 3, 0, folder);
+  EXPECT_EQ(third.threads, 1) << "more would wait for each other all the time";
+  EXPECT_FALSE(third.claim);
+  fs::create_directories(folder);
+  std::ofstream(folder / "file") << "x";
+  EXPECT_EQ(place_on_free_cores(four, 3, 0, folder / "file").threads, 3) << "nobody can tell";
+}
+
 TEST_F(PlacementTest, AFolderThatCannotBeMadeLeavesTheRankUnbound) {
   fs::create_directories(folder);
   std::ofstream(folder / "file") << "x";

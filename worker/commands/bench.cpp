@@ -286,7 +286,7 @@ void print(const nlohmann::ordered_json& json) {
 Result<int> measure(const Options& options) {
   const Result<World> world = World::join();
   if (!world) return world.error();
-  const RankPlacement placement = place_rank(*world, options.threads, options.bind);
+  const RankPlacement placement = place_rank(*world, {options.threads, 1, options.bind});
   at::set_num_threads(placement.threads);
   const auto collective = make_collective(options.device, *world);
   if (!collective) return collective.error();

@@ -78,21 +78,44 @@ CoreClaim::~CoreClaim() {
 
 std::filesystem::path claims_folder() { return fmt::format("/tmp/hivq-cores-{}", geteuid()); }
 
-RankPlacement place_rank(const World& world, int threads, bool bind) {
-  const std::vector<std::vector<int>> cores = physical_cores(world.local_cpus());
-  const int share = std::max(1, static_cast<int>(cores.size()) / world.local_size());
+RankPlacement place_on_free_cores(const std::vector<std::vector<int>>& cores, int share, size_t near,
+                                  const std::filesystem::path& folder) {
   RankPlacement placement;
-  placement.threads = threads > 0 ? threads : share;
-  const std::string count = fmt::format("{} thread{}", placement.threads, placement.threads == 1 ? "" : "s");
-  placement.text = count;
-  if (world.bound()) {
-    placement.text = fmt::format("{}, bound by mpirun (--bind-to none lets the ranks have all of the host)", count);
-  } else if (bind) {
-    const auto wanted = static_cast<size_t>(placement.threads);
-    const size_t near = wanted * static_cast<size_t>(world.local_rank()) % cores.size();
-    placement.claim = CoreClaim::take(cores, wanted, near, claims_folder());
+  placement.threads = share;
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) return placement;  // nobody can tell who has which
+  for (; placement.threads > 0; --placement.threads) {
+    placement.claim = CoreClaim::take(cores, static_cast<size_t>(placement.threads), near, folder);
+    if (placement.claim) return placement;
+  }
+  placement.threads = 1;
+  return placement;
+}
+
+RankPlacement place_rank(const World& world, const PlacementOptions& options) {
+  const std::vector<std::vector<int>> cores = physical_cores(world.local_cpus());
+  const int share = std::max(1, static_cast<int>(cores.size()) / (world.local_size() * options.host_gangs));
+  const int wanted = options.threads > 0 ? options.threads : share;
+  const size_t near = static_cast<size_t>(wanted * world.local_rank()) % cores.size();
+  RankPlacement placement;
+  placement.threads = wanted;
+  if (options.bind && !world.bound()) {
+    if (options.threads > 0) {
+      placement.claim = CoreClaim::take(cores, static_cast<size_t>(wanted), near, claims_folder());
+    } else {
+      placement = place_on_free_cores(cores, share, near, claims_folder());
+    }
     if (placement.claim && !bind_to(placement.claim->cpus())) placement.claim.reset();
-    if (placement.claim) placement.text = fmt::format("{} on CPU {}", count, fmt::join(placement.claim->cpus(), ", "));
+  }
+  placement.text = fmt::format("{} thread{}", placement.threads, placement.threads == 1 ? "" : "s");
+  if (world.bound()) {
+    placement.text += ", bound by mpirun (--bind-to none lets the ranks have all of the host)";
+  } else if (placement.claim) {
+    placement.text += fmt::format(" on CPU {}", fmt::join(placement.claim->cpus(), ", "));
+  }
+  if (options.bind && placement.threads < wanted) {
+    placement.text += " (other gangs have the rest of this host's cores: --host-gangs N lets N gangs share them)";
   }
   return placement;
 }

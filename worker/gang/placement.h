@@ -56,8 +56,20 @@ struct RankPlacement {
   std::string text;                // for the log: "2 threads on CPUs 4, 5"
 };
 
-/// Places the calling process, before it starts the threads that compute. `threads`: so many; 0: its share of the host's
-/// cores. `bind`: to cores that are free, unless mpirun has bound it or there are not enough.
-RankPlacement place_rank(const World& world, int threads, bool bind);
+struct PlacementOptions {
+  int threads = 0;     // of a rank; 0: its share of the host's cores, or as many of it as are free, and one at least
+  int host_gangs = 1;  // gangs that share the host
+  bool bind = true;    // to cores that are free, unless mpirun has bound it or there are not enough
+};
+
+/// Places the calling process, before it starts the threads that compute. More threads than cores would be worse than
+/// slow: threads that wait for each other at the end of every operation wait for those that another gang's threads keep
+/// from running.
+RankPlacement place_rank(const World& world, const PlacementOptions& options);
+
+/// The threads of a rank that is not told how many: `share`, or fewer where fewer cores are free, with its claim on these;
+/// one without a claim where none is. Where claims cannot be made, `share`.
+RankPlacement place_on_free_cores(const std::vector<std::vector<int>>& cores, int share, size_t near,
+                                  const std::filesystem::path& folder);
 
 }  // namespace hivq

@@ -9,8 +9,8 @@ returns when they are committed. hivq: the benchmark ThroughTheCore, 16 reports 
 and their ratio; exit code 1 where the ratio is below 50.
 """
 import argparse
+import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -63,10 +63,11 @@ def mlflow_rate(folder, seconds):
 
 
 def hivq_rate(bench, folder):
-    out = subprocess.run([bench, "--benchmark_filter=ThroughTheCore/16", "--benchmark_min_time=3", "--benchmark_color=false"],
-                         env={**os.environ, "HIVQ_BENCH_DIR": folder}, capture_output=True, text=True, check=True).stdout
-    number, unit = re.search(r"points/s=([0-9.]+)([kM]?)|([0-9.]+)([kM]?)/s\s*$", out.splitlines()[-1]).groups()[-2:]
-    return float(number) * {"": 1, "k": 1e3, "M": 1e6}[unit]
+    report = os.path.join(folder, "bench.json")
+    subprocess.run([bench, "--benchmark_filter=ThroughTheCore/16", "--benchmark_min_time=3", f"--benchmark_out={report}"],
+                   env={**os.environ, "HIVQ_BENCH_DIR": folder}, capture_output=True, check=True)
+    with open(report) as file:
+        return json.load(file)["benchmarks"][0]["points/s"]
 
 
 def main():

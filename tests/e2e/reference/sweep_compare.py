@@ -25,7 +25,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 IMAGES = pathlib.Path("/usr/share/datasets/fashion-mnist")
-NORMAL, PER_CLASS, TEST_PER_CLASS, EPOCHS, BATCH = 5, 100, 100, 2, 16
+NORMAL, PER_CLASS, BATCH = 5, 100, 16
 LOWEST, HIGHEST = 1e-4, 1e-2  # of the learning rate
 
 
@@ -58,7 +58,7 @@ def pretrained_backbone():
     return backbone
 
 
-def features(folder):
+def features(folder, test_per_class):
     """Train features and labels, test features and whether each is anomalous; from a file where there is one."""
     import torch
     import torch.nn.functional as F
@@ -66,7 +66,7 @@ def features(folder):
     if path.exists():
         return torch.load(path)
     backbone, sets = pretrained_backbone(), []
-    for part, classes, count in (("train", NORMAL, PER_CLASS), ("t10k", 10, TEST_PER_CLASS)):
+    for part, classes, count in (("train", NORMAL, PER_CLASS), ("t10k", 10, test_per_class)):
         images, labels = first_of_classes(part, classes, count)
         pixels = torch.from_numpy(images.copy()).float().unsqueeze(1).expand(-1, 3, -1, -1) / 255
         pixels = (F.interpolate(pixels, (64, 64), mode="bilinear", antialias=True) - 0.5) / 0.5
@@ -87,7 +87,7 @@ def auroc(scores, anomalous):
     return ((ranks[anomalous].sum() - positives * (positives + 1) / 2) / (positives * (len(scores) - positives))).item()
 
 
-def train(lr, folder):
+def train(lr, folder, epochs, test_per_class):
     """One trial: its AUROC after training."""
     sys.path.insert(0, str(ROOT / "tests" / "worker" / "reference"))
     import dataclasses
@@ -95,11 +95,11 @@ def train(lr, folder):
     from hvq_trans import Batched
     from torch_step import PRESETS, train_step
     torch.set_num_threads(1)
-    h0, labels, test, test_labels = features(folder)
+    h0, labels, test, test_labels = features(folder, test_per_class)
     torch.manual_seed(0)
     model = Batched(dataclasses.replace(PRESETS["quick"], lr=lr, pot=0))
     optimizer = model.make_optimizer()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for chosen in torch.randperm(len(h0)).split(BATCH):
             losses, _ = train_step(model, optimizer, h0[chosen], labels[chosen])
             losses["total"].item()  # to be reported
@@ -117,7 +117,9 @@ def train(lr, folder):
 
 def with_hivq(args, folder):
     command = [args.bin / "hivq", "run", HERE / "sweep.yaml", "--data", folder, "--gangs", "2", "--ranks", "1", "--json",
-               "--set", f"sweep.trials={args.trials}"]
+               "--set", f"sweep.trials={args.trials}", "--set", f"data.test_per_class={args.test_per_class}"]
+    for field in ("epochs", "eval_every", "checkpoint_every"):
+        command += ["--set", f"train.{field}={args.epochs}"]
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True,
                           env=dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1"))
@@ -136,7 +138,8 @@ def with_optuna(args, folder):
 
     def objective(trial):
         lr = trial.suggest_float("lr", LOWEST, HIGHEST, log=True)
-        command = [sys.executable, __file__, "--trial", str(lr), "--folder", folder]
+        command = [sys.executable, __file__, "--trial", str(lr), "--folder", folder, "--epochs", str(args.epochs),
+                   "--test-per-class", str(args.test_per_class)]
         return float(subprocess.run(command, capture_output=True, text=True, check=True,
                                     env=dict(os.environ, OMP_NUM_THREADS="1")).stdout)
 
@@ -151,12 +154,12 @@ def with_ray(args, folder):
     import ray
     from ray import tune
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
-    path = str(HERE)
+    path, epochs, test_per_class = str(HERE), args.epochs, args.test_per_class
 
     def trainable(config):
         sys.path.insert(0, path)
         import sweep_compare
-        return {"auroc": sweep_compare.train(config["lr"], folder)}
+        return {"auroc": sweep_compare.train(config["lr"], folder, epochs, test_per_class)}
 
     tuner = tune.Tuner(tune.with_resources(trainable, {"cpu": 1}),
                        param_space={"lr": tune.loguniform(LOWEST, HIGHEST)},
@@ -176,12 +179,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build" / "release" / "bin")
     parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=1, help="of 500 images, 32 steps")
+    parser.add_argument("--test-per-class", type=int, default=20, help="of ten classes")
     parser.add_argument("--engines", default="hivq,optuna,ray")
     parser.add_argument("--trial", type=float, help="one trial in PyTorch, by its learning rate")
     parser.add_argument("--folder")
     args = parser.parse_args()
     if args.trial is not None:
-        print(train(args.trial, args.folder))
+        print(train(args.trial, args.folder, args.epochs, args.test_per_class))
         return
     measured = {}
     for name in args.engines.split(","):
