@@ -17,7 +17,8 @@ endif()
 
 add_library(hivq_options INTERFACE)
 # -Wno-restrict: g++ 12 warns of "text" + std::string at -O3 (its bug 105651).
-target_compile_options(hivq_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wno-restrict)
+target_compile_options(hivq_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(HIVQ_WERROR)
   target_compile_options(hivq_options INTERFACE -Werror)
 endif()

@@ -110,7 +110,9 @@ class Plan {
       take_lesser(least, has_room(member, *kind, nullptr)
                              ? least_of(*kind, lane.key.priority)
                              : search(*kind, lane.key.priority,
-                                      [&](const State::Member& leaves) { return has_room(member, *kind, &leaves); }));
+                                      [&, &kind = kind](const State::Member& leaves) {
+                                        return has_room(member, *kind, &leaves);
+                                      }));
     }
     if (!least) return false;
     asked_.push_back(least->gang);

@@ -282,7 +282,7 @@ struct SqlCursor::State {
   bool stopped() const { return limits.stop != nullptr && *limits.stop; }
 
   Status add_table(const StoredTable& table) {
-    ReadTable& context = tables.emplace_back(connection, table);
+    ReadTable& context = tables.emplace_back(ReadTable{connection, table});
     const int code = sqlite3_create_module_v2(db, table.table.name.c_str(), &kModule, &context, nullptr);
     return code == SQLITE_OK ? Status() : explain(code);
   }

@@ -306,7 +306,7 @@ Status Store::Cursor::status() const {
 
 Store::Cursor Store::cursor(Family family, const std::string& prefix) const {
   std::unique_ptr<rocksdb::Iterator> at(state_->db->NewIterator({}, state_->handle(family)));
-  return Cursor(std::make_unique<Cursor::Place>(std::move(at), prefix, state_->folder));
+  return Cursor(std::unique_ptr<Cursor::Place>(new Cursor::Place{std::move(at), prefix, state_->folder}));
 }
 
 Result<Snapshot> Store::snapshot() const { return read_snapshot(*this); }

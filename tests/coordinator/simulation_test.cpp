@@ -153,7 +153,7 @@ SimulationOptions failing_with(Bug bug) {
   for (uint64_t seed = 1;; ++seed) {
     SimulationOptions options{seed, 1, bug};
     const auto result = simulate(options);
-    if (!result.violation.empty() && result.faults.size() >= 20) return options;
+    if (!result.violation.empty() && result.faults.size() >= 10) return options;
   }
 }
 
