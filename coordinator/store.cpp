@@ -9,7 +9,9 @@
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "coordinator/points.h"
 #include "coordinator/snapshot.h"
@@ -21,6 +23,7 @@ namespace {
 
 constexpr uint64_t most_log_bytes = uint64_t{256} << 20;    // a start reads so much of the log at most
 constexpr uint64_t most_buffer_bytes = uint64_t{256} << 20;  // of all families that are not in tables yet
+constexpr std::chrono::milliseconds lock_patience{3000}, lock_pause{100};
 constexpr size_t cache_bytes = size_t{128} << 20;
 
 /// RocksDB's own log file does not stand a full disk: the line after the one that failed aborts the process. What it has to
@@ -115,6 +118,16 @@ std::vector<std::string> families_to_open(const rocksdb::DBOptions& options, con
   return names;
 }
 
+bool may_not_write(const std::string& text) {
+  return text.find("ermission denied") != std::string::npos || text.find("ead-only") != std::string::npos;
+}
+
+/// Another process has the store.
+bool is_locked(const rocksdb::Status& status) {
+  const std::string text = status.ToString();
+  return text.find("lock") != std::string::npos && text.find("LOCK") != std::string::npos && !may_not_write(text);
+}
+
 }  // namespace
 
 bool no_space(const rocksdb::Status& status) {
@@ -126,12 +139,10 @@ Error explain(const rocksdb::Status& status, const std::string& folder) {
   if (no_space(status)) {
     return error("the disk of {} is full: free space there; nothing acknowledged is lost", folder);
   }
-  if (text.find("lock") != std::string::npos && text.find("LOCK") != std::string::npos) {
-    if (text.find("ermission denied") == std::string::npos && text.find("ead-only") == std::string::npos) {
-      return error("{} is in use by another coordinator: stop that one, or choose another folder with --data", folder);
-    }
+  if (is_locked(status)) {
+    return error("{} is in use by another coordinator: stop that one, or choose another folder with --data", folder);
   }
-  if (text.find("ermission denied") != std::string::npos || text.find("ead-only") != std::string::npos) {
+  if (may_not_write(text)) {
     return error("{} cannot be written: give this user the right to write there, or choose another folder with --data",
                  folder);
   }
@@ -159,6 +170,11 @@ Result<Store> Store::open(const std::string& folder) {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   auto status = rocksdb::DB::Open(options, folder + "/store", families, &handles, &db);
+  // One that was killed has its lock until its last write to the disk is through.
+  for (auto waited = std::chrono::milliseconds(0); is_locked(status) && waited < lock_patience; waited += lock_pause) {
+    std::this_thread::sleep_for(lock_pause);
+    status = rocksdb::DB::Open(options, folder + "/store", families, &handles, &db);
+  }
   if (!status.ok()) return explain(status, folder);
   auto state = std::make_unique<State>();
   state->folder = folder;

@@ -132,7 +132,7 @@ TEST(Simulation, KeepsTheInvariantsInALargerCluster) {
 
 TEST(Simulation, AHigherPriorityIsServedSoonInACrowdedCluster) {
   uint64_t preemptions = 0;
-  for (uint64_t seed = 1; seed <= 30; ++seed) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
     auto result = simulate({seed, 1, Bug::none, true});
     EXPECT_EQ(result.violation, "") << "seed " << seed;
     preemptions += result.preemptions;
@@ -183,34 +183,34 @@ TEST(Simulation, OfAFailingSeedTheFaultsThatItTakesAreFound) {
   }
 }
 
-/// The number of the first invariant that some seed finds violated; empty: none does.
-std::string found(Bug bug) {
+/// Whether some seed finds this invariant violated.
+bool found(Bug bug, const std::string& invariant) {
   for (uint64_t seed = 1; seed <= 100; ++seed) {
     auto result = simulate({seed, 1, bug, bug == Bug::never_preempts});
-    if (result.violation.empty()) continue;
+    if (!result.violation.starts_with(invariant)) continue;
     fmt::print("seed {}: {}\n", seed, result.violation);
-    return result.violation.substr(0, 1);
+    return true;
   }
-  return "";
+  return false;
 }
 
-TEST(Simulation, FindsAnswersThatAreLetOutBeforeTheCommit) { EXPECT_EQ(found(Bug::answers_before_commit), "1"); }
-TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_EQ(found(Bug::stores_repeats), "1"); }
-TEST(Simulation, FindsThatTheStreamsOfAPackAreMixed) { EXPECT_EQ(found(Bug::mixes_streams), "1"); }
-TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_EQ(found(Bug::yields_in_vain), "1"); }
-TEST(Simulation, FindsThatChunksGoWhichACheckpointNames) { EXPECT_EQ(found(Bug::collects_what_is_named), "1"); }
-TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_EQ(found(Bug::takes_old_epochs), "2"); }
-TEST(Simulation, FindsThatProposalsChange) { EXPECT_EQ(found(Bug::proposes_anew), "3"); }
-TEST(Simulation, FindsThatASearcherForgetsHowTrialsEnded) { EXPECT_EQ(found(Bug::forgets_results), "3"); }
-TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_EQ(found(Bug::deaf_to_idle_gangs), "4"); }
-TEST(Simulation, FindsThatAPauseIsForgotten) { EXPECT_EQ(found(Bug::forgets_pauses), "4"); }
-TEST(Simulation, FindsThatADrainIsForgotten) { EXPECT_EQ(found(Bug::forgets_drains), "4"); }
-TEST(Simulation, FindsThatLabelsAreIgnored) { EXPECT_EQ(found(Bug::ignores_labels), "4"); }
-TEST(Simulation, FindsThatAJobBeginsBeforeWhatItComesAfter) { EXPECT_EQ(found(Bug::forgets_order), "4"); }
-TEST(Simulation, FindsThatATrialRunsBeyondItsLimit) { EXPECT_EQ(found(Bug::forgets_limits), "4"); }
-TEST(Simulation, FindsThatQuotasAreExceeded) { EXPECT_EQ(found(Bug::ignores_quotas), "6"); }
-TEST(Simulation, FindsThatALowerPriorityKeepsItsGang) { EXPECT_EQ(found(Bug::never_preempts), "7"); }
-TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_EQ(found(Bug::trial_without_end), "5"); }
+TEST(Simulation, FindsAnswersThatAreLetOutBeforeTheCommit) { EXPECT_TRUE(found(Bug::answers_before_commit, "1")); }
+TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_TRUE(found(Bug::stores_repeats, "1")); }
+TEST(Simulation, FindsThatTheStreamsOfAPackAreMixed) { EXPECT_TRUE(found(Bug::mixes_streams, "1")); }
+TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_TRUE(found(Bug::yields_in_vain, "1")); }
+TEST(Simulation, FindsThatChunksGoWhichACheckpointNames) { EXPECT_TRUE(found(Bug::collects_what_is_named, "1")); }
+TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_TRUE(found(Bug::takes_old_epochs, "2")); }
+TEST(Simulation, FindsThatProposalsChange) { EXPECT_TRUE(found(Bug::proposes_anew, "3")); }
+TEST(Simulation, FindsThatASearcherForgetsHowTrialsEnded) { EXPECT_TRUE(found(Bug::forgets_results, "3")); }
+TEST(Simulation, FindsThatIdleGangsAreNotHeard) { EXPECT_TRUE(found(Bug::deaf_to_idle_gangs, "4")); }
+TEST(Simulation, FindsThatAPauseIsForgotten) { EXPECT_TRUE(found(Bug::forgets_pauses, "4")); }
+TEST(Simulation, FindsThatADrainIsForgotten) { EXPECT_TRUE(found(Bug::forgets_drains, "4")); }
+TEST(Simulation, FindsThatLabelsAreIgnored) { EXPECT_TRUE(found(Bug::ignores_labels, "4")); }
+TEST(Simulation, FindsThatAJobBeginsBeforeWhatItComesAfter) { EXPECT_TRUE(found(Bug::forgets_order, "4")); }
+TEST(Simulation, FindsThatATrialRunsBeyondItsLimit) { EXPECT_TRUE(found(Bug::forgets_limits, "4")); }
+TEST(Simulation, FindsThatQuotasAreExceeded) { EXPECT_TRUE(found(Bug::ignores_quotas, "6")); }
+TEST(Simulation, FindsThatALowerPriorityKeepsItsGang) { EXPECT_TRUE(found(Bug::never_preempts, "7")); }
+TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_TRUE(found(Bug::trial_without_end, "5")); }
 
 }  // namespace
 }  // namespace hivq
