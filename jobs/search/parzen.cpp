@@ -10,6 +10,19 @@ namespace {
 
 constexpr double root_half = 0.70710678118654752440;
 
+// The compiler's vectors: as many instructions as the machine has lanes for.
+using Lanes [[gnu::vector_size(32)]] = double;
+using LanesOfBits [[gnu::vector_size(32)]] = int64_t;
+
+/// exp_of_negative() of each, in its place.
+[[gnu::always_inline]] inline void lanes_of_exp(Lanes& x) {
+  const Lanes least = {-700, -700, -700, -700};
+  const Lanes t = (x > least ? x : least) * exp_log2_e, whole = t + exp_shift;
+  const Lanes f = (t - (whole - exp_shift)) * exp_log_2;
+  const Lanes p = 1 + f * (1 + f * (1.0 / 2 + f * (1.0 / 6 + f * (1.0 / 24 + f * (1.0 / 120 + f * (1.0 / 720 + f / 5040))))));
+  x = (Lanes)((LanesOfBits)p + ((LanesOfBits)whole << 52));
+}
+
 double normal_cdf(double x) { return 0.5 * std::erfc(-x * root_half); }
 
 }  // namespace
@@ -68,47 +81,72 @@ std::vector<double> Parzen::draw(Draws& draws) const {
   return point;
 }
 
-std::vector<double> Parzen::log_density(std::span<const std::vector<double>> points) const {
+/// Inlined into one function for every machine and one for those with AVX2, which give the same bits: AVX2 by itself brings
+/// no fused multiplications, and the sum has four lanes in both.
+[[gnu::always_inline]] inline double Parzen::log_density_of(std::span<const double> point, double* logs) const {
   const size_t kernels = size();
-  std::vector<double> densities, logs(kernels);
-  for (const auto& point : points) {
-    std::copy(log_norms_.begin(), log_norms_.end(), logs.begin());
-    size_t condition = 0;
-    double* out = logs.data();
-    for (size_t d = 0; d < point.size(); ++d) {
-      const double x = point[d];
-      const double* centres = centres_[d].data();
-      const auto& dimension = space_.dimensions()[d];
-      const bool conditional = !dimension.conditions.empty();
-      const double* norms = conditional ? conditional_norms_[condition++].data() : nullptr;
-      if (std::isnan(x)) continue;
-      if (dimension.ordered) {
-        const double scale = -0.5 / (widths_[d] * widths_[d]);
-        for (size_t j = 0; j < kernels; ++j) {
-          const double square = (x - centres[j]) * (x - centres[j]) * scale;
-          out[j] += !conditional ? square : std::isnan(centres[j]) ? 0 : norms[j] + square;
-        }
-      } else {
-        const double count = static_cast<double>(dimension.count);
-        // Densities over the unit interval, of which each value has 1/count.
-        const double other = std::log(widths_[d]), same = std::log(widths_[d] + count * (1 - widths_[d]));
-        for (size_t j = 0; j < kernels; ++j) {
-          const double each = std::abs(centres[j] - x) * count < 0.5 ? same : other;
-          out[j] += conditional && std::isnan(centres[j]) ? 0 : each;
-        }
+  std::copy(log_norms_.begin(), log_norms_.end(), logs);
+  size_t condition = 0;
+  for (size_t d = 0; d < point.size(); ++d) {
+    const double x = point[d];
+    const double* centres = centres_[d].data();
+    const auto& dimension = space_.dimensions()[d];
+    const bool conditional = !dimension.conditions.empty();
+    const double* norms = conditional ? conditional_norms_[condition++].data() : nullptr;
+    if (std::isnan(x)) continue;
+    if (dimension.ordered) {
+      const double scale = -0.5 / (widths_[d] * widths_[d]);
+      for (size_t j = 0; j < kernels; ++j) {
+        const double square = (x - centres[j]) * (x - centres[j]) * scale;
+        logs[j] += !conditional ? square : std::isnan(centres[j]) ? 0 : norms[j] + square;
+      }
+    } else {
+      const double count = static_cast<double>(dimension.count);
+      // Densities over the unit interval, of which each value has 1/count.
+      const double other = std::log(widths_[d]), same = std::log(widths_[d] + count * (1 - widths_[d]));
+      for (size_t j = 0; j < kernels; ++j) {
+        const double each = std::abs(centres[j] - x) * count < 0.5 ? same : other;
+        logs[j] += conditional && std::isnan(centres[j]) ? 0 : each;
       }
     }
-    double most = 0;  // of the uniform kernel
-    for (double each : logs) most = std::max(most, each);
-    double sums[4] = {exp_of_negative(-most), 0, 0, 0};
-    size_t j = 0;
-    for (; j + 4 <= kernels; j += 4) {
-      for (size_t lane = 0; lane < 4; ++lane) sums[lane] += exp_of_negative(out[j + lane] - most);
-    }
-    for (; j < kernels; ++j) sums[0] += exp_of_negative(out[j] - most);
-    densities.push_back(most + std::log((sums[0] + sums[1]) + (sums[2] + sums[3])) -
-                        std::log(static_cast<double>(kernels + 1)));
   }
+  double most = 0;  // of the uniform kernel
+  for (size_t j = 0; j < kernels; ++j) most = std::max(most, logs[j]);
+  Lanes sums = {exp_of_negative(-most), 0, 0, 0};
+  size_t j = 0;
+  for (; j + 4 <= kernels; j += 4) {
+    Lanes lanes = {logs[j] - most, logs[j + 1] - most, logs[j + 2] - most, logs[j + 3] - most};
+    lanes_of_exp(lanes);
+    sums += lanes;
+  }
+  for (; j < kernels; ++j) sums[0] += exp_of_negative(logs[j] - most);
+  return most + std::log((sums[0] + sums[1]) + (sums[2] + sums[3])) - std::log(static_cast<double>(kernels + 1));
+}
+
+void Parzen::log_densities(std::span<const std::vector<double>> points, std::vector<double>& densities) const {
+  std::vector<double> logs(size());
+  for (const auto& point : points) densities.push_back(log_density_of(point, logs.data()));
+}
+
+#ifdef __x86_64__
+[[gnu::target("avx2")]] void Parzen::log_densities_avx2(std::span<const std::vector<double>> points,
+                                                        std::vector<double>& densities) const {
+  std::vector<double> logs(size());
+  for (const auto& point : points) densities.push_back(log_density_of(point, logs.data()));
+}
+#endif
+
+std::vector<double> Parzen::log_density(std::span<const std::vector<double>> points) const {
+  std::vector<double> densities;
+  densities.reserve(points.size());
+#ifdef __x86_64__
+  static const bool avx2 = __builtin_cpu_supports("avx2");
+  if (avx2) {
+    log_densities_avx2(points, densities);
+    return densities;
+  }
+#endif
+  log_densities(points, densities);
   return densities;
 }
 

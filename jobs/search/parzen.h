@@ -36,6 +36,9 @@ class Parzen {
 
  private:
   double draw_near(size_t dimension, double centre, Draws& draws) const;
+  double log_density_of(std::span<const double> point, double* logs) const;
+  void log_densities(std::span<const std::vector<double>> points, std::vector<double>& densities) const;
+  void log_densities_avx2(std::span<const std::vector<double>> points, std::vector<double>& densities) const;
 
   const Space& space_;
   std::vector<double> widths_;
@@ -44,12 +47,14 @@ class Parzen {
   std::vector<std::vector<double>> conditional_norms_;  // by conditional dimension, then kernel
 };
 
-/// e^x for x <= 0, relative error below 1e-8. Without branches or calls, so that loops over it run in vector lanes.
+inline constexpr double exp_log2_e = 1.44269504088896340736, exp_log_2 = 0.69314718055994530942;
+inline constexpr double exp_shift = 0x1.8p52;  // adding it rounds to a whole number
+
+/// e^x for x <= 0, relative error below 1e-8.
 inline double exp_of_negative(double x) {
-  constexpr double log2_e = 1.44269504088896340736, shift = 0x1.8p52;  // adding it rounds to a whole number
-  const double t = std::max(x, -700.0) * log2_e;
-  const double whole = t + shift;
-  const double f = (t - (whole - shift)) * 0.69314718055994530942;
+  const double t = std::max(x, -700.0) * exp_log2_e;
+  const double whole = t + exp_shift;
+  const double f = (t - (whole - exp_shift)) * exp_log_2;
   const double p =
       1 + f * (1 + f * (1.0 / 2 + f * (1.0 / 6 + f * (1.0 / 24 + f * (1.0 / 120 + f * (1.0 / 720 + f / 5040))))));
   // The low bits of `whole` are the power of two: onto the exponent.

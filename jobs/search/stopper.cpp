@@ -48,7 +48,7 @@ class Halving final : public Stopper {
     there.values[trial] = value;
     std::vector<double> values;
     for (const auto& [other, each] : there.values) values.push_back(each);
-    const auto kept = static_cast<size_t>(std::ceil(static_cast<double>(values.size()) / reduction_));
+    const auto kept = std::max<size_t>(1, static_cast<size_t>(static_cast<double>(values.size()) / reduction_ + 1e-9));
     std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(kept - 1), values.end());
     return value > values[kept - 1] || std::isinf(value);
   }

@@ -25,7 +25,7 @@ class Stopper {
 ///
 /// asha: Li et al., "A system for massively parallel hyperparameter tuning", MLSys 2020, in the form that stops instead
 /// of promoting: the rungs are at min_epochs · reduction^k; at its first evaluation at or beyond a rung a trial goes on
-/// if it is among the best 1/reduction of those that have come there, rounded up.
+/// if it is among the best 1/reduction of those that have come there, rounded down, or the best of all.
 ///
 /// hyperband: Li et al., JMLR 18 (2018): as many brackets s = 0, 1, … as there are rungs min_epochs · reduction^s up to
 /// the last epoch. In bracket s the first rung is the one of s; at the last rung of all nobody is stopped, so that

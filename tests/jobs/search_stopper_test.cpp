@@ -19,12 +19,13 @@ std::vector<CurvePoint> upto(std::initializer_list<CurvePoint> curve) { return c
 
 TEST(Asha, KeepsTheBestPartAtEachRung) {
   auto stopper = make_stopper(stopping("asha", 2, 3), 100);
-  // At epoch 2: the first to come goes on; of two and three one, of four two.
+  // At epoch 2: the first to come goes on; of two to five one, of six two.
   EXPECT_FALSE(stopper->record(0, upto({{2, 0.5}})));
   EXPECT_TRUE(stopper->record(1, upto({{2, 0.6}})));
   EXPECT_FALSE(stopper->record(2, upto({{2, 0.4}})));
-  EXPECT_FALSE(stopper->record(3, upto({{2, 0.45}})));
+  EXPECT_TRUE(stopper->record(3, upto({{2, 0.45}})));
   EXPECT_TRUE(stopper->record(4, upto({{2, 0.47}})));
+  EXPECT_FALSE(stopper->record(5, upto({{2, 0.42}})));
   // Between rungs nobody is judged; at epoch 6 again, among those that came there.
   EXPECT_FALSE(stopper->record(0, upto({{2, 0.5}, {4, 9.0}})));
   EXPECT_FALSE(stopper->record(0, upto({{2, 0.5}, {4, 9.0}, {6, 0.3}})));
