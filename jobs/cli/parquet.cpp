@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "jobs/cli/query.h"
+
 namespace hivq::cli {
 
 namespace {
@@ -24,12 +26,6 @@ struct Piece {
   Kind kind = Kind::none;
   std::shared_ptr<arrow::Array> values;
 };
-
-std::string text_of(const SqlValue& value) {
-  if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
-  if (const auto* real = std::get_if<double>(&value)) return fmt::format("{}", *real);
-  return std::get<std::string>(value);
-}
 
 /// `append(builder, i)` appends the i-th of `size` values.
 template <class Builder, class Append>
@@ -70,7 +66,7 @@ arrow::Result<Piece> piece_of(const std::vector<SqlRow>& rows, size_t column) {
     }
     case Kind::text: break;
   }
-  const auto append = [](auto& builder, const SqlValue& value) { return builder.Append(text_of(value)); };
+  const auto append = [](auto& builder, const SqlValue& value) { return builder.Append(sql_text(value)); };
   ARROW_ASSIGN_OR_RAISE(piece.values, build<arrow::LargeStringBuilder>(rows.size(), or_null(append)));
   return piece;
 }

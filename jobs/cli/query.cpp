@@ -9,13 +9,6 @@ namespace hivq::cli {
 
 namespace {
 
-std::string exact_text(const SqlValue& value) {
-  if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
-  if (const auto* real = std::get_if<double>(&value)) return fmt::format("{}", *real);
-  if (const auto* text = std::get_if<std::string>(&value)) return *text;
-  return "";
-}
-
 nlohmann::ordered_json json_of(const SqlValue& value) {
   if (const auto* whole = std::get_if<int64_t>(&value)) return *whole;
   if (const auto* real = std::get_if<double>(&value)) return *real;
@@ -26,10 +19,17 @@ nlohmann::ordered_json json_of(const SqlValue& value) {
 Cell cell_of(const SqlValue& value) {
   if (std::holds_alternative<std::monostate>(value)) return Cell("–", Tint::dim);
   if (const auto* real = std::get_if<double>(&value)) return fmt::format("{:.10g}", *real);
-  return exact_text(value);
+  return sql_text(value);
 }
 
 }  // namespace
+
+std::string sql_text(const SqlValue& value) {
+  if (const auto* whole = std::get_if<int64_t>(&value)) return fmt::format("{}", *whole);
+  if (const auto* real = std::get_if<double>(&value)) return fmt::format("{}", *real);
+  if (const auto* text = std::get_if<std::string>(&value)) return *text;
+  return "";
+}
 
 std::string sql_csv(const SqlAnswer& batch) {
   std::string text;
@@ -41,7 +41,7 @@ std::string sql_csv(const SqlAnswer& batch) {
     text += '\n';
   };
   if (batch.batch == 0) line(batch.columns, [](const std::string& name) { return name; });
-  for (const SqlRow& row : batch.rows) line(row, exact_text);
+  for (const SqlRow& row : batch.rows) line(row, sql_text);
   return text;
 }
 

@@ -10,6 +10,8 @@
 
 namespace hivq::cli {
 
+/// In full precision; NULL is empty.
+std::string sql_text(const SqlValue& value);
 /// A batch as lines of CSV (RFC 4180), the names first where it is the first. NULL is an empty field.
 std::string sql_csv(const SqlAnswer& batch);
 /// A batch as objects of JSON, one a line. NULL and what is not finite is null.
