@@ -29,6 +29,9 @@ constexpr int64_t largest_answer = 1 << 30;     // bytes of a message from it: a
 // Of one peer, in the coordinator's memory; beyond the first ZeroMQ reads no more from the peer, and its TCP connection
 // stands still; beyond the second, answers to a peer that does not read are dropped, and it asks again.
 constexpr int unread_messages = 16, unheard_messages = 256;
+// The one thread that reads takes so much of a peer before it turns to the next: who asks little among peers that pour out
+// checkpoints waits for a few megabytes, not for a few hundred.
+constexpr int bytes_at_once = 256 << 10;
 constexpr int unsent_messages = 100;            // kept for a coordinator that is away; the protocol resends anyway
 
 // Whoever sends a larger message is disconnected before it takes memory. A dead peer is noticed within seconds, so that
@@ -79,6 +82,7 @@ Result<Router> Router::bind(const std::string& endpoint) {
   socket.set(ZMQ_ROUTER_HANDOVER, 1);  // a gang that reconnects takes its name over from its dead connection
   socket.set(ZMQ_SNDHWM, unheard_messages);
   socket.set(ZMQ_RCVHWM, unread_messages);
+  socket.set(ZMQ_RCVBUF, bytes_at_once);
   // ZeroMQ takes `*` for a free port.
   std::string address = endpoint.ends_with(":0") ? endpoint.substr(0, endpoint.size() - 1) + "*" : endpoint;
   if (zmq_bind(socket.socket, address.c_str()) != 0) {
@@ -108,10 +112,10 @@ const std::string& Router::endpoint() const { return state_->endpoint; }
 
 std::optional<Router::Incoming> Router::receive(std::chrono::milliseconds timeout) {
   void* socket = state_->socket.socket;
-  if (timeout.count() > 0) {
-    zmq_pollitem_t item{socket, 0, ZMQ_POLLIN, 0};
-    if (zmq_poll(&item, 1, timeout.count()) <= 0) return std::nullopt;
-  }
+  // Even where nothing is waited for: this also looks for peers that are new or have something to say after a silence.
+  // Receiving by itself does so once in a hundred parts only, and those may be of 4 MiB each.
+  zmq_pollitem_t item{socket, 0, ZMQ_POLLIN, 0};
+  if (zmq_poll(&item, 1, timeout.count()) <= 0) return std::nullopt;
   auto identity = receive_part(socket);
   if (!identity) return std::nullopt;
   std::string bytes;
