@@ -54,12 +54,18 @@ std::optional<std::string> receive_part(void* socket) {
   return bytes;
 }
 
-bool more_parts(void* socket) {
-  int more = 0;
-  size_t size = sizeof more;
-  zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size);
-  return more != 0;
+int asked(void* socket, int option) {
+  int value = 0;
+  size_t size = sizeof value;
+  zmq_getsockopt(socket, option, &value, &size);
+  return value;
 }
+
+bool more_parts(void* socket) { return asked(socket, ZMQ_RCVMORE) != 0; }
+
+/// Asking also looks for peers that are new or have something to say after a silence. Receiving by itself does so once in
+/// a hundred parts only, and those may be of 4 MiB each.
+bool readable(void* socket) { return (asked(socket, ZMQ_EVENTS) & ZMQ_POLLIN) != 0; }
 
 }  // namespace
 
@@ -112,10 +118,10 @@ const std::string& Router::endpoint() const { return state_->endpoint; }
 
 std::optional<Router::Incoming> Router::receive(std::chrono::milliseconds timeout) {
   void* socket = state_->socket.socket;
-  // Even where nothing is waited for: this also looks for peers that are new or have something to say after a silence.
-  // Receiving by itself does so once in a hundred parts only, and those may be of 4 MiB each.
-  zmq_pollitem_t item{socket, 0, ZMQ_POLLIN, 0};
-  if (zmq_poll(&item, 1, timeout.count()) <= 0) return std::nullopt;
+  if (!readable(socket)) {
+    zmq_pollitem_t item{socket, 0, ZMQ_POLLIN, 0};
+    if (timeout.count() == 0 || zmq_poll(&item, 1, timeout.count()) <= 0) return std::nullopt;
+  }
   auto identity = receive_part(socket);
   if (!identity) return std::nullopt;
   std::string bytes;

@@ -351,7 +351,7 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   auto router = bind(options);
   if (!router) return router.error();
   std::string endpoint = router->endpoint();
-  auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data, std::max<uint64_t>(1, options.core.local_gangs)});
+  auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data, options.core.local_gangs});
   Server server(options, std::move(*store), std::move(*router), std::move(launcher), log);
   if (auto started = server.start(); !started) return started;
   if (auto written = write_address(options.data, endpoint); !written) return written;

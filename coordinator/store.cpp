@@ -169,11 +169,12 @@ Result<Store> Store::open(const std::string& folder) {
   for (const auto& name : names) families.emplace_back(name, options_of(name, cache));
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
-  auto status = rocksdb::DB::Open(options, folder + "/store", families, &handles, &db);
-  // One that was killed has its lock until its last write to the disk is through.
-  for (auto waited = std::chrono::milliseconds(0); is_locked(status) && waited < lock_patience; waited += lock_pause) {
-    std::this_thread::sleep_for(lock_pause);
+  rocksdb::Status status;
+  for (auto waited = std::chrono::milliseconds(0);; waited += lock_pause) {
     status = rocksdb::DB::Open(options, folder + "/store", families, &handles, &db);
+    // One that was killed has its lock until its last write to the disk is through.
+    if (!is_locked(status) || waited >= lock_patience) break;
+    std::this_thread::sleep_for(lock_pause);
   }
   if (!status.ok()) return explain(status, folder);
   auto state = std::make_unique<State>();

@@ -83,17 +83,17 @@ def sources(root, folders):
 
 
 def check(root):
-    found, files = [], 0
-    for name, lines in sources(root, FOLDERS):
+    found, files, defined = [], 0, collections.defaultdict(list)
+    for name, lines in sources(root, [*FOLDERS, "tests"]):
+        for number, type_name in types(lines):
+            defined[type_name].append(f"{name}:{number}")
+        if name.startswith("tests/"):
+            continue
         files += 1
         for number, line in enumerate(lines, 1):
             if match := INCLUDE.match(line):
                 if text := problem(name, *match.groups()):
                     found.append(f"{name}:{number}: {text}")
-    defined = collections.defaultdict(list)
-    for name, lines in sources(root, [*FOLDERS, "tests"]):
-        for number, type_name in types(lines):
-            defined[type_name].append(f"{name}:{number}")
     for type_name, (first, *others) in defined.items():
         found += [f"{place}: {type_name} is defined in {first} too; give one another name" for place in others]
     return found, files

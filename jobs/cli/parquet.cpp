@@ -21,6 +21,10 @@ enum class Kind { none, whole, real, text };
 
 Kind kind_of(const SqlValue& value) { return static_cast<Kind>(value.index()); }
 
+std::shared_ptr<arrow::DataType> type_of(Kind kind) {
+  return kind == Kind::whole ? arrow::int64() : kind == Kind::real ? arrow::float64() : arrow::large_utf8();
+}
+
 /// A column of one batch.
 struct Piece {
   Kind kind = Kind::none;
@@ -74,9 +78,8 @@ arrow::Result<Piece> piece_of(const std::vector<SqlRow>& rows, size_t column) {
 /// The piece as one of a wider kind.
 arrow::Result<std::shared_ptr<arrow::Array>> widened(const Piece& piece, Kind kind) {
   const int64_t size = piece.values->length();
-  const auto type = kind == Kind::text ? arrow::large_utf8() : arrow::float64();
   if (piece.kind == kind) return piece.values;
-  if (piece.kind == Kind::none) return arrow::MakeArrayOfNull(kind == Kind::whole ? arrow::int64() : type, size);
+  if (piece.kind == Kind::none) return arrow::MakeArrayOfNull(type_of(kind), size);
   const auto* wholes = piece.kind == Kind::whole ? static_cast<const arrow::Int64Array*>(piece.values.get()) : nullptr;
   const auto* reals = wholes ? nullptr : static_cast<const arrow::DoubleArray*>(piece.values.get());
   const auto each = [&](auto& builder, size_t index, const auto& append) {
@@ -129,9 +132,7 @@ struct ParquetFile::State {
         pieces.push_back(std::move(wide));
         piece.values.reset();
       }
-      const auto type = kind == Kind::whole  ? arrow::int64()
-                        : kind == Kind::real ? arrow::float64()
-                                             : arrow::large_utf8();
+      const auto type = type_of(kind);
       fields.push_back(arrow::field(names[i], type));
       chunked.push_back(std::make_shared<arrow::ChunkedArray>(std::move(pieces), type));
     }

@@ -12,16 +12,7 @@ constexpr double root_half = 0.70710678118654752440;
 
 // The compiler's vectors: as many instructions as the machine has lanes for.
 using Lanes [[gnu::vector_size(32)]] = double;
-using LanesOfBits [[gnu::vector_size(32)]] = int64_t;
-
-/// exp_of_negative() of each, in its place.
-[[gnu::always_inline]] inline void lanes_of_exp(Lanes& x) {
-  const Lanes least = {-700, -700, -700, -700};
-  const Lanes t = (x > least ? x : least) * exp_log2_e, whole = t + exp_shift;
-  const Lanes f = (t - (whole - exp_shift)) * exp_log_2;
-  const Lanes p = 1 + f * (1 + f * (1.0 / 2 + f * (1.0 / 6 + f * (1.0 / 24 + f * (1.0 / 120 + f * (1.0 / 720 + f / 5040))))));
-  x = (Lanes)((LanesOfBits)p + ((LanesOfBits)whole << 52));
-}
+using LanesOfBits [[gnu::vector_size(32)]] = uint64_t;
 
 double normal_cdf(double x) { return 0.5 * std::erfc(-x * root_half); }
 
@@ -116,38 +107,34 @@ std::vector<double> Parzen::draw(Draws& draws) const {
   size_t j = 0;
   for (; j + 4 <= kernels; j += 4) {
     Lanes lanes = {logs[j] - most, logs[j + 1] - most, logs[j + 2] - most, logs[j + 3] - most};
-    lanes_of_exp(lanes);
+    replace_by_exp<LanesOfBits>(lanes);
     sums += lanes;
   }
   for (; j < kernels; ++j) sums[0] += exp_of_negative(logs[j] - most);
   return most + std::log((sums[0] + sums[1]) + (sums[2] + sums[3])) - std::log(static_cast<double>(kernels + 1));
 }
 
-void Parzen::log_densities(std::span<const std::vector<double>> points, std::vector<double>& densities) const {
-  std::vector<double> logs(size());
+[[gnu::always_inline]] inline std::vector<double> Parzen::log_densities(
+    std::span<const std::vector<double>> points) const {
+  std::vector<double> densities, logs(size());
+  densities.reserve(points.size());
   for (const auto& point : points) densities.push_back(log_density_of(point, logs.data()));
+  return densities;
 }
 
 #ifdef __x86_64__
-[[gnu::target("avx2")]] void Parzen::log_densities_avx2(std::span<const std::vector<double>> points,
-                                                        std::vector<double>& densities) const {
-  std::vector<double> logs(size());
-  for (const auto& point : points) densities.push_back(log_density_of(point, logs.data()));
+[[gnu::target("avx2")]] std::vector<double> Parzen::log_densities_avx2(
+    std::span<const std::vector<double>> points) const {
+  return log_densities(points);
 }
 #endif
 
 std::vector<double> Parzen::log_density(std::span<const std::vector<double>> points) const {
-  std::vector<double> densities;
-  densities.reserve(points.size());
 #ifdef __x86_64__
   static const bool avx2 = __builtin_cpu_supports("avx2");
-  if (avx2) {
-    log_densities_avx2(points, densities);
-    return densities;
-  }
+  if (avx2) return log_densities_avx2(points);
 #endif
-  log_densities(points, densities);
-  return densities;
+  return log_densities(points);
 }
 
 }  // namespace hivq

@@ -4,8 +4,6 @@
 // dimension a kernel is a normal distribution that is cut off at 0 and 1; in the others it is mostly the point's own
 // value. A point without a coordinate (NaN: inactive) is uniform there.
 
-#include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,8 +35,8 @@ class Parzen {
  private:
   double draw_near(size_t dimension, double centre, Draws& draws) const;
   double log_density_of(std::span<const double> point, double* logs) const;
-  void log_densities(std::span<const std::vector<double>> points, std::vector<double>& densities) const;
-  void log_densities_avx2(std::span<const std::vector<double>> points, std::vector<double>& densities) const;
+  std::vector<double> log_densities(std::span<const std::vector<double>> points) const;
+  std::vector<double> log_densities_avx2(std::span<const std::vector<double>> points) const;
 
   const Space& space_;
   std::vector<double> widths_;
@@ -47,18 +45,22 @@ class Parzen {
   std::vector<std::vector<double>> conditional_norms_;  // by conditional dimension, then kernel
 };
 
-inline constexpr double exp_log2_e = 1.44269504088896340736, exp_log_2 = 0.69314718055994530942;
-inline constexpr double exp_shift = 0x1.8p52;  // adding it rounds to a whole number
-
-/// e^x for x <= 0, relative error below 1e-8.
-inline double exp_of_negative(double x) {
-  const double t = std::max(x, -700.0) * exp_log2_e;
-  const double whole = t + exp_shift;
-  const double f = (t - (whole - exp_shift)) * exp_log_2;
-  const double p =
+/// e^x in place of x, or of each of its lanes, for x <= 0; relative error below 1e-8. Without branches or calls. `Bits` is
+/// uint64_t, or as many lanes of it.
+template <typename Bits, typename Real>
+[[gnu::always_inline]] inline void replace_by_exp(Real& x) {
+  constexpr double log2_e = 1.44269504088896340736, shift = 0x1.8p52;  // adding it rounds to a whole number
+  const Real least = Real{} - 700.0, t = (x < least ? least : x) * log2_e, whole = t + shift;
+  const Real f = (t - (whole - shift)) * 0.69314718055994530942;
+  const Real p =
       1 + f * (1 + f * (1.0 / 2 + f * (1.0 / 6 + f * (1.0 / 24 + f * (1.0 / 120 + f * (1.0 / 720 + f / 5040))))));
-  // The low bits of `whole` are the power of two: onto the exponent.
-  return std::bit_cast<double>(std::bit_cast<uint64_t>(p) + (std::bit_cast<uint64_t>(whole) << 52));
+  // The low bits of `whole` are the power of two: onto the exponent. (std::bit_cast would return lanes by value.)
+  x = __builtin_bit_cast(Real, __builtin_bit_cast(Bits, p) + (__builtin_bit_cast(Bits, whole) << 52));
+}
+
+inline double exp_of_negative(double x) {
+  replace_by_exp<uint64_t>(x);
+  return x;
 }
 
 }  // namespace hivq

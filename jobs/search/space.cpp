@@ -141,7 +141,7 @@ Space::Space(std::map<std::string, SearchRange> parameters) {
     made.ordered = made.range.kind != Kind::choice;
     made.count = count_of(made.range);
     for (const auto& [key, values] : made.range.when) {
-      const auto on = std::find_if(dimensions_.begin(), dimensions_.end(), [&, &key = key](const auto& d) { return d.key == key; });
+      const auto on = std::ranges::find(dimensions_, key, &Dimension::key);
       Dimension::Condition condition{static_cast<size_t>(on - dimensions_.begin()), {}};
       for (const ParamValue& value : values) condition.positions.push_back(position_of(on->range, value).value());
       made.conditions.push_back(std::move(condition));
