@@ -1,7 +1,7 @@
 # LibTorch from the PyPI wheel in HIVQ_DEPS_DIR/torch (cmake/setup.sh puts it there).
 # The wheel's own TorchConfig.cmake wants a whole CUDA toolkit, so the targets are written here.
 #
-#   LibTorch::LibTorch       libtorch_cpu and libc10; with HIVQ_CUDA also libtorch_cuda, libc10_cuda, NCCL and the CUDA runtime
+#   LibTorch::LibTorch       libtorch_cpu and libc10; with HIVQ_CUDA also libtorch_cuda, libc10_cuda, NCCL, NVRTC and the CUDA runtime
 #   use_cuda_headers(FILE…)  these sources of the directory see HIVQ_CUDA and the headers of CUDA and NCCL, if it is on:
 #                            all others are the same objects with and without CUDA
 
@@ -19,8 +19,11 @@ if(HIVQ_CUDA)
   # Wheels carry only the versioned names.
   find_file(LibTorch_NCCL_LIBRARY libnccl.so.2 PATHS "${_nvidia}/nccl/lib" NO_DEFAULT_PATH)
   find_file(LibTorch_CUDART_LIBRARY libcudart.so.13 PATHS "${_nvidia}/cu13/lib" NO_DEFAULT_PATH)
+  find_file(LibTorch_NVRTC_LIBRARY libnvrtc.so.13 PATHS "${_nvidia}/cu13/lib" NO_DEFAULT_PATH)
+  find_file(LibTorch_NVRTC_BUILTINS libnvrtc-builtins.so.13.0 PATHS "${_nvidia}/cu13/lib" NO_DEFAULT_PATH)
   list(APPEND _wanted LibTorch_CUDA_LIBRARY LibTorch_C10_CUDA_LIBRARY LibTorch_CUDA_INCLUDE_DIR
-       LibTorch_NCCL_INCLUDE_DIR LibTorch_NCCL_LIBRARY LibTorch_CUDART_LIBRARY)
+       LibTorch_NCCL_INCLUDE_DIR LibTorch_NCCL_LIBRARY LibTorch_CUDART_LIBRARY LibTorch_NVRTC_LIBRARY
+       LibTorch_NVRTC_BUILTINS)
 endif()
 
 include(FindPackageHandleStandardArgs)
@@ -36,9 +39,11 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   file(GLOB _nvidia_lib_dirs "${_nvidia}/*/lib")
   target_link_options(LibTorch::LibTorch INTERFACE "SHELL:-Wl,--allow-shlib-undefined")
   if(HIVQ_CUDA)
-    # Nothing refers to torch_cuda by name: it registers its kernels when it is loaded.
+    # Nothing refers to torch_cuda by name: it registers its kernels when it is loaded. NVRTC opens its builtins by name,
+    # which it finds only where they are loaded already.
     target_link_libraries(LibTorch::LibTorch INTERFACE -Wl,--push-state,--no-as-needed "${LibTorch_CUDA_LIBRARY}"
-      "${LibTorch_C10_CUDA_LIBRARY}" -Wl,--pop-state "${LibTorch_NCCL_LIBRARY}" "${LibTorch_CUDART_LIBRARY}")
+      "${LibTorch_C10_CUDA_LIBRARY}" "${LibTorch_NVRTC_BUILTINS}" -Wl,--pop-state "${LibTorch_NCCL_LIBRARY}" "${LibTorch_CUDART_LIBRARY}"
+      "${LibTorch_NVRTC_LIBRARY}")
   endif()
 endif()
 

@@ -26,6 +26,7 @@ LIBRARIES = {
     r"msgpack": ["common/wire"],
     r"nccl\.h": ["worker/collective/"],
     r"cuda_runtime": ["worker/"],
+    r"nvrtc": ["worker/gpu/"],
     r"mpi\.h": ["worker/"],
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],

@@ -27,7 +27,7 @@ struct Surrogate {
       out.levels.push_back({tokens, q.nearest, q.code, tokens + (q.nearest - q.tokens.detach()), product});
     }
     out.reconstruction = reconstruct(model, decode(model, out.levels, position, none), batch.classes);
-    return objective(model, std::span(&weights, 1), batch, out);
+    return objective(model, loss_weights(std::span(&weights, 1), at::kDouble), batch, out);
   }
 };
 
@@ -41,7 +41,7 @@ TEST_P(ObjectiveGradient, OfEveryParameterIsTheSlopeOfTheWholeObjective) {
   const Batch batch = golden.batch();
   Dropout none;
   const Forward out = forward(model, batch.h0, batch.classes, none);
-  objective(model, std::span(&golden.spec.loss, 1), batch, out).total.backward();
+  objective(model, loss_weights(std::span(&golden.spec.loss, 1), at::kDouble), batch, out).total.backward();
 
   const Surrogate surrogate{model, golden.spec.loss, batch, out.levels};
   const c10::InferenceMode inference;
@@ -76,7 +76,7 @@ TEST(Objective, NoGradientReachesThePrototypes) {
   for (Codebook& codebook : training.model.codebooks) codebook.embed.requires_grad_();
   const Batch batch = golden.batch();
   Dropout none;
-  objective(training.model, std::span(&golden.spec.loss, 1), batch,
+  objective(training.model, loss_weights(std::span(&golden.spec.loss, 1), at::kDouble), batch,
             forward(training.model, batch.h0, batch.classes, none))
       .total.backward();
   for (const Codebook& codebook : training.model.codebooks) EXPECT_FALSE(codebook.embed.grad().defined());
@@ -97,7 +97,7 @@ TEST(Objective, CommitmentPullsTheTokensToTheirPrototypes) {
   cut.reconstruction = out.reconstruction.detach();
   LossSpec weights;
   weights.commitment = 0.7, weights.pot = 0, weights.classification = 0;
-  objective(training.model, std::span(&weights, 1), batch, cut).total.backward();
+  objective(training.model, loss_weights(std::span(&weights, 1), at::kDouble), batch, cut).total.backward();
   EXPECT_CLOSE(h.grad(), 0.7 * 2 / elements * (h - out.levels[0].nearest).detach(), 1e-12);
 }
 
@@ -109,7 +109,7 @@ TEST(Objective, ARanksPartsAddUpToTheBatchs) {
   const auto terms = [&](int64_t first, int64_t count) {
     const Batch part{whole.h0.narrow(0, first, count), whole.classes.narrow(0, first, count), first,
                      whole.global_classes};
-    return objective(training.model, std::span(&golden.spec.loss, 1), part,
+    return objective(training.model, loss_weights(std::span(&golden.spec.loss, 1), at::kDouble), part,
                      forward(training.model, part.h0, part.classes, none))
         .terms;
   };

@@ -1,6 +1,7 @@
 #include "worker/model/quantizer.h"
 
 #include "tests/worker/model_fixture.h"
+#include "worker/model/cpu_kernels.h"
 #include "worker/model/forward.h"
 #include "worker/train/codebook_start.h"
 
@@ -43,12 +44,48 @@ TEST(Quantize, HandsTheGradientStraightThrough) {
   EXPECT_TRUE(at::equal(tokens.grad(), weight));
 }
 
+/// All the rows, by one γ.
+void move(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows, double decay) {
+  ema_update(codebook, statistics, rows, at::full(rows.sizes(), decay, at::kDouble), at::ones(rows.sizes(), at::kBool));
+}
+
+Codebook copy_of(const Codebook& codebook) {
+  return {codebook.embed.clone(), codebook.cluster_size.clone(), codebook.embed_avg.clone(),
+          codebook.squared_norm.clone()};
+}
+
+TEST(EmaUpdate, RowsThatDoNotMoveStayAndNeedNoStatistics) {
+  torch::manual_seed(6);
+  // Untouched codebooks of a `normal` start have m = e and n = 0: m / size would not be e.
+  const Codebook start = make_codebook(at::randn({3, 5, 2}), 0);
+  const CodebookStatistics statistics{at::rand({3, 5}) + 1, at::randn({3, 5, 2})};
+  statistics.sums[1].fill_(std::numeric_limits<double>::quiet_NaN());
+  Codebook some = copy_of(start), expected = copy_of(start);
+  const auto move_some = [&] {
+    ema_update(some, statistics, classes({0, 1, 2}), at::full({3}, 0.9, at::kDouble),
+               at::tensor({1, 0, 1}, at::kLong).to(at::kBool));
+  };
+  const at::Tensor moved = classes({0, 2});
+  move(expected, {statistics.counts.index_select(0, moved), statistics.sums.index_select(0, moved)}, moved, 0.9);
+  move_some();
+  const auto same = [&](double tolerance) {
+    EXPECT_CLOSE(some.embed, expected.embed, tolerance);
+    EXPECT_CLOSE(some.cluster_size, expected.cluster_size, tolerance);
+    EXPECT_CLOSE(some.embed_avg, expected.embed_avg, tolerance);
+    EXPECT_CLOSE(some.squared_norm, expected.squared_norm, tolerance);
+  };
+  same(0);
+  some = copy_of(start);
+  const WithoutCpuKernels as_on_a_gpu;
+  move_some();
+  same(1e-6);
+}
+
 TEST(EmaUpdate, LeavesAbsentCodebooksAsTheyAre) {
   Codebook codebook = make_codebook(at::randn({4, 5, 3}), 2);
-  const Codebook before = {codebook.embed.clone(), codebook.cluster_size.clone(), codebook.embed_avg.clone(),
-                           codebook.squared_norm.clone()};
+  const Codebook before = copy_of(codebook);
   const CodebookStatistics statistics{at::rand({2, 5}) + 1, at::randn({2, 5, 3})};
-  ema_update(codebook, statistics, classes({0, 2}), {0.9, 0.9});
+  move(codebook, statistics, classes({0, 2}), 0.9);
   for (const int64_t absent : {1, 3}) {
     EXPECT_TRUE(at::equal(codebook.embed[absent], before.embed[absent]));
     EXPECT_TRUE(at::equal(codebook.cluster_size[absent], before.cluster_size[absent]));
@@ -63,9 +100,9 @@ TEST(EmaUpdate, GivesTheSameForAllCodebooksAtOnceAndForSome) {
   const at::Tensor embed = at::randn({3, 5, 2}, at::kDouble);
   const CodebookStatistics statistics{at::rand({3, 5}, at::kDouble), at::randn({3, 5, 2}, at::kDouble)};
   Codebook at_once = make_codebook(embed.clone(), 1), one_by_one = make_codebook(embed.clone(), 1);
-  ema_update(at_once, statistics, classes({0, 1, 2}), {0.99, 0.99, 0.99});
+  move(at_once, statistics, classes({0, 1, 2}), 0.99);
   for (int64_t s = 0; s < 3; ++s) {
-    ema_update(one_by_one, {statistics.counts.narrow(0, s, 1), statistics.sums.narrow(0, s, 1)}, classes({s}), {0.99});
+    move(one_by_one, {statistics.counts.narrow(0, s, 1), statistics.sums.narrow(0, s, 1)}, classes({s}), 0.99);
   }
   EXPECT_CLOSE(at_once.embed, one_by_one.embed, 1e-12);
   EXPECT_CLOSE(at_once.squared_norm, one_by_one.squared_norm, 1e-12);
@@ -80,7 +117,7 @@ TEST(EmaUpdate, MovesPrototypesToTheMeansOfTheirTokens) {
   for (int step = 0; step < 1000; ++step) {
     CodebookStatistics statistics{at::zeros({1, 4}), at::zeros({1, 4, 3})};
     add_statistics(statistics, quantize(codebook, tokens, group), group);
-    ema_update(codebook, statistics, classes({0}), {0.99});
+    move(codebook, statistics, classes({0}), 0.99);
   }
   EXPECT_CLOSE(codebook.embed, tokens.mean(0, true), 1e-3);
 }

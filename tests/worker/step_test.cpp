@@ -1,8 +1,11 @@
 #include "worker/train/step.h"
 
+#include <ATen/record_function.h>
+
 #include <numeric>
 
 #include "tests/worker/model_fixture.h"
+#include "worker/model/cpu_kernels.h"
 
 namespace hivq {
 namespace {
@@ -97,6 +100,81 @@ TEST(Step, InBfloat16KeepsValuesAndCodebooksInFloat32) {
   for (const Codebook& codebook : training.model.codebooks) EXPECT_EQ(codebook.embed.scalar_type(), at::kFloat);
   EXPECT_GT(training.model.values.ne(training.model.values.to(at::kBFloat16).to(at::kFloat)).sum().item<int64_t>(), 0)
       << "master weights are not rounded";
+}
+
+/// What a GPU computes: the same step in tensor operations alone.
+TEST_P(StepParity, WithoutCpuKernelsToo) {
+  const WithoutCpuKernels as_on_a_gpu;
+  EXPECT_NEAR(step().losses.total, golden["loss.total"].item<double>(), kTolerance);
+  for (const NamedTensor& parameter : named_parameters(training.model)) {
+    EXPECT_CLOSE(parameter.tensor, golden["after." + parameter.name], kTolerance) << parameter.name;
+  }
+  for (const NamedTensor& buffer : named_codebooks(training.model)) {
+    EXPECT_CLOSE(buffer.tensor, golden["after." + buffer.name], kTolerance) << buffer.name;
+  }
+}
+
+/// Three steps of two trials with all that a step can have in it.
+struct PairOfTrials {
+  FeatureSet features = made_up_features(12, 1, 3, at::kDouble);
+  std::vector<TrialSpec> specs{2, small_trial()};
+  std::unique_ptr<Collective> single = make_single_collective();
+  Training training;
+
+  PairOfTrials() {
+    specs[1].train.seed = 9, specs[1].model.dropout = 0.4, specs[1].train.weight_decay = 0.1;
+    for (TrialSpec& spec : specs) spec.model.jitter = 3;
+    training = make_training(specs, {6, 3, 3}, at::kDouble);
+  }
+  void step() {
+    const std::vector<int64_t> images = {0, 3, 5, 7, 1, 2, 4, 9};
+    const std::vector<StepSetting> settings = {{1e-3}, {2e-3}};
+    train_step(training, specs, load_batch(features, images, 0, 1, 2), settings, *single).value();
+  }
+};
+
+TEST(Step, ManyStepsWithoutCpuKernelsAreTheSame) {
+  PairOfTrials with, without;
+  for (int i = 0; i < 3; ++i) {
+    with.step();
+    const WithoutCpuKernels as_on_a_gpu;
+    without.step();
+  }
+  EXPECT_CLOSE(without.training.model.values, with.training.model.values, 1e-9);
+  EXPECT_CLOSE(without.training.distance, with.training.distance, 1e-9);
+  for (size_t level = 0; level < with.training.use.size(); ++level) {
+    EXPECT_TRUE(at::equal(without.training.use[level], with.training.use[level]));
+    EXPECT_CLOSE(without.training.model.codebooks[level].embed, with.training.model.codebooks[level].embed, 1e-9);
+  }
+}
+
+/// A GPU would be waited for wherever a step reads a number or makes a tensor whose size depends on one.
+TEST(Step, ReadsNothingBackBeforeItsEnd) {
+  static thread_local std::vector<std::string> waits;
+  static thread_local int inside = 0;
+  const auto begin = [](const at::RecordFunction& operation) -> std::unique_ptr<at::ObserverContext> {
+    const std::string name = operation.name();
+    const bool waits_for = name == "aten::item" || name == "aten::_local_scalar_dense" || name == "aten::nonzero" ||
+                           name == "aten::masked_select" || name == "aten::is_nonzero" || name == "aten::equal";
+    if (inside == 0 && waits_for) waits.push_back(name);
+    // The fused AdamW of CPUs reads its learning rate; that of GPUs does not.
+    if (name.starts_with("aten::_fused_adamw_")) ++inside;
+    return nullptr;
+  };
+  const auto end = [](const at::RecordFunction& operation, at::ObserverContext*) {
+    if (std::string(operation.name()).starts_with("aten::_fused_adamw_")) --inside;
+  };
+  const auto handle = at::addThreadLocalCallback(at::RecordFunctionCallback(begin, end));
+  PairOfTrials trials;
+  waits.clear();
+  {
+    const WithoutCpuKernels as_on_a_gpu;
+    trials.step();
+  }
+  EXPECT_EQ(waits, std::vector<std::string>());
+  trials.training.model.values.sum().item<double>();
+  at::removeCallback(handle);
+  EXPECT_FALSE(waits.empty()) << "this test sees nothing";
 }
 
 TEST(Step, TokensAreRowMajor) {

@@ -28,6 +28,9 @@ class Collective {
   /// Returns when all sums are there (on a GPU: for what is put on the current stream from now on).
   virtual Status finish_sums() = 0;
 
+  /// After a recorded step with sums in it has been put on the current stream: it, too, is to end in time.
+  virtual Status watch() { return {}; }
+
   /// Gives rank 0's contiguous tensor (any type) to every rank, in place. No sum may be under way.
   virtual Status broadcast(at::Tensor& tensor) = 0;
 

@@ -70,7 +70,7 @@ class Nccl final : public Collective {
         size_(size),
         device_(device),
         own_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, static_cast<c10::DeviceIndex>(device))) {
-    watcher_ = std::thread([this] { watch(); });
+    watcher_ = std::thread([this] { look(); });
   }
 
   ~Nccl() override {
@@ -99,6 +99,7 @@ class Nccl final : public Collective {
   /// On the own stream, behind what the current stream has been given so far.
   Status begin_sum(const at::Tensor& tensor) override {
     if (Status usable = check_all_reduce(tensor, device()); !usable) return usable;
+    if (size_ == 1) return {};  // the sum is there
     const ncclDataType_t type = tensor.scalar_type() == at::kFloat ? ncclFloat32 : ncclFloat64;
     tensor.record_stream(own_);  // its memory is not given to others before the sum is there
     if (Status ordered = order(current(), own_); !ordered) return ordered;
@@ -108,7 +109,15 @@ class Nccl final : public Collective {
     });
   }
 
-  Status finish_sums() override { return order(own_, current()); }
+  Status finish_sums() override { return size_ == 1 ? Status() : order(own_, current()); }
+
+  Status watch() override {
+    if (size_ == 1) return {};
+    std::lock_guard lock(mutex_);
+    if (!failure_) return failure_.error();
+    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
+    return watch_end(current().stream());
+  }
 
   Status broadcast(at::Tensor& tensor) override {
     if (Status usable = check_broadcast(tensor, device()); !usable) return usable;
@@ -150,6 +159,14 @@ class Nccl final : public Collective {
     const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device_));
     const cudaStream_t stream = on.stream();
     if (Status started = settle(comm_, operation(stream), what, timeout_); !started) return fail(started);
+    cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
+    if (Status asked = cuda_status(cudaStreamIsCapturing(stream, &recording), "tell a stream's state"); !asked)
+      return fail(asked);
+    return recording == cudaStreamCaptureStatusNone ? watch_end(stream) : Status();  // watch() is called when it runs
+  }
+
+  /// Under the mutex: lets the watcher see when the stream has done what it was given.
+  Status watch_end(cudaStream_t stream) {
     cudaEvent_t event = nullptr;
     if (spare_.empty()) {
       if (Status made = cuda_status(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "make an event"); !made)
@@ -166,7 +183,7 @@ class Nccl final : public Collective {
 
   /// The watcher's thread: an operation that fails or hangs is aborted, which frees a main thread that waits for the
   /// device.
-  void watch() {
+  void look() {
     cudaSetDevice(device_);
     std::unique_lock lock(mutex_);
     for (;;) {

@@ -20,6 +20,7 @@
 #include "worker/commands/commands.h"
 #include "worker/gang/device.h"
 #include "worker/gang/placement.h"
+#include "worker/train/recorded_steps.h"
 #include "worker/train/step.h"
 
 namespace hivq {
@@ -29,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::string shape = "paper", trace;
-  int64_t batch = 16, steps = 10, warmup = 2, trials = 1;
+  int64_t batch = 16, steps = 10, warmup = 4, trials = 1;
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;
   bool bind = true, json = false;
@@ -129,6 +130,8 @@ struct Measured {
   std::map<std::string, double> phases;  // seconds of a step in each, in steps of their own
   Exchange exchange;
   double peak = 0, copy = 0;
+  bool recorded = false;  // the steps ran as a graph
+  std::string refusal;    // or why not
 };
 
 class Bench {
@@ -160,6 +163,11 @@ class Bench {
       if (Status done = step(); !done) return done.error();
       measured.steps.push_back(seconds_since(begin));
     }
+    if (training_.recorded) {
+      measured.recorded = training_.recorded->recorded() > 0;
+      measured.refusal = training_.recorded->refusal();
+    }
+    training_.records = false;  // a graph has no phases
     const int64_t watched = std::max<int64_t>(1, options_.steps / 2);
     {
       const Phases phases(cuda());
@@ -246,6 +254,10 @@ nlohmann::ordered_json to_json(const Bench& bench, const Options& options, const
                                  {"of_peak", rate / m.peak},
                                  {"copy_bytes_per_second", m.copy},
                                  {"phases", m.phases}};
+  if (bench.cuda()) {
+    json["recorded"] = m.recorded;
+    if (!m.refusal.empty()) json["refusal"] = m.refusal;
+  }
   if (collective.size() > 1) {
     const auto waited = m.phases.find("all-reduce");
     json["all_reduce"] = {{"bytes", m.exchange.bytes},
@@ -261,8 +273,8 @@ void print(const nlohmann::ordered_json& json) {
   const double step = number("step_seconds");
   fmt::print("a training step of `{}`, {}, batch {}, {} trial{} on {}, {} thread{} each\n",
              json["shape"].get<std::string>(), json["precision"].get<std::string>(), json["batch"].get<int64_t>(),
-             json["trials"].get<int64_t>(), json["trials"] == 1 ? "" : "s", json["device"].get<std::string>(), json["threads"].get<int>(),
-             json["threads"] == 1 ? "" : "s");
+             json["trials"].get<int64_t>(), json["trials"] == 1 ? "" : "s", json["device"].get<std::string>(),
+             json["threads"].get<int>(), json["threads"] == 1 ? "" : "s");
   fmt::print(
       "{:>12.2f} ms    {:.1f} images/s    {:.1f} GFLOP/s a rank = {:.0f} % of at::mm's {:.1f}    copy {:.1f} GB/s\n",
       1e3 * step, number("images_per_second"), number("flops_per_second") / 1e9, 100 * number("of_peak"),
@@ -272,6 +284,11 @@ void print(const nlohmann::ordered_json& json) {
     if (name != "step")
       fmt::print("{:>12.2f} ms  {:3.0f} %  {}\n", 1e3 * seconds.get<double>(), 100 * seconds.get<double>() / whole,
                  name);
+  }
+  if (json.contains("recorded")) {
+    fmt::print("{}{}\n",
+               json["recorded"].get<bool>() ? "timed as a CUDA graph, the parts without it" : "not a CUDA graph",
+               json.contains("refusal") ? ": " + json["refusal"].get<std::string>() : "");
   }
   if (!json.contains("all_reduce")) return;
   const auto& exchange = json["all_reduce"];
@@ -327,7 +344,9 @@ std::function<Result<int>()> declare_bench(CLI::App& app) {
   app.add_option("--steps", options->steps, "Steps that are timed")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  app.add_option("--warmup", options->warmup, "Steps before them")->check(CLI::Range(0, 1000))->capture_default_str();
+  app.add_option("--warmup", options->warmup, "Steps before them; a GPU records the fourth")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
   app.add_option("--threads", options->threads, "Threads of a rank; 0: its share of the host's cores")
       ->capture_default_str();
   app.add_flag("--bind,!--no-bind", options->bind, "Keep each rank to cores of its own");

@@ -1,12 +1,26 @@
 #include "worker/gang/device.h"
 
+#include <ATen/Context.h>
 #include <torch/cuda.h>
 
 #ifdef HIVQ_CUDA
 #include <cuda_runtime_api.h>
 #endif
 
+#include <cstdlib>
+
 namespace hivq {
+namespace {
+
+/// The same bits in every run on a GPU, as exact resume wants: sums in a fixed order instead of the order in which
+/// threads come to them.
+void compute_reproducibly() {
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS's condition for it
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world,
                                                     std::chrono::seconds timeout) {
@@ -16,6 +30,7 @@ Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const W
   if (!all_have) return all_have.error();
   const bool cuda = choice == DeviceChoice::cuda || (choice == DeviceChoice::automatic && *all_have);
   if (!cuda) return world.size() == 1 ? make_single_collective() : make_mpi_collective(timeout);
+  compute_reproducibly();
   Result<std::unique_ptr<Collective>> made = make_nccl_collective(world.local_rank(), timeout);
   const Result<Status> all_made = world.agree(made ? Status() : made.error());
   if (!all_made) return all_made.error();

@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "common/result.h"
+#include "worker/model/cpu_kernels.h"
+#include "worker/model/cuda_dropout.h"
 #include "worker/model/vector_clones.h"
 
 namespace hivq {
@@ -21,15 +23,6 @@ constexpr int kRounds = 10;
 constexpr int64_t kLanes = 32, kWords = 4, kHalves = 2;
 constexpr int64_t kChunk = kLanes * kWords * kHalves;
 constexpr double kHalfRange = 65536;
-
-struct Mask {
-  uint32_t threshold;  // a 16-bit half below it drops its element
-  double scale;        // of the elements that stay
-};
-Mask mask_of(double rate) {
-  const double threshold = std::round(rate * kHalfRange);
-  return {static_cast<uint32_t>(threshold), kHalfRange / (kHalfRange - threshold)};
-}
 
 /// The counter of block 0 of an image, and the key.
 struct Stream {
@@ -60,7 +53,7 @@ struct Stream {
 }
 
 template <typename T>
-[[gnu::always_inline]] inline void mask_chunk(const uint32_t (&words)[4][kLanes], const Mask& mask, const T* in,
+[[gnu::always_inline]] inline void mask_chunk(const uint32_t (&words)[4][kLanes], const DropoutMask& mask, const T* in,
                                               T* out) {
   const T scale = static_cast<T>(mask.scale);
   for (int64_t half = 0; half < kHalves; ++half) {
@@ -76,8 +69,8 @@ template <typename T>
 
 /// Chunks [chunk, chunk + chunks) of an image.
 template <typename T>
-[[gnu::always_inline]] inline void mask_chunks_of(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
-                                                  const T* in, T* out) {
+[[gnu::always_inline]] inline void mask_chunks_of(const Stream& stream, const DropoutMask& mask, int64_t chunk,
+                                                  int64_t chunks, const T* in, T* out) {
   uint32_t words[4][kLanes];
   for (int64_t i = 0; i < chunks; ++i) {
     philox_blocks(stream, static_cast<uint32_t>((chunk + i) * kLanes), words);
@@ -86,20 +79,19 @@ template <typename T>
 }
 
 // target_clones does not take templates.
-HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
+HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const DropoutMask& mask, int64_t chunk, int64_t chunks,
                                     const float* in, float* out) {
   mask_chunks_of(stream, mask, chunk, chunks, in, out);
 }
-HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const Mask& mask, int64_t chunk, int64_t chunks,
+HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const DropoutMask& mask, int64_t chunk, int64_t chunks,
                                     const double* in, double* out) {
   mask_chunks_of(stream, mask, chunk, chunks, in, out);
 }
 
 /// x times its mask.
 at::Tensor masked(const Dropout& dropout, const at::Tensor& x) {
-  if (!x.is_cpu() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kDouble)) {
-    return x * dropout_mask(dropout, x);
-  }
+  if (x.is_cuda() && has_cuda_dropout(x)) return cuda_dropout(dropout, x);
+  if (!cpu_kernels_take(x)) return x * dropout_mask(dropout, x);
   const at::Tensor in = x.contiguous();
   at::Tensor out = at::empty_like(in);
   const int64_t images = in.size(0), count = images == 0 ? 0 : in.numel() / images;
@@ -128,8 +120,9 @@ struct MaskFunction : torch::autograd::Function<MaskFunction> {
   }
 };
 
-/// Of one stream.
-at::Tensor stream_mask(const DropoutStream& stream, uint32_t site, const at::Tensor& like) {
+/// Of one of the streams.
+at::Tensor stream_mask(const Dropout& dropout, size_t which, const at::Tensor& like) {
+  const DropoutStream& stream = dropout.streams[which];
   const int64_t images = like.size(0), count = images == 0 ? 0 : like.numel() / images;
   const int64_t chunks = (count + kChunk - 1) / kChunk;
   const auto options = like.options().dtype(at::kLong).requires_grad(false);
@@ -138,8 +131,8 @@ at::Tensor stream_mask(const DropoutStream& stream, uint32_t site, const at::Ten
 
   at::Tensor c0 = at::arange(chunks * kLanes, options).view({1, -1}).expand({images, -1});
   at::Tensor c1 = at::arange(images, options).add(stream.first_image).view({-1, 1}).expand_as(c0);
-  at::Tensor c2 = at::full_like(c0, static_cast<int64_t>(stream.step));
-  at::Tensor c3 = at::full_like(c0, static_cast<int64_t>(site));
+  at::Tensor c2 = dropout.step.defined() ? dropout.step.expand_as(c0) : at::full_like(c0, int64_t{stream.step});
+  at::Tensor c3 = at::full_like(c0, int64_t{dropout.site});
   uint32_t key0 = static_cast<uint32_t>(stream.seed), key1 = static_cast<uint32_t>(stream.seed >> 32);
   for (int round = 0; round < kRounds; ++round) {
     const at::Tensor product0 = c0 * int64_t{kMultiply0}, product1 = c2 * int64_t{kMultiply1};
@@ -152,7 +145,7 @@ at::Tensor stream_mask(const DropoutStream& stream, uint32_t site, const at::Ten
   }
   const at::Tensor words = at::stack({c0, c1, c2, c3}, 1).view({images, kWords, chunks, kLanes}).permute({0, 2, 1, 3});
   const at::Tensor halves = at::stack({words.bitwise_and(0xffff), words.bitwise_right_shift(16)}, 2);
-  const Mask mask = mask_of(stream.rate);
+  const DropoutMask mask = mask_of_rate(stream.rate);
   return halves.reshape({images, -1})
       .narrow(1, 0, count)
       .ge(static_cast<int64_t>(mask.threshold))
@@ -166,7 +159,7 @@ at::Tensor stream_mask(const DropoutStream& stream, uint32_t site, const at::Ten
 at::Tensor dropout_mask(const Dropout& dropout, const at::Tensor& like) {
   const std::vector<at::Tensor> parts = like.chunk(static_cast<int64_t>(dropout.streams.size()));
   std::vector<at::Tensor> masks;
-  for (size_t i = 0; i < parts.size(); ++i) masks.push_back(stream_mask(dropout.streams[i], dropout.site, parts[i]));
+  for (size_t i = 0; i < parts.size(); ++i) masks.push_back(stream_mask(dropout, i, parts[i]));
   return masks.size() == 1 ? masks[0] : at::cat(masks);
 }
 
@@ -184,7 +177,7 @@ const DropoutStream& MaskSource::stream(int64_t image) const {
   return dropout_.streams[static_cast<size_t>(image / per_stream_)];
 }
 
-double MaskSource::scale(int64_t image) const { return mask_of(stream(image).rate).scale; }
+double MaskSource::scale(int64_t image) const { return mask_of_rate(stream(image).rate).scale; }
 
 /// Whole chunks at once; what begins or ends within one through a copy of it.
 template <typename T>
@@ -192,7 +185,7 @@ void MaskSource::apply_parts(int64_t image, int64_t first, const T* in, T* out, 
   const DropoutStream& own = stream(image);
   const Stream stream{static_cast<uint32_t>(own.first_image + image % per_stream_), own.step, dropout_.site,
                       static_cast<uint32_t>(own.seed), static_cast<uint32_t>(own.seed >> 32)};
-  const Mask mask = mask_of(own.rate);
+  const DropoutMask mask = mask_of_rate(own.rate);
   const auto part = [&](int64_t chunk, int64_t begin, int64_t size) {
     T rest[kChunk] = {};
     std::copy_n(in, size, rest + begin);
@@ -212,18 +205,24 @@ std::optional<MaskSource> masks_of(const Dropout& dropout, int64_t images) {
   return dropout.active() ? std::optional<MaskSource>(std::in_place, dropout, images) : std::nullopt;
 }
 
+DropoutMask mask_of_rate(double rate) {
+  const double threshold = std::round(rate * kHalfRange);
+  return {static_cast<uint32_t>(threshold), kHalfRange / (kHalfRange - threshold)};
+}
+
 c10::IValue to_value(const Dropout& dropout) {
   std::vector<int64_t> numbers = {dropout.site};
   for (const DropoutStream& stream : dropout.streams) {
     numbers.insert(numbers.end(), {std::bit_cast<int64_t>(stream.rate), static_cast<int64_t>(stream.seed), stream.step,
                                    stream.first_image});
   }
-  return numbers;
+  return c10::ivalue::Tuple::create({c10::IValue(std::move(numbers)), c10::IValue(dropout.step)});
 }
 
 Dropout dropout_of(const c10::IValue& value) {
-  const std::vector<int64_t> numbers = value.toIntVector();
-  Dropout dropout{{}, static_cast<uint32_t>(numbers[0])};
+  const auto& parts = value.toTupleRef().elements();
+  const std::vector<int64_t> numbers = parts[0].toIntVector();
+  Dropout dropout{{}, static_cast<uint32_t>(numbers[0]), parts[1].toTensor()};
   for (size_t i = 1; i < numbers.size(); i += 4) {
     dropout.streams.push_back({std::bit_cast<double>(numbers[i]), static_cast<uint64_t>(numbers[i + 1]),
                                static_cast<uint32_t>(numbers[i + 2]), numbers[i + 3]});

@@ -26,6 +26,9 @@ struct DropoutStream {
 struct Dropout {
   std::vector<DropoutStream> streams;  // none: nothing is dropped
   uint32_t site = 0;
+  // [] int64, where a GPU is to find the step of all streams instead: in memory, since what it is given may be recorded
+  // once and run at many steps.
+  at::Tensor step = {};
 
   bool active() const;
 
@@ -60,6 +63,13 @@ class MaskSource {
 
 /// Nothing where nothing is dropped.
 std::optional<MaskSource> masks_of(const Dropout& dropout, int64_t images);
+
+/// What a rate comes to.
+struct DropoutMask {
+  uint32_t threshold;  // 16 random bits below it drop their element
+  double scale;        // of the elements that stay
+};
+DropoutMask mask_of_rate(double rate);
 
 /// As autograd keeps it for the backward pass, and back.
 c10::IValue to_value(const Dropout& dropout);

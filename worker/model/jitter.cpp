@@ -32,18 +32,22 @@ void fill_normal(float* out, int64_t count, uint32_t image, const JitterSource& 
 
 }  // namespace
 
-at::Tensor jittered(const at::Tensor& h0, double scale, const JitterSource& source) {
-  if (scale == 0) return h0;
-  at::Tensor noise = at::empty(h0.sizes(), at::kFloat);  // drawn on the CPU: the same on every device
-  const int64_t images = h0.size(0), count = images == 0 ? 0 : h0.numel() / images;
+at::Tensor jitter(at::IntArrayRef shape, double scale, const JitterSource& source) {
+  at::Tensor noise = at::zeros(shape, at::kFloat);
+  if (scale == 0) return noise;
+  const int64_t images = shape[0], count = images == 0 ? 0 : noise.numel() / images;
   float* out = noise.mutable_data_ptr<float>();
   at::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       fill_normal(out + i * count, count, static_cast<uint32_t>(source.first_image + i), source);
     }
   });
+  return noise.mul_(scale);
+}
+
+at::Tensor jittered(const at::Tensor& h0, const at::Tensor& noise) {
   const at::Tensor size = at::linalg_vector_norm(h0, 2, {2}, /*keepdim=*/true) / static_cast<double>(h0.size(2));
-  return h0 + noise.to(h0.options()) * size * scale;
+  return h0 + noise.to(h0.options()) * size;
 }
 
 }  // namespace hivq

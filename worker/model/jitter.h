@@ -17,7 +17,11 @@ struct JitterSource {
   int64_t first_image = 0;  // position in the global batch of the first image
 };
 
-/// h0 [b, N, C] plus, for each token, scale · ‖h0‖₂ / C times standard normal noise.
-at::Tensor jittered(const at::Tensor& h0, double scale, const JitterSource& source);
+/// `scale` times standard normal noise for features of this shape [b, N, C]: float32, drawn on the CPU, so that it is
+/// the same on every device.
+at::Tensor jitter(at::IntArrayRef shape, double scale, const JitterSource& source);
+
+/// h0 [b, N, C] plus, for each token, ‖h0‖₂ / C times the noise [b, N, C].
+at::Tensor jittered(const at::Tensor& h0, const at::Tensor& noise);
 
 }  // namespace hivq

@@ -1,11 +1,11 @@
 #include "worker/model/layers.h"
 
-#include <torch/csrc/jit/frontend/tracer.h>
 #include <torch/torch.h>
 
 #include <cmath>
 #include <limits>
 
+#include "worker/model/cpu_kernels.h"
 #include "worker/model/fused_attention.h"
 #include "worker/model/fused_layers.h"
 #include "worker/model/precision.h"
@@ -13,18 +13,15 @@
 namespace hivq {
 namespace {
 
-/// Whether our own kernels take it. A program that is traced for export is to consist of LibTorch's operations.
-bool has_kernels(const at::Tensor& x) { return x.is_cpu() && !torch::jit::tracer::isTracing(); }
-
 at::Tensor feed_forward(const Linear& linear1, const Linear& linear2, const at::Tensor& x, LayerSetting& how) {
-  if (!has_kernels(x)) return linear(linear2, how.dropout(at::relu(linear(linear1, x, how.bfloat16))), how.bfloat16);
-  const at::Tensor hidden =
-      fused_relu_dropout(linear(linear1, x.flatten(0, 1), how.bfloat16), x.size(0), how.dropout);
+  if (!cpu_kernels_take(x))
+    return linear(linear2, how.dropout(at::relu(linear(linear1, x, how.bfloat16))), how.bfloat16);
+  const at::Tensor hidden = fused_relu_dropout(linear(linear1, x.flatten(0, 1), how.bfloat16), x.size(0), how.dropout);
   return linear(linear2, hidden, how.bfloat16).view_as(x);
 }
 
 at::Tensor residual_norm(const LayerNorm& norm, const at::Tensor& x, const at::Tensor& y, Dropout& dropout) {
-  return has_kernels(x) ? fused_residual_norm(x, y, dropout, norm) : layer_norm(norm, x + dropout(y));
+  return cpu_kernels_take(x) ? fused_residual_norm(x, y, dropout, norm) : layer_norm(norm, x + dropout(y));
 }
 
 }  // namespace
@@ -94,7 +91,8 @@ at::Tensor attention(const Attention& layer, LayerSetting& how, const at::Tensor
     q = project(queries, 0, 1), k = project(keys, 1, 1);
   }
   const at::Tensor v = project(values, 2, 1);
-  return linear(layer.out_proj, has_kernels(q) ? fused_attention(q, k, v, how) : attend(q, k, v, how), how.bfloat16);
+  return linear(layer.out_proj, cpu_kernels_take(q) ? fused_attention(q, k, v, how) : attend(q, k, v, how),
+                how.bfloat16);
 }
 
 at::Tensor encoder_layer(const EncoderLayer& layer, LayerSetting& how, at::Tensor x, const at::Tensor& position) {

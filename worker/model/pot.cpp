@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "worker/model/cpu_kernels.h"
 #include "worker/model/fused_pot.h"
 
 namespace hivq {
@@ -38,7 +39,7 @@ at::Tensor pot_score(const Codebook& codebook, const Quantized& level, const at:
 
 at::Tensor pot_loss(const Codebook& codebook, const Quantized& level, const at::Tensor& group) {
   const Inverse inverse = inverse_norms(codebook, level, group);
-  if (level.product.is_cpu())
+  if (cpu_kernels_take(level.product))
     return fused_pot_loss(level.product, inverse.token.squeeze(2), inverse.prototype.squeeze(1));
   return plain_pot_loss(codebook, level, group);
 }

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "worker/model/cpu_kernels.h"
 #include "worker/model/grouped.h"
 #include "worker/model/vector_clones.h"
 #include "worker/model/vector_math.h"
@@ -104,17 +105,19 @@ void norm_all(const Codebook& codebook) {
 /// The codebooks' m, e and ‖e‖² in place, in one pass over them.
 template <typename T>
 void move_prototypes(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
-                     const at::Tensor& size, const std::vector<double>& decay) {
+                     const at::Tensor& size, const at::Tensor& decay, const at::Tensor& moves) {
   const int64_t prototypes = codebook.prototypes(), width = codebook.width();
   T *m = codebook.embed_avg.mutable_data_ptr<T>(), *e = codebook.embed.mutable_data_ptr<T>();
   T* norm = codebook.squared_norm.mutable_data_ptr<T>();
-  const T *sums = statistics.sums.const_data_ptr<T>(), *sizes = size.const_data_ptr<T>();
+  const T *sums = statistics.sums.const_data_ptr<T>(), *sizes = size.const_data_ptr<T>(),
+          *gamma = decay.const_data_ptr<T>();
   const int64_t* codebooks = rows.const_data_ptr<int64_t>();
+  const bool* moved = moves.const_data_ptr<bool>();
   at::parallel_for(0, rows.numel() * prototypes, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const auto row = static_cast<size_t>(i / prototypes);
-      const int64_t at = codebooks[row] * prototypes + i % prototypes;
-      move_one(m + at * width, sums + i * width, e + at * width, static_cast<T>(decay[row]), 1 / sizes[i], width);
+      const int64_t row = i / prototypes, at = codebooks[row] * prototypes + i % prototypes;
+      if (!moved[row]) continue;
+      move_one(m + at * width, sums + i * width, e + at * width, gamma[row], 1 / sizes[i], width);
       norm[at] = norm_of_one(e + at * width, width);
     }
   });
@@ -123,7 +126,7 @@ void move_prototypes(Codebook& codebook, const CodebookStatistics& statistics, c
 }  // namespace
 
 void refresh(Codebook& codebook) {
-  if (!codebook.embed.is_cpu()) {
+  if (!cpu_kernels_take(codebook.embed)) {
     codebook.squared_norm.copy_(codebook.embed.square().sum(2));
   } else {
     codebook.embed.scalar_type() == at::kFloat ? norm_all<float>(codebook) : norm_all<double>(codebook);
@@ -131,25 +134,28 @@ void refresh(Codebook& codebook) {
 }
 
 void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
-                const std::vector<double>& decay) {
+                const at::Tensor& decay, const at::Tensor& moves) {
   const at::NoGradGuard no_grad;
-  const at::Tensor gamma = at::tensor(decay, at::kDouble).to(codebook.embed.options()).unsqueeze(1);  // [R, 1]
-  const at::Tensor n = codebook.cluster_size.index_select(0, rows) * gamma + statistics.counts * (1 - gamma);
+  const at::Tensor gamma = decay.to(codebook.embed.scalar_type()).unsqueeze(1), moved = moves.unsqueeze(1);  // [R, 1]
+  const at::Tensor before = codebook.cluster_size.index_select(0, rows);
+  const at::Tensor n = at::where(moved, before * gamma + statistics.counts * (1 - gamma), before);
   const at::Tensor total = n.sum(1, /*keepdim=*/true);
   const double smoothing = static_cast<double>(codebook.prototypes()) * kEpsilon;
   const at::Tensor size = (n + kEpsilon) / (total + smoothing) * total;
   codebook.cluster_size.index_copy_(0, rows, n);
-  if (codebook.embed.is_cpu()) {
-    codebook.embed.scalar_type() == at::kFloat ? move_prototypes<float>(codebook, statistics, rows, size, decay)
-                                               : move_prototypes<double>(codebook, statistics, rows, size, decay);
+  if (cpu_kernels_take(codebook.embed)) {
+    codebook.embed.scalar_type() == at::kFloat
+        ? move_prototypes<float>(codebook, statistics, rows, size, gamma, moves)
+        : move_prototypes<double>(codebook, statistics, rows, size, gamma, moves);
     return;
   }
-  const at::Tensor wide = gamma.unsqueeze(2);
-  const at::Tensor m = codebook.embed_avg.index_select(0, rows) * wide + statistics.sums * (1 - wide);
-  const at::Tensor e = m / size.unsqueeze(2);
-  codebook.embed_avg.index_copy_(0, rows, m);
-  codebook.embed.index_copy_(0, rows, e);
-  codebook.squared_norm.index_copy_(0, rows, e.square().sum(2));
+  const at::Tensor wide = gamma.unsqueeze(2), both = moved.unsqueeze(2);
+  const at::Tensor m = codebook.embed_avg.index_select(0, rows), e = codebook.embed.index_select(0, rows);
+  const at::Tensor next = m * wide + statistics.sums * (1 - wide), moved_to = next / size.unsqueeze(2);
+  codebook.embed_avg.index_copy_(0, rows, at::where(both, next, m));
+  codebook.embed.index_copy_(0, rows, at::where(both, moved_to, e));
+  codebook.squared_norm.index_copy_(
+      0, rows, at::where(moved, moved_to.square().sum(2), codebook.squared_norm.index_select(0, rows)));
 }
 
 CodebookHealth codebook_health(const at::Tensor& use) {

@@ -50,9 +50,9 @@ struct CodebookStatistics {
 void add_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& row);
 
 /// n ← γ n + (1−γ) counts; m ← γ m + (1−γ) sums; e_k = m_k / ((n_k + ε)/(Σn + Kε) · Σn), for the codebooks `rows` [R]
-/// (int64, ascending); the others stay as they are. `decay` [R] γ of each.
+/// (int64, ascending) that have true in `moves` [R]; the others stay as they are. `decay` [R] γ of each, float64.
 void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
-                const std::vector<double>& decay);
+                const at::Tensor& decay, const at::Tensor& moves);
 
 /// How well the prototypes are used, from the tokens of each: use [S, K]. Means over the codebooks that were used at
 /// all.

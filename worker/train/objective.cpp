@@ -10,20 +10,22 @@ namespace hivq {
 
 namespace {
 
-/// One weight of every trial: [T].
-at::Tensor weight_of(std::span<const LossSpec> weights, double LossSpec::*which, const at::TensorOptions& options) {
-  std::vector<double> values;
-  for (const LossSpec& each : weights) values.push_back(each.*which);
-  return at::tensor(values, at::kDouble).to(options);
-}
-
 /// Sums of [T·b, …] over each trial's images: [T].
 at::Tensor by_trial(const at::Tensor& values, int64_t trials) { return values.view({trials, -1}).sum(1); }
 
 }  // namespace
 
-ObjectiveValue objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch,
-                         const Forward& out) {
+LossWeights loss_weights(std::span<const LossSpec> trials, const at::TensorOptions& options) {
+  const auto each = [&](double LossSpec::*which) {
+    std::vector<double> values;
+    for (const LossSpec& trial : trials) values.push_back(trial.*which);
+    return at::tensor(values, at::kDouble).to(options);
+  };
+  return {each(&LossSpec::commitment), each(&LossSpec::pot), each(&LossSpec::classification), trials[0].pot > 0,
+          trials[0].classification > 0};
+}
+
+ObjectiveValue objective(const Model& model, const LossWeights& weights, const Batch& batch, const Forward& out) {
   const auto images = static_cast<double>(batch.global_images());
   const double tokens = images * static_cast<double>(model.tokens());
   const auto options = out.reconstruction.options().requires_grad(false);
@@ -34,20 +36,18 @@ ObjectiveValue objective(const Model& model, std::span<const LossSpec> weights, 
   const at::Tensor reconstruction = mean_square(out.reconstruction, batch.h0);  // ‖h0 − h̃0‖², mean over elements
   at::Tensor transport = at::zeros({batch.trials}, options), cross_entropy = transport;
   std::vector<at::Tensor> commitments;
-  const bool transports = weights[0].pot > 0;
   for (size_t level = 0; level < out.levels.size(); ++level) {
     const Quantized& q = out.levels[level];
     commitments.push_back(mean_square(q.tokens, q.nearest));  // ‖h − sg(e)‖²; ‖sg(h) − e‖² is the EMA update
-    if (!transports) continue;
+    if (!weights.transports) continue;
     transport = transport + by_trial(pot_loss(model.codebooks[level], q, out.place), batch.trials) / images;
   }
-  at::Tensor total =
-      reconstruction + weight_of(weights, &LossSpec::commitment, options) * at::stack(commitments).sum(0);
-  if (transports) total = total + weight_of(weights, &LossSpec::pot, options) * transport;
-  if (weights[0].classification > 0) {
+  at::Tensor total = reconstruction + weights.commitment.to(options) * at::stack(commitments).sum(0);
+  if (weights.transports) total = total + weights.pot.to(options) * transport;
+  if (weights.classifies) {
     const at::Tensor each = at::cross_entropy_loss(classify(model, batch.h0), batch.classes, {}, at::Reduction::None);
     cross_entropy = by_trial(each, batch.trials) / images;
-    total = total + weight_of(weights, &LossSpec::classification, options) * cross_entropy;
+    total = total + weights.classification.to(options) * cross_entropy;
   }
   std::vector<at::Tensor> terms = {reconstruction, transport, cross_entropy};
   terms.insert(terms.end(), commitments.begin(), commitments.end());

@@ -44,8 +44,14 @@ struct ObjectiveValue {
                      // commitment
   static constexpr int64_t kTerms = 3;
 };
-/// `weights` [T]: of each trial; a term's weight is 0 for all of them or for none.
-ObjectiveValue objective(const Model& model, std::span<const LossSpec> weights, const Batch& batch, const Forward& out);
+/// The weights of Eq. 1's terms, [T] each. A term has a weight for every trial or for none; without it is not computed.
+struct LossWeights {
+  at::Tensor commitment, pot, classification;
+  bool transports = false, classifies = false;  // POT's and the classifier's weights are not 0
+};
+LossWeights loss_weights(std::span<const LossSpec> trials, const at::TensorOptions& options);
+
+ObjectiveValue objective(const Model& model, const LossWeights& weights, const Batch& batch, const Forward& out);
 
 /// A trial's terms [kTerms + levels], summed over ranks and on the CPU, by name.
 Losses losses_of(const at::Tensor& terms, const LossSpec& weights);

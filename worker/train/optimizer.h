@@ -16,12 +16,13 @@ struct AdamW {
 
 AdamW make_adamw(const at::Tensor& values);
 
-/// Scales each trial's gradient to an L2 norm of at most `max_norm[t]` (0: any), as torch.nn.utils.clip_grad_norm_
-/// does. Returns the norms before, [T] on the CPU in float64.
-at::Tensor clip_gradients(at::Tensor& gradients, const std::vector<double>& max_norm);
+/// Scales each trial's gradient to an L2 norm of at most `max_norm` [T] (0: any), as torch.nn.utils.clip_grad_norm_
+/// does. Returns the norms before, [T].
+at::Tensor clip_gradients(at::Tensor& gradients, const at::Tensor& max_norm);
 
-/// One step of torch.optim.AdamW with betas .9 and .999 and ε 1e-8, for one trial. `step` counts from 1.
-void adamw_step(at::Tensor& values, const at::Tensor& gradients, AdamW& state, int64_t trial, int64_t step, double lr,
-                double weight_decay);
+/// One step of torch.optim.AdamW with betas .9 and .999 and ε 1e-8. `step` [] counts from 1; `lr` [T]; only the trials
+/// with true in `applied` [T] move.
+void adamw_step(at::Tensor& values, const at::Tensor& gradients, AdamW& state, const at::Tensor& step,
+                const at::Tensor& lr, const at::Tensor& applied, const std::vector<double>& weight_decay);
 
 }  // namespace hivq

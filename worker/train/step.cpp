@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <set>
 
+#include "worker/gpu/transfer.h"
 #include "worker/model/jitter.h"
+#include "worker/train/recorded_steps.h"
 #include "worker/train/revive.h"
 
 namespace hivq {
@@ -48,50 +50,84 @@ Sums unpack(const Training& training, int64_t rows) {
   return sums;
 }
 
-/// The codebooks that the global batches use.
-struct Rows {
-  std::vector<int64_t> codebooks;  // ascending
-  at::Tensor which;                // [R] the same
-  at::Tensor of_codebook;          // [T·S] the row of each codebook
-};
-Rows rows_of(const Model& model, const Batch& batch) {
+/// The codebooks that the global batches use, ascending.
+std::vector<int64_t> used_codebooks(const Model& model, const Batch& batch) {
   const int64_t per_trial = model.codebooks_per_level();
-  std::set<int64_t> present;
+  std::set<int64_t> used;
   for (int64_t i = 0; i < batch.trials * batch.global_images(); ++i) {
     const int64_t trial = i / batch.global_images();
-    present.insert(trial * per_trial + (per_trial > 1 ? batch.global_classes[static_cast<size_t>(i)] : 0));
+    used.insert(trial * per_trial + (per_trial > 1 ? batch.global_classes[static_cast<size_t>(i)] : 0));
   }
-  Rows rows;
-  rows.codebooks.assign(present.begin(), present.end());
-  std::vector<int64_t> of_codebook(static_cast<size_t>(model.trials * per_trial), 0);
-  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
-    of_codebook.at(static_cast<size_t>(rows.codebooks[row])) = static_cast<int64_t>(row);
-  }
-  const at::Device device = model.values.device();
-  rows.which = at::tensor(rows.codebooks, at::kLong).to(device);
-  rows.of_codebook = at::tensor(of_codebook, at::kLong).to(device);
-  return rows;
+  return {used.begin(), used.end()};
 }
 
-Dropout dropout_of(std::span<const TrialSpec> specs, int64_t step, int64_t first) {
+/// The codebooks whose statistics are summed: those that are used; on a GPU all of them, so that every step is alike.
+struct Rows {
+  at::Tensor which;        // [R] ascending
+  at::Tensor of_codebook;  // [T·S] the row of each codebook
+};
+Rows rows_of(const Model& model, const std::vector<int64_t>& used) {
+  const int64_t count = model.trials * model.codebooks_per_level();
+  if (model.values.is_cuda()) {
+    const at::Tensor all = at::arange(count, model.values.options().dtype(at::kLong));
+    return {all, all};
+  }
+  std::vector<int64_t> of_codebook(static_cast<size_t>(count), 0);
+  for (size_t row = 0; row < used.size(); ++row)
+    of_codebook.at(static_cast<size_t>(used[row])) = static_cast<int64_t>(row);
+  return {at::tensor(used, at::kLong), at::tensor(of_codebook, at::kLong)};
+}
+
+/// What the host gives to a step beside the batch: one tensor, and so one copy to a GPU.
+struct StepNumbers {
+  enum Column { lr, wish, clip, decay, commitment, pot, classification, columns };
+  at::Tensor packed;  // float64
+
+  at::Tensor step() const { return packed.select(0, 0); }  // [] steps done
+  at::Tensor of_trials(int64_t trials, Column column) const {
+    return packed.narrow(0, 1, trials * columns).view({trials, columns}).select(1, column);  // [T]
+  }
+  at::Tensor used(int64_t trials) const { return packed.slice(0, 1 + trials * columns).ne(0); }  // [R] by the batch
+};
+
+at::Tensor numbers_of(const Training& training, std::span<const TrialSpec> specs, std::span<const StepSetting> settings,
+                      const std::vector<int64_t>& used, bool leads) {
+  std::vector<double> numbers = {static_cast<double>(training.step)};
+  for (size_t trial = 0; trial < specs.size(); ++trial) {
+    const TrialSpec& spec = specs[trial];
+    const double wish = leads ? static_cast<double>(settings[trial].wish) : 0;
+    numbers.insert(numbers.end(), {settings[trial].lr, wish, spec.train.clip, spec.model.quantizer.decay,
+                                   spec.loss.commitment, spec.loss.pot, spec.loss.classification});
+  }
+  const Model& model = training.model;
+  if (model.values.is_cuda()) {
+    const size_t first = numbers.size();
+    numbers.resize(first + static_cast<size_t>(model.trials * model.codebooks_per_level()), 0);
+    for (const int64_t codebook : used) numbers[first + static_cast<size_t>(codebook)] = 1;
+  } else {
+    numbers.insert(numbers.end(), used.size(), 1);
+  }
+  return at::tensor(numbers, at::kDouble);
+}
+
+Dropout dropout_of(std::span<const TrialSpec> specs, int64_t step, int64_t first, const StepNumbers& numbers) {
   Dropout dropout;
   for (const TrialSpec& spec : specs) {
     dropout.streams.push_back({spec.model.dropout, spec.train.seed, static_cast<uint32_t>(step), first});
   }
+  dropout.step = numbers.step().to(at::kLong);
   return dropout;
 }
 
-std::vector<LossSpec> weights_of(std::span<const TrialSpec> specs) {
-  std::vector<LossSpec> weights;
-  for (const TrialSpec& spec : specs) weights.push_back(spec.loss);
-  return weights;
-}
-
-at::Tensor with_jitter(std::span<const TrialSpec> specs, const Batch& batch, int64_t step) {
-  std::vector<at::Tensor> parts = batch.h0.chunk(batch.trials);
-  for (size_t trial = 0; trial < parts.size(); ++trial) {
-    const JitterSource noise{specs[trial].train.seed, step, batch.first};
-    parts[trial] = jittered(parts[trial], specs[trial].model.jitter, noise);
+/// The noise that is added to the features, [T·b, N, C] float32 on the CPU; undefined: none.
+at::Tensor jitter_of(std::span<const TrialSpec> specs, const Batch& batch, int64_t step) {
+  const auto jitters = [](const TrialSpec& spec) { return spec.model.jitter != 0; };
+  if (std::ranges::none_of(specs, jitters)) return {};
+  std::vector<int64_t> shape = batch.h0.sizes().vec();
+  shape[0] /= batch.trials;
+  std::vector<at::Tensor> parts;
+  for (const TrialSpec& spec : specs) {
+    parts.push_back(jitter(shape, spec.model.jitter, {spec.train.seed, step, batch.first}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
@@ -103,12 +139,17 @@ struct Pass {
 };
 
 /// Forward and losses; fills in the sums but for the gradients.
-Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, const Batch& batch, const Rows& rows,
-                  Sums& sums) {
+Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, const Batch& batch,
+                  const at::Tensor& noise, const Rows& rows, const StepNumbers& numbers, Sums& sums) {
   const Model& model = training.model;
-  Dropout dropout = dropout_of(specs, training.step, batch.first);
-  Pass pass{forward(model, with_jitter(specs, batch, training.step), batch.classes, dropout), {}};
-  const ObjectiveValue eq1 = objective(model, weights_of(specs), batch, pass.out);
+  Dropout dropout = dropout_of(specs, training.step, batch.first, numbers);
+  const at::Tensor h0 = noise.defined() ? jittered(batch.h0, noise) : batch.h0;
+  Pass pass{forward(model, h0, batch.classes, dropout), {}};
+  const auto weight = [&](StepNumbers::Column column) { return numbers.of_trials(model.trials, column); };
+  const LossSpec& loss = specs[0].loss;
+  const LossWeights weights{weight(StepNumbers::commitment), weight(StepNumbers::pot),
+                            weight(StepNumbers::classification), loss.pot > 0, loss.classification > 0};
+  const ObjectiveValue eq1 = objective(model, weights, batch, pass.out);
   pass.total = eq1.total;
   sums.terms.copy_(eq1.terms);
   const at::Tensor& place = pass.out.place;
@@ -130,37 +171,26 @@ void backward(const at::Tensor& total) {
   total.backward();
 }
 
-/// Those of the trials that took the step: all of them, but for one that stopped or whose losses are not finite.
-void update_codebooks(Training& training, std::span<const TrialSpec> specs, Sums& sums, Rows& rows,
-                      const std::vector<StepReport>& reports) {
+/// Moves the parameters, the codebooks and the epoch's metrics of the trials with true in `applied` [T].
+void update(Training& training, std::span<const TrialSpec> specs, const Batch& batch, const Rows& rows,
+            const StepNumbers& numbers, const Sums& sums, const at::Tensor& applied) {
   Model& model = training.model;
-  std::vector<int64_t> kept;
-  std::vector<double> decay;  // of each that is kept
-  for (size_t row = 0; row < rows.codebooks.size(); ++row) {
-    const auto trial = static_cast<size_t>(rows.codebooks[row] / model.codebooks_per_level());
-    if (!reports[trial].applied) continue;
-    kept.push_back(static_cast<int64_t>(row));
-    decay.push_back(specs[trial].model.quantizer.decay);
-  }
-  if (kept.size() < rows.codebooks.size()) {
-    const at::Tensor which = at::tensor(kept, at::kLong).to(rows.which.device());
-    rows.which = rows.which.index_select(0, which);
-    for (CodebookStatistics& level : sums.levels) {
-      level = {level.counts.index_select(0, which), level.sums.index_select(0, which)};
-    }
-  }
-  for (size_t level = 0; level < model.codebooks.size(); ++level) {
-    ema_update(model.codebooks[level], sums.levels[level], rows.which, decay);
-    training.use[level].index_add_(0, rows.which, sums.levels[level].counts.to(at::kDouble));
-  }
-}
+  std::vector<double> weight_decay;
+  for (const TrialSpec& spec : specs) weight_decay.push_back(spec.train.weight_decay);
+  adamw_step(model.values, model.gradients, training.optimizer, numbers.step() + 1,
+             numbers.of_trials(model.trials, StepNumbers::lr), applied, weight_decay);
 
-/// The epoch's distances, for the metrics.
-void add_distances(Training& training, int64_t trial, const at::Tensor& commitments, int64_t images) {
-  for (int64_t level = 0; level < training.model.levels(); ++level) {
-    const auto elements = static_cast<double>(training.model.codebooks[static_cast<size_t>(level)].width() * images *
-                                              training.model.tokens());
-    training.distance[trial][level] += commitments[level] * elements;
+  const at::Tensor trial = at::floor_divide(rows.which, model.codebooks_per_level());  // of each row
+  const at::Tensor moves = numbers.used(model.trials).logical_and(applied.index_select(0, trial));
+  const at::Tensor decay = numbers.of_trials(model.trials, StepNumbers::decay).index_select(0, trial);
+  for (size_t level = 0; level < model.codebooks.size(); ++level) {
+    ema_update(model.codebooks[level], sums.levels[level], rows.which, decay, moves);
+    const at::Tensor counts = at::where(moves.unsqueeze(1), sums.levels[level].counts.to(at::kDouble), 0.0);
+    training.use[level].index_add_(0, rows.which, counts);
+    const auto elements = static_cast<double>(model.codebooks[level].width() * batch.global_images() * model.tokens());
+    const at::Tensor commitment =
+        sums.terms.select(1, ObjectiveValue::kTerms + static_cast<int64_t>(level)).to(at::kDouble);
+    training.distance.select(1, static_cast<int64_t>(level)).add_(at::where(applied, commitment * elements, 0.0));
   }
 }
 
@@ -184,8 +214,8 @@ Batch load_batch(const FeatureSet& features, std::span<const int64_t> images, in
     }
   }
   const at::Device device = features.train.device();
-  return {tokens_of(features.train, at::tensor(mine, at::kLong).to(device)), at::tensor(classes, at::kLong).to(device),
-          share.begin, std::move(global_classes), trials};
+  return {tokens_of(features.train, on_device(at::tensor(mine, at::kLong), device)),
+          on_device(at::tensor(classes, at::kLong), device), share.begin, std::move(global_classes), trials};
 }
 
 namespace {
@@ -202,7 +232,8 @@ Training training_of(Model model) {
   for (const Codebook& codebook : training.model.codebooks) {
     training.use.push_back(at::zeros_like(codebook.cluster_size, at::kDouble));
   }
-  training.distance = at::zeros({training.model.trials, training.model.levels()}, at::kDouble);
+  training.distance =
+      at::zeros({training.model.trials, training.model.levels()}, training.model.values.options().dtype(at::kDouble));
   return training;
 }
 
@@ -225,6 +256,7 @@ Training trial_of(const Training& training, int64_t trial) {
   one.distance = training.distance.narrow(0, trial, 1);
   one.sums = at::Tensor();
   one.buckets.reset();
+  one.recorded.reset();
   return one;
 }
 
@@ -241,21 +273,24 @@ Training copy_trials(const Training& training, const std::vector<int64_t>& trial
   return some;
 }
 
-Result<std::vector<StepReport>> train_step(Training& training, std::span<const TrialSpec> specs, const Batch& batch,
-                                           std::span<const StepSetting> settings, Collective& collective) {
+namespace {
+
+/// Puts a step on the device, from the features to the moved parameters and codebooks, without reading a number back:
+/// what follows from losses, norms and wishes is decided there.
+Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs, const StepInput& input,
+                            const Rows& rows, Collective& collective) {
   Model& model = training.model;
-  Rows rows = rows_of(model, batch);
+  const Batch& batch = input.batch;
+  const StepNumbers numbers{input.numbers};
   Sums sums = unpack(training, rows.which.numel());
   sums.packed.zero_();
 
   Pass mine;
   if (batch.h0.size(0) > 0) {
     RECORD_USER_SCOPE("forward");
-    mine = forward_pass(training, specs, batch, rows, sums);
+    mine = forward_pass(training, specs, batch, input.noise, rows, numbers, sums);
   }
-  for (size_t i = 0; collective.rank() == 0 && i < settings.size(); ++i) {
-    if (settings[i].wish != Wish::go_on) sums.wishes[static_cast<int64_t>(i)] = static_cast<int>(settings[i].wish);
-  }
+  sums.wishes.copy_(numbers.of_trials(model.trials, StepNumbers::wish));
   if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective);
   training.buckets->arm();
   if (Status begun = collective.begin_sum(sums.tail); !begun) return begun.error();
@@ -270,32 +305,66 @@ Result<std::vector<StepReport>> train_step(Training& training, std::span<const T
   }
 
   RECORD_USER_SCOPE("update");
-  std::vector<double> clip;
-  for (const TrialSpec& spec : specs) clip.push_back(spec.train.clip);
-  const at::Tensor norms = clip_gradients(model.gradients, clip);
-  const at::Tensor terms = sums.terms.to(at::kCPU, at::kDouble), wishes = sums.wishes.to(at::kCPU, at::kDouble);
-  const int64_t step = training.step + 1;
+  const at::Tensor norms =
+      clip_gradients(model.gradients, numbers.of_trials(model.trials, StepNumbers::clip)).unsqueeze(1);
+  const at::Tensor finite = at::isfinite(at::cat({sums.terms, norms}, 1)).all(1);
+  const at::Tensor applied = finite.logical_and(sums.wishes.ne(static_cast<int>(Wish::stop)));
+  update(training, specs, batch, rows, numbers, sums, applied);
+  const at::Tensor report = at::cat({norms, sums.wishes.unsqueeze(1), applied.unsqueeze(1), sums.terms}, 1);
+  return StepOutput{report.to(at::kDouble), std::move(mine.out.levels)};
+}
+
+Result<StepOutput> run_step(Training& training, std::span<const TrialSpec> specs, const StepInput& input,
+                            const Rows& rows, Collective& collective) {
+  const auto put = [&](const StepInput& on) { return put_step(training, specs, on, rows, collective); };
+  if (!training.model.values.is_cuda() || !training.records) return put(input);
+  if (!training.recorded) training.recorded = std::make_shared<RecordedSteps>();
+  return training.recorded->run(specs, input, collective, put);
+}
+
+/// Of the trials that took the step, the codebooks that the batch used.
+Status revive(Training& training, std::span<const TrialSpec> specs, const Batch& batch,
+              const std::vector<StepReport>& reports, const std::vector<int64_t>& used,
+              const std::vector<Quantized>& levels, Collective& collective) {
+  std::vector<int64_t> rows;
+  for (const int64_t codebook : used) {
+    const auto trial = static_cast<size_t>(codebook / training.model.codebooks_per_level());
+    if (reports[trial].applied) rows.push_back(codebook);
+  }
+  if (rows.empty()) return {};
+  std::vector<Revival> revivals;
+  for (const TrialSpec& spec : specs) {
+    revivals.push_back({spec.model.quantizer.revive_below, spec.train.seed, training.step});
+  }
+  const at::Tensor which = on_device(at::tensor(rows, at::kLong), training.model.values.device());
+  return revive_prototypes(training.model, levels, batch, which, revivals, collective);
+}
+
+}  // namespace
+
+Result<std::vector<StepReport>> train_step(Training& training, std::span<const TrialSpec> specs, const Batch& batch,
+                                           std::span<const StepSetting> settings, Collective& collective) {
+  const Model& model = training.model;
+  const at::Device device = model.values.device();
+  const std::vector<int64_t> used = used_codebooks(model, batch);
+  const at::Tensor numbers = numbers_of(training, specs, settings, used, collective.rank() == 0);
+  StepInput input{batch, jitter_of(specs, batch, training.step), on_device(numbers, device)};
+  if (input.noise.defined()) input.noise = on_device(input.noise, device);
+  const auto output = run_step(training, specs, input, rows_of(model, used), collective);
+  if (!output) return output.error();
+
+  const at::Tensor report = output->report.to(at::kCPU);  // here a GPU is waited for
   std::vector<StepReport> reports;
   for (int64_t trial = 0; trial < model.trials; ++trial) {
-    const auto t = static_cast<size_t>(trial);
-    StepReport report{losses_of(terms[trial], specs[t].loss), static_cast<Wish>(wishes[trial].item<int>())};
-    report.losses.gradient_norm = norms[trial].item<double>();
-    report.applied = report.wish != Wish::stop && report.losses.not_finite().empty();
-    if (report.applied) {
-      adamw_step(model.values, model.gradients, training.optimizer, trial, step, settings[t].lr,
-                 specs[t].train.weight_decay);
-      add_distances(training, trial, terms[trial].slice(0, ObjectiveValue::kTerms), batch.global_images());
-    }
-    reports.push_back(std::move(report));
+    const at::Tensor row = report[trial];
+    const double* number = row.const_data_ptr<double>();
+    reports.push_back({losses_of(row.slice(0, 3), specs[static_cast<size_t>(trial)].loss),
+                       static_cast<Wish>(static_cast<int>(number[1])), number[2] != 0});
+    reports.back().losses.gradient_norm = number[0];
   }
-  if (std::ranges::any_of(reports, &StepReport::applied)) training.step = step;
-  update_codebooks(training, specs, sums, rows, reports);
-  if (specs[0].model.quantizer.revive_below > 0 && rows.which.numel() > 0) {
-    std::vector<Revival> revivals;
-    for (const TrialSpec& spec : specs) {
-      revivals.push_back({spec.model.quantizer.revive_below, spec.train.seed, training.step});
-    }
-    if (Status revived = revive_prototypes(model, mine.out.levels, batch, rows.which, revivals, collective); !revived) {
+  if (std::ranges::any_of(reports, &StepReport::applied)) ++training.step;
+  if (specs[0].model.quantizer.revive_below > 0) {
+    if (Status revived = revive(training, specs, batch, reports, used, output->levels, collective); !revived) {
       return revived.error();
     }
   }

@@ -28,6 +28,8 @@ at::Tensor tokens_of(const at::Tensor& features, const at::Tensor& images);
 /// another's.
 Batch load_batch(const FeatureSet& features, std::span<const int64_t> images, int rank, int ranks, int64_t trials = 1);
 
+class RecordedSteps;
+
 /// All that training changes, alike on every rank.
 struct Training {
   Model model;
@@ -36,9 +38,11 @@ struct Training {
   int64_t epoch = 0;            // epochs done
   int64_t batch = 0;            // batches done of the epoch at hand
   std::vector<at::Tensor> use;  // by level: [T·S, K] float64, tokens of each prototype in the epoch at hand
-  at::Tensor distance;          // [T, levels] float64 on the CPU, sum over the epoch's tokens of ‖h − e‖²
+  at::Tensor distance;          // [T, levels] float64, sum over the epoch's tokens of ‖h − e‖²
   at::Tensor sums;              // what a step sums over ranks, packed; the gradients are its head
   std::shared_ptr<GradientBuckets> buckets;
+  std::shared_ptr<RecordedSteps> recorded;  // on a GPU
+  bool records = true;                      // a GPU's steps as graphs
 
   int64_t trials() const { return model.trials; }
 };
@@ -68,10 +72,11 @@ struct StepReport {
 };
 
 /// forward → losses → backward → clip → AdamW → EMA update (→ dead prototypes revived, as an option, with an all-reduce
-/// of its own). The losses and all codebooks' statistics are summed over the ranks in one all-reduce that begins before
-/// backward, the gradients in buckets beside it. Gradient and codebooks are those of the whole batch on one rank,
-/// whatever the number of ranks, and those of each trial alone, whatever the number of trials. A trial whose losses are
-/// not finite, or that is to stop, stays as it was. An Error is the collective's.
+/// of its own). On a GPU all but the last is put on the device without waiting for it, from the fourth step of a shape
+/// on as one graph; then the losses are read. The losses and all codebooks' statistics are summed over the ranks in one
+/// all-reduce that begins before backward, the gradients in buckets beside it. Gradient and codebooks are those of the
+/// whole batch on one rank, whatever the number of ranks, and those of each trial alone, whatever the number of trials.
+/// A trial whose losses are not finite, or that is to stop, stays as it was. An Error is the collective's.
 Result<std::vector<StepReport>> train_step(Training& training, std::span<const TrialSpec> specs, const Batch& batch,
                                            std::span<const StepSetting> settings, Collective& collective);
 
