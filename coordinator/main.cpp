@@ -92,6 +92,10 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data, "Folder of the store; made where absent")->capture_default_str();
   app.add_option("--listen", options.listen, "Address for gangs and clients; port 0 takes a free one")
       ->capture_default_str();
+  app.add_option("--http", options.http,
+                 "Address of the dashboard and the REST API, or off; http://127.0.0.1:4488 where nothing is said, a "
+                 "free port where --listen takes one")
+      ->type_name("ADDRESS");
   app.add_option("--local-gangs", options.core.local_gangs, "Gangs that it may start on this machine with mpirun")
       ->capture_default_str();
   app.add_option("--local-ranks", options.core.local_ranks, "Ranks of such a gang, where the job does not say")

@@ -4,14 +4,14 @@
 
 #include <deque>
 #include <filesystem>
-#include <fstream>
 #include <future>
-#include <nlohmann/json.hpp>
 
 #include "cluster/launcher.h"
+#include "common/coordinator_file.h"
 #include "common/process.h"
 #include "common/transport.h"
 #include "coordinator/garbage.h"
+#include "coordinator/http/front.h"
 #include "coordinator/queries.h"
 #include "coordinator/snapshot.h"
 #include "coordinator/sql_service.h"
@@ -27,40 +27,22 @@ using std::chrono::milliseconds;
 constexpr auto poll_time = milliseconds(50);
 constexpr auto sql_poll_time = milliseconds(2);  // while an answer in SQL is awaited
 constexpr Millis tick_time = 200;
-constexpr Millis retry_time = 1000;     // between two looks whether a full disk has space
-constexpr Millis cleaning_time = 5000;  // between two looks for garbage
+constexpr Millis retry_time = 1000;               // between two looks whether a full disk has space
+constexpr Millis cleaning_time = 5000;            // between two looks for garbage
 constexpr size_t round_messages = 256;            // inputs of one commit …
 constexpr size_t round_bytes = size_t{64} << 20;  // … and their size, about
 
-std::string address_file(const std::string& data) { return data + "/coordinator.json"; }
-
-/// Of the last run in this folder.
-struct Address {
-  std::string endpoint;
-  ProcessId process;
-};
-std::optional<Address> last_address(const std::string& data) {
-  std::ifstream file(address_file(data));
-  auto json = nlohmann::json::parse(file, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  try {
-    return Address{json.at("endpoint").get<std::string>(),
-                   {json.at("pid").get<pid_t>(), json.at("start_time").get<uint64_t>()}};
-  } catch (const nlohmann::json::exception&) {
-    return std::nullopt;
-  }
-}
-
-/// 0 where there was none.
-int last_port(const std::string& data) {
-  auto address = last_address(data);
-  return address ? std::atoi(address->endpoint.c_str() + address->endpoint.rfind(':') + 1) : 0;
+/// The number behind the last colon; 0 where there is none.
+int port_of(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  return colon == std::string::npos ? 0 : std::atoi(address.c_str() + colon + 1);
 }
 
 /// Where the port is free to choose, gangs that train find a restarted coordinator only at its old port.
 Result<Router> bind(const ServerOptions& options) {
   if (options.listen.ends_with(":0")) {
-    if (int port = last_port(options.data); port != 0) {
+    const auto last = read_coordinator_file(options.data);
+    if (const int port = last ? port_of(last->endpoint) : 0; port != 0) {
       auto router = Router::bind(options.listen.substr(0, options.listen.size() - 1) + std::to_string(port));
       if (router) return router;
     }
@@ -68,19 +50,22 @@ Result<Router> bind(const ServerOptions& options) {
   return Router::bind(options.listen);
 }
 
-Status write_address(const std::string& data, const std::string& endpoint) {
-  ProcessId self = process_of(getpid());
-  nlohmann::json json{{"endpoint", endpoint}, {"pid", self.pid}, {"start_time", self.start_time}};
-  std::string path = address_file(data), part = path + ".part";
-  {
-    std::ofstream file(part);
-    file << json.dump() << '\n';
-    if (!file.flush()) return error("cannot write {}: free space there, or choose another folder with --data", part);
-  }
-  std::error_code failed;
-  std::filesystem::rename(part, path, failed);
-  if (failed) return error("cannot write {}: {}", path, failed.message());
-  return {};
+/// Nothing where there is to be none. As the coordinator's, a free port stays the same over restarts where it can.
+Result<std::unique_ptr<Front>> open_front(const ServerOptions& options, const std::string& endpoint, const Log& log) {
+  if (options.http == "off") return std::unique_ptr<Front>();
+  FrontOptions wanted;
+  const size_t host = std::string_view("tcp://").size(), colon = endpoint.rfind(':');
+  const std::string bound = endpoint.substr(host, colon - host);
+  wanted.coordinator = bound == "0.0.0.0" || bound == "*" ? "tcp://127.0.0.1" + endpoint.substr(colon) : endpoint;
+  if (!options.http.empty()) wanted.listen = options.http;
+  const bool any = options.http.empty() && options.listen.ends_with(":0");
+  if (!any) return start_front(wanted, log);
+  const auto last = read_coordinator_file(options.data);
+  wanted.listen = fmt::format("http://127.0.0.1:{}", last ? port_of(last->http) : 0);
+  auto front = start_front(wanted, log);
+  if (front) return front;
+  wanted.listen = "http://127.0.0.1:0";
+  return start_front(wanted, log);
 }
 
 std::string type_of(const Body& body) {
@@ -337,9 +322,8 @@ class Server {
 }  // namespace
 
 std::optional<std::string> running_endpoint(const std::string& data) {
-  auto address = last_address(data);
-  if (!address || address->process.pid <= 0 || !alive(address->process)) return std::nullopt;
-  return address->endpoint;
+  auto file = live_coordinator(data);
+  return file ? std::optional(std::move(file->endpoint)) : std::nullopt;
 }
 
 Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Log& log) {
@@ -354,9 +338,16 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data, options.core.local_gangs});
   Server server(options, std::move(*store), std::move(*router), std::move(launcher), log);
   if (auto started = server.start(); !started) return started;
-  if (auto written = write_address(options.data, endpoint); !written) return written;
+  auto front = open_front(options, endpoint, log);
+  if (!front) return front.error();
+  const std::string http = *front ? (*front)->address() : "";
+  if (auto written = write_coordinator_file(options.data, {endpoint, process_of(getpid()), http}); !written) {
+    return written;
+  }
   log.info("listening on {}; data in {}", endpoint, options.data);
+  if (!http.empty()) log.info("dashboard at {}", http);
   auto ended = server.run(stop);
+  front->reset();
   const auto left = server.end();
   if (ended) ended = left;
   if (ended) log.info("ended in order");

@@ -18,6 +18,9 @@ struct ServerOptions {
   std::string listen =
       "tcp://127.0.0.1:4487";  // port 0: the one of the last run where it is free, otherwise any free one
   std::string worker;          // path of hivq-worker, for the gangs that the coordinator launches
+  // Address of the dashboard and the REST API (http/front.h), or `off`. Empty: port 4488 of this machine alone, or, with
+  // port 0 above, one as there.
+  std::string http;
   CoreOptions core;
   Millis garbage_grace = 300'000;              // that chunks are kept after their last use, and after being read
   uint64_t reserve_bytes = uint64_t{64} << 20;  // of the disk: with less free, new jobs are refused
@@ -25,7 +28,7 @@ struct ServerOptions {
 };
 
 /// Runs the coordinator until `stop` is set; then its own gangs give their trials back, with a checkpoint of the step
-/// they are at, and end, and it returns. Once ready it writes `data`/coordinator.json {endpoint, pid, start_time}.
+/// they are at, and end, and it returns. Once ready it writes `data`/coordinator.json {endpoint, pid, start_time, http}.
 /// Where the disk is full it waits for space: it answers questions, refuses what is new, and acknowledges nothing.
 /// Errors: the port is in use, the folder cannot be written or is used by another coordinator, the data is damaged, the
 /// disk fails. Nothing that was acknowledged is lost by an error.

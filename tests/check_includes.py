@@ -30,6 +30,7 @@ LIBRARIES = {
     r"mpi\.h": ["worker/"],
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],
+    r"httplib": ["coordinator/http/"],
     r"Eigen/": ["jobs/search/"],
     r"(arrow|parquet)/": ["jobs/cli/parquet.cpp"],
     r"openssl/": ["common/"],

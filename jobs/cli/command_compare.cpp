@@ -1,17 +1,15 @@
 // compare, importance: what trials have in common, and what their metric depends on.
 
 #include "jobs/cli/commands.h"
-#include "jobs/cli/compare.h"
-#include "jobs/cli/format.h"
-#include "jobs/cli/json.h"
 #include "jobs/cli/terminal.h"
 #include "jobs/importance.h"
+#include "jobs/views/compare.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
 
 namespace hivq::cli {
 
 namespace {
-
-using nlohmann::ordered_json;
 
 struct Named {
   JobId job = 0;
@@ -25,7 +23,7 @@ Result<Named> parse_named(const std::string& text) {
     if (!job) return job.error();
     return Named{*job, std::nullopt};
   }
-  auto trial = parse_trial(text);
+  auto trial = read_trial_id(text);
   if (!trial) return trial.error();
   return Named{trial->job, *trial};
 }
@@ -45,31 +43,6 @@ Result<Compared> find_compared(JobDetail detail, const Named& named) {
   return error("there is no trial {}; `hivq show {}` shows those that there are", to_string(*named.trial), named.job);
 }
 
-ordered_json to_json(const Comparison& comparison) {
-  ordered_json facts, settings, metrics;
-  for (const auto& line : comparison.facts) facts[line.name] = line.values;
-  for (const auto& line : comparison.settings) settings[line.name] = line.values;
-  for (const auto& line : comparison.metrics) {
-    auto values = ordered_json::array();
-    for (const auto& value : line.values) values.push_back(value ? ordered_json(*value) : ordered_json());
-    metrics[line.name] = std::move(values);
-  }
-  return {{"trials", comparison.trials}, {"facts", facts}, {"settings", settings}, {"metrics", metrics}};
-}
-
-/// What a trial of the sweep was given, and what came of it.
-std::vector<Outcome> outcomes_of(const JobDetail& detail, const std::string& metric) {
-  std::vector<Outcome> outcomes;
-  for (const auto& trial : detail.trials) {
-    auto value = value_of(trial.final, metric);
-    if (!value || trial.state == "running") continue;
-    Outcome seen{trial.params, *value};
-    if (!trial.variant.empty()) seen.params["variant"] = trial.variant;
-    outcomes.push_back(std::move(seen));
-  }
-  return outcomes;
-}
-
 constexpr size_t most_pairs = 5;
 constexpr double least_pair = 0.01;
 
@@ -86,8 +59,9 @@ std::string importance_text(const Importance& found, const std::string& metric, 
                           Cell(bar, pair ? Tint::dim : Tint::accent)});
   }
   std::string text = render(table, style);
-  text += fmt::format("of the variance of {} over {}; a forest of them explains {:.0f} % of trials that it has not seen\n",
-                      metric, count_text(found.trials, "trial"), 100 * std::max(0.0, found.explained));
+  text +=
+      fmt::format("of the variance of {} over {}; a forest of them explains {:.0f} % of trials that it has not seen\n",
+                  metric, count_text(found.trials, "trial"), 100 * std::max(0.0, found.explained));
   if (found.explained < 0.3) text += "that is little: the shares may be chance, and more trials would tell\n";
   return text;
 }
@@ -95,21 +69,10 @@ std::string importance_text(const Importance& found, const std::string& metric, 
 std::string importance_csv(const Importance& found) {
   std::string text = "parameter,with,share,deviation\n";
   for (const auto& share : found.shares) {
-    text += fmt::format("{},{},{},{}\n", csv_field(share.parameter), csv_field(share.with), share.share, share.deviation);
+    text +=
+        fmt::format("{},{},{},{}\n", csv_field(share.parameter), csv_field(share.with), share.share, share.deviation);
   }
   return text;
-}
-
-ordered_json to_json(const Importance& found, const std::string& metric) {
-  auto shares = ordered_json::array();
-  for (const auto& share : found.shares) {
-    ordered_json line{{"parameter", share.parameter}};
-    if (!share.with.empty()) line["with"] = share.with;
-    line["share"] = share.share;
-    line["deviation"] = share.deviation;
-    shares.push_back(std::move(line));
-  }
-  return {{"metric", metric}, {"trials", found.trials}, {"explained", found.explained}, {"shares", shares}};
 }
 
 }  // namespace

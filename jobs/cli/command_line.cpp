@@ -141,8 +141,8 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_where(sub, line);
   add_json(sub, line);
 
-  sub = add(app, line, "pin", "Keep a checkpoint whatever the job's retention says", "hivq pin 1/0\n  hivq pin 1/0@2400",
-            [&] { return pin(line.common, line.trial, true); });
+  sub = add(app, line, "pin", "Keep a checkpoint whatever the job's retention says",
+            "hivq pin 1/0\n  hivq pin 1/0@2400", [&] { return pin(line.common, line.trial, true); });
   add_checkpoint(sub, line);
   sub = add(app, line, "unpin", "Let a checkpoint go again where retention does not ask for it", "hivq unpin 1/0@2400",
             [&] { return pin(line.common, line.trial, false); });
@@ -230,8 +230,7 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
             [&] { return metrics(line.common, line.trial, line.name, line.most_points); });
   add_trial(sub, line);
   sub->add_option("name", line.name, "Name of the metric, or how the names begin");
-  sub->add_option("--points", line.most_points,
-                  "At most so many of each curve: its ends and extremes; otherwise all")
+  sub->add_option("--points", line.most_points, "At most so many of each curve: its ends and extremes; otherwise all")
       ->type_name("N")
       ->check(CLI::Range(4, 1'000'000));
   add_where(sub, line);
@@ -267,6 +266,11 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
       ->type_name("FILE")
       ->excludes("--json")
       ->excludes("--csv");
+
+  sub = add(app, line, "dashboard", "Where the dashboard of the data folder's coordinator is", "hivq dashboard",
+            [&] { return dashboard(line.common); });
+  add_data(sub, line);
+  add_json(sub, line);
 
   sub = add(app, line, "gangs", "The workers that are connected", "hivq gangs", [&] { return gangs(line.common); });
   add_where(sub, line);

@@ -3,8 +3,8 @@
 #include <charconv>
 
 #include "jobs/cli/commands.h"
-#include "jobs/cli/format.h"
-#include "jobs/cli/json.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
 
 namespace hivq::cli {
 
@@ -18,7 +18,7 @@ struct CheckpointName {
 /// `1/0` or `1/0@200`.
 Result<CheckpointName> parse_checkpoint(const std::string& text) {
   const size_t at = text.find('@');
-  auto trial = parse_trial(text.substr(0, at));
+  auto trial = read_trial_id(text.substr(0, at));
   if (!trial) return trial.error();
   CheckpointName name{*trial, -1};
   if (at == std::string::npos) return name;

@@ -41,7 +41,8 @@ Result<int> write_parquet(Client& client, const std::string& question, const std
   if (!asked) return asked.error();
   auto rows = file.finish();
   if (!rows) return rows.error();
-  if (auto done = print(fmt::format("{} row{} in {}\n", *rows, *rows == 1 ? "" : "s", path)); !done) return done.error();
+  if (auto done = print(fmt::format("{} row{} in {}\n", *rows, *rows == 1 ? "" : "s", path)); !done)
+    return done.error();
   return 0;
 }
 

@@ -6,13 +6,13 @@
 
 #include "jobs/cli/commands.h"
 #include "jobs/cli/figures.h"
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
-#include "jobs/cli/json.h"
-#include "jobs/cli/settings.h"
 #include "jobs/cli/terminal.h"
 #include "jobs/cli/trial_metrics.h"
 #include "jobs/cli/watch.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
+#include "jobs/views/settings.h"
 
 namespace hivq::cli {
 
@@ -180,7 +180,7 @@ Result<int> list(const Common& common) {
 Result<int> show(const Common& common, const std::string& job_or_trial) {
   const Terminal terminal = terminal_of(1);
   if (job_or_trial.find('/') != std::string::npos) {
-    auto id = parse_trial(job_or_trial);
+    auto id = read_trial_id(job_or_trial);
     if (!id) return wrong_input(id.error());
     auto session = Session::for_reading(common.where);
     if (!session) return session.error();
@@ -230,7 +230,7 @@ Result<int> results(const Common& common, const ResultsArguments& arguments) {
 }
 
 Result<int> metrics(const Common& common, const std::string& trial_text_given, const std::string& name, uint64_t most) {
-  auto trial = parse_trial(trial_text_given);
+  auto trial = read_trial_id(trial_text_given);
   if (!trial) return wrong_input(trial.error());
   auto session = Session::for_reading(common.where);
   if (!session) return session.error();
@@ -258,7 +258,7 @@ Result<int> metrics(const Common& common, const std::string& trial_text_given, c
 }
 
 Result<int> logs(const Common& common, const std::string& trial_text_given, bool follow) {
-  auto trial = parse_trial(trial_text_given);
+  auto trial = read_trial_id(trial_text_given);
   if (!trial) return wrong_input(trial.error());
   auto session = follow ? Session::for_work(common.where) : Session::for_reading(common.where);
   if (!session) return session.error();
@@ -301,6 +301,20 @@ Result<int> plot(const Common& common, const std::string& job_text, std::string 
   std::string text;
   for (const auto& path : *paths) text += path + "\n";
   return printed(text);
+}
+
+Result<int> dashboard(const Common& common) {
+  const auto live = live_coordinator(common.where.data);
+  if (!live) {
+    return error(
+        "no coordinator serves {}: start one with hivq-coordinator --data {}, or name another folder with --data",
+        common.where.data, common.where.data);
+  }
+  if (live->http.empty()) {
+    return error("the coordinator of {} was started with --http off: start it without, or with --http http://HOST:PORT",
+                 common.where.data);
+  }
+  return printed(common.json ? text_of({{"dashboard", live->http}}) : live->http + '\n');
 }
 
 Result<int> gangs(const Common& common) {

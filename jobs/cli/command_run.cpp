@@ -5,12 +5,12 @@
 
 #include "jobs/cli/commands.h"
 #include "jobs/cli/figures.h"
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
-#include "jobs/cli/json.h"
-#include "jobs/cli/settings.h"
 #include "jobs/cli/terminal.h"
 #include "jobs/cli/watch.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
+#include "jobs/views/settings.h"
 
 namespace hivq::cli {
 
@@ -215,6 +215,9 @@ Result<int> run(const Common& common, const RunArguments& arguments) {
       auto resumed = session->client().ask<PausedSet>(SetPaused{random_id(), job, false});
       if (!resumed) return resumed.error();
     }
+  }
+  if (const auto live = live_coordinator(common.where.data); live && !live->http.empty()) {
+    display.say(fmt::format("dashboard: {}/#/jobs/{}", live->http, job));
   }
   return follow(common, *session, display, job, arguments.spec.file);
 }

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "jobs/cli/commands.h"
-#include "jobs/cli/format.h"
-#include "jobs/cli/json.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
 
 namespace hivq::cli {
 
@@ -47,10 +47,7 @@ Result<int> drain(const Common& common, const DrainArguments& arguments) {
                         arguments.to_the_end ? "to run to the end" : "to stop at the next step and go on elsewhere");
   }
   text += '\n';
-  if (common.json) {
-    text = text_of(
-        {{"target", done->target}, {"drained", !arguments.undo}, {"gangs", done->gangs}, {"running", done->running}});
-  }
+  if (common.json) text = text_of(to_json(*done, !arguments.undo));
   if (auto printed = print(text); !printed) return printed.error();
   return 0;
 }
@@ -83,15 +80,7 @@ Result<int> estimate(const Common& common, const JobSpec& job, const std::string
         fmt::format("space of the newest checkpoints: {}\n", bytes_text(static_cast<double>(answer->checkpoint_bytes)));
   }
   if (!answer->note.empty()) text += "not known: " + printable(answer->note) + '\n';
-  if (common.json) {
-    text = text_of(
-        {{"trials", answer->trials},
-         {"gpu_hours", answer->rank_hours < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(answer->rank_hours)},
-         {"similar_trials", answer->similar},
-         {"checkpoint_bytes",
-          answer->checkpoint_bytes < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(answer->checkpoint_bytes)},
-         {"note", answer->note}});
-  }
+  if (common.json) text = text_of(to_json(*answer));
   if (auto printed = print(text); !printed) return printed.error();
   return 0;
 }

@@ -8,10 +8,10 @@
 #include <iterator>
 
 #include "jobs/cli/commands.h"
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
-#include "jobs/cli/json.h"
 #include "jobs/cli/watch.h"
+#include "jobs/views/format.h"
+#include "jobs/views/json.h"
 
 namespace hivq::cli {
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "common/result.h"
-#include "jobs/cli/results.h"
 #include "jobs/cli/session.h"
 #include "jobs/spec.h"
+#include "jobs/views/results.h"
 
 namespace hivq::cli {
 
@@ -84,6 +84,7 @@ Result<int> metrics(const Common& common, const std::string& trial, const std::s
 Result<int> logs(const Common& common, const std::string& trial, bool follow);
 Result<int> plot(const Common& common, const std::string& job, std::string out);
 Result<int> gangs(const Common& common);
+Result<int> dashboard(const Common& common);
 /// A question in SQL; an empty one tells the tables.
 /// `parquet`: a file for the answer, or empty.
 Result<int> query(const Common& common, const std::string& question, const std::string& parquet);

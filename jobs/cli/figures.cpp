@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "jobs/cli/format.h"
-#include "jobs/cli/settings.h"
+#include "jobs/views/format.h"
+#include "jobs/views/settings.h"
 
 namespace hivq::cli {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "jobs/cli/results.h"
 #include "jobs/client.h"
 #include "jobs/plot.h"
+#include "jobs/views/results.h"
 
 namespace hivq::cli {
 

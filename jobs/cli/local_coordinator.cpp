@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "jobs/cli/interrupt.h"
@@ -39,7 +38,7 @@ std::string last_complaint(const std::string& file, int64_t from) {
   return complaint.empty() ? last : complaint;
 }
 
-std::optional<Address> wait_for_rival(const std::string& data) {
+std::optional<CoordinatorFile> wait_for_rival(const std::string& data) {
   for (auto end = std::chrono::steady_clock::now() + rival_limit; std::chrono::steady_clock::now() < end;) {
     if (auto address = live_coordinator(data)) return address;
     std::this_thread::sleep_for(50ms);
@@ -48,21 +47,6 @@ std::optional<Address> wait_for_rival(const std::string& data) {
 }
 
 }  // namespace
-
-std::optional<Address> live_coordinator(const std::string& data) {
-  std::ifstream file(data + "/coordinator.json");
-  if (!file) return std::nullopt;
-  auto json = nlohmann::json::parse(file, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  auto endpoint = json.find("endpoint"), pid = json.find("pid"), start = json.find("start_time");
-  if (endpoint == json.end() || !endpoint->is_string() || pid == json.end() || !pid->is_number_integer() ||
-      start == json.end() || !start->is_number_integer()) {
-    return std::nullopt;
-  }
-  Address address{*endpoint, {pid->get<pid_t>(), start->get<uint64_t>()}};
-  if (address.process.pid <= 0 || !alive(address.process)) return std::nullopt;
-  return address;
-}
 
 bool has_store(const std::string& data) {
   std::error_code ignored;
@@ -92,7 +76,7 @@ Result<LocalCoordinator> LocalCoordinator::open(const LocalOptions& options) {
   spawning.die_with_parent = true;
   auto child = spawn(spawning);
   if (!child) return error("{}; choose another folder with --data, or build hivq again", child.error().message);
-  LocalCoordinator started({"", *child}, true);
+  LocalCoordinator started({"", *child, ""}, true);
   for (auto end = std::chrono::steady_clock::now() + start_limit; std::chrono::steady_clock::now() < end;) {
     if (auto exit = try_wait(*child)) {
       started.ours_ = false;

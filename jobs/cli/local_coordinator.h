@@ -5,18 +5,11 @@
 #include <optional>
 #include <string>
 
+#include "common/coordinator_file.h"
 #include "common/process.h"
 #include "common/result.h"
 
 namespace hivq::cli {
-
-struct Address {
-  std::string endpoint;
-  ProcessId process;
-};
-
-/// The coordinator that serves the data folder now, if one does.
-std::optional<Address> live_coordinator(const std::string& data);
 
 /// The data folder holds a store that a coordinator could open.
 bool has_store(const std::string& data);
@@ -34,7 +27,7 @@ class LocalCoordinator {
   /// Errors: the program is missing, the folder cannot be written, or the coordinator's own sentence.
   static Result<LocalCoordinator> open(const LocalOptions& options);
 
-  const Address& address() const { return address_; }
+  const CoordinatorFile& address() const { return address_; }
   bool ours() const { return ours_; }
   bool running() const { return alive(address_.process); }
   /// Ends it in order if it is ours: its gangs first.
@@ -46,9 +39,9 @@ class LocalCoordinator {
   ~LocalCoordinator() { stop(); }
 
  private:
-  LocalCoordinator(Address address, bool ours) : address_(std::move(address)), ours_(ours) {}
+  LocalCoordinator(CoordinatorFile address, bool ours) : address_(std::move(address)), ours_(ours) {}
 
-  Address address_;
+  CoordinatorFile address_;
   bool ours_;
 };
 

@@ -68,7 +68,8 @@ arrow::Result<Piece> piece_of(const std::vector<SqlRow>& rows, size_t column) {
       ARROW_ASSIGN_OR_RAISE(piece.values, build<arrow::DoubleBuilder>(rows.size(), or_null(append)));
       return piece;
     }
-    case Kind::text: break;
+    case Kind::text:
+      break;
   }
   const auto append = [](auto& builder, const SqlValue& value) { return builder.Append(sql_text(value)); };
   ARROW_ASSIGN_OR_RAISE(piece.values, build<arrow::LargeStringBuilder>(rows.size(), or_null(append)));

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "jobs/cli/format.h"
-#include "jobs/cli/results.h"
 #include "jobs/table.h"
+#include "jobs/views/format.h"
+#include "jobs/views/results.h"
 
 namespace hivq::cli {
 

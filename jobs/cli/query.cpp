@@ -5,16 +5,11 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "jobs/views/json.h"
+
 namespace hivq::cli {
 
 namespace {
-
-nlohmann::ordered_json json_of(const SqlValue& value) {
-  if (const auto* whole = std::get_if<int64_t>(&value)) return *whole;
-  if (const auto* real = std::get_if<double>(&value)) return *real;
-  if (const auto* text = std::get_if<std::string>(&value)) return *text;
-  return nullptr;
-}
 
 Cell cell_of(const SqlValue& value) {
   if (std::holds_alternative<std::monostate>(value)) return Cell("–", Tint::dim);
@@ -49,7 +44,7 @@ std::string sql_json_lines(const SqlAnswer& batch) {
   std::string text;
   for (const SqlRow& row : batch.rows) {
     auto object = nlohmann::ordered_json::object();
-    for (size_t i = 0; i < row.size() && i < batch.columns.size(); ++i) object[batch.columns[i]] = json_of(row[i]);
+    for (size_t i = 0; i < row.size() && i < batch.columns.size(); ++i) object[batch.columns[i]] = to_json(row[i]);
     text += object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
   }
   return text;

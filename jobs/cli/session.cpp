@@ -2,8 +2,8 @@
 
 #include <thread>
 
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
+#include "jobs/views/format.h"
 
 namespace hivq::cli {
 

@@ -6,7 +6,7 @@
 #include <set>
 #include <vector>
 
-#include "jobs/cli/format.h"
+#include "jobs/views/format.h"
 
 namespace hivq::cli {
 

@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <thread>
 
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/cli/terminal.h"
+#include "jobs/views/format.h"
 
 namespace hivq::cli {
 

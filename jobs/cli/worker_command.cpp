@@ -12,9 +12,9 @@
 #include "common/process.h"
 #include "jobs/checkpoint.h"
 #include "jobs/cli/commands.h"
-#include "jobs/cli/format.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/cli/session.h"
+#include "jobs/views/format.h"
 
 namespace hivq::cli {
 
@@ -139,7 +139,7 @@ Result<int> run_worker(const WorkerCommand& command, Arguments arguments) {
 }
 
 Result<int> run_on_trial(const WorkerCommand& command, const std::string& named, Arguments arguments) {
-  auto trial = parse_trial(named);
+  auto trial = read_trial_id(named);
   if (!trial) return wrong_input(trial.error());
   auto where = take_where(arguments);
   if (!where) return wrong_input(where.error());

@@ -1,4 +1,4 @@
-#include "jobs/cli/compare.h"
+#include "jobs/views/compare.h"
 
 #include <gtest/gtest.h>
 

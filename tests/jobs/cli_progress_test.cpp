@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "jobs/cli/format.h"
+#include "jobs/views/format.h"
 #include "jobs/table.h"
 
 namespace hivq::cli {
@@ -138,12 +138,12 @@ TEST(Format, WritesDurationsAsPeopleDo) {
 
 TEST(Format, ReadsIdsAndSaysWhatTheyAre) {
   EXPECT_EQ(parse_job_id("12").value(), 12u);
-  EXPECT_EQ(parse_trial("3/7").value(), (TrialId{3, 7}));
+  EXPECT_EQ(read_trial_id("3/7").value(), (TrialId{3, 7}));
   for (const char* wrong : {"", "0", "-1", "1x", "99999999999999999999999", "1/0", " 1"}) {
     EXPECT_FALSE(bool(parse_job_id(wrong))) << wrong;
   }
   for (const char* wrong : {"", "1", "1/", "/1", "0/1", "1/2/3", "a/b", "1/-1"}) {
-    EXPECT_FALSE(bool(parse_trial(wrong))) << wrong;
+    EXPECT_FALSE(bool(read_trial_id(wrong))) << wrong;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "jobs/cli/results.h"
+#include "jobs/views/results.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "jobs/cli/settings.h"
+#include "jobs/views/settings.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "jobs/cli/figures.h"
-#include "jobs/cli/json.h"
+#include "jobs/views/json.h"
 
 namespace hivq::cli {
 namespace {

@@ -249,6 +249,10 @@ TEST_F(CommandLine, TheLiveCoordinatorOfTheDataFolderIsFoundAndAStaleOrDamagedFi
   };
   write("coordinator.json", address(self.start_time));
   EXPECT_TRUE(contains(run({"list", "--data", folder}).output, "small"));
+  EXPECT_TRUE(contains(run({"dashboard", "--data", folder}).output, "--http off"));
+  const std::string with_pages = address(self.start_time);
+  write("coordinator.json", with_pages.substr(0, with_pages.size() - 1) + R"(, "http": "http://127.0.0.1:9"})");
+  EXPECT_EQ(run({"dashboard", "--data", folder}).output, "http://127.0.0.1:9\n");
   for (const std::string& other : {address(self.start_time + 1), std::string("{\"endpoint\": 5"), std::string("[]"),
                                    std::string("{\"endpoint\": \"x\", \"pid\": \"1\", \"start_time\": -1}")}) {
     write("coordinator.json", other);
@@ -440,7 +444,8 @@ TEST_F(CommandLine, TrialsAreComparedAndAJobStandsForItsBest) {
   EXPECT_TRUE(contains(table.output, "0.8750 (+0.1250)")) << table.output;
   EXPECT_TRUE(contains(table.output, "train.seed")) << table.output;
   EXPECT_FALSE(contains(table.output, "train.epochs")) << "is equal: " << table.output;
-  auto json = nlohmann::json::parse(run({"compare", "4/0", "4/1", "--json", "--coordinator", coordinator.endpoint()}).output);
+  auto json =
+      nlohmann::json::parse(run({"compare", "4/0", "4/1", "--json", "--coordinator", coordinator.endpoint()}).output);
   EXPECT_EQ(json["settings"]["train.seed"], nlohmann::json::parse(R"(["0", "1"])"));
   EXPECT_EQ(json["metrics"]["auroc"][1], 0.875);
   auto alone = run({"compare", "4/0", "--coordinator", coordinator.endpoint()});
@@ -454,7 +459,8 @@ TEST_F(CommandLine, ImportanceSaysWhatItLacks) {
   FakeCoordinator coordinator(answer_all);
   auto few = run({"importance", "4", "--coordinator", coordinator.endpoint()});
   EXPECT_EQ(few.code, 1);
-  EXPECT_TRUE(contains(few.output, "job 4, metric auroc: 2 trials have a value of the metric; at least 8")) << few.output;
+  EXPECT_TRUE(contains(few.output, "job 4, metric auroc: 2 trials have a value of the metric; at least 8"))
+      << few.output;
 }
 
 TEST_F(CommandLine, ImportanceRanksParameters) {

@@ -1,10 +1,10 @@
-#include "jobs/cli/format.h"
+#include "jobs/views/format.h"
 
 #include <charconv>
 #include <cmath>
 #include <ctime>
 
-namespace hivq::cli {
+namespace hivq {
 
 std::string duration_text(Millis millis) {
   if (millis < 0) millis = 0;
@@ -65,7 +65,7 @@ Result<JobId> parse_job_id(const std::string& text) {
   return id;
 }
 
-Result<TrialId> parse_trial(const std::string& text) {
+Result<TrialId> read_trial_id(const std::string& text) {
   auto id = parse_trial_id(text);
   if (!id || id->job == 0) {
     return error("'{}' is no trial: a trial is its job and its place there, such as 1/0; `hivq show JOB` shows them",
@@ -82,4 +82,4 @@ std::string shell_word(const std::string& text) {
   return quoted + "'";
 }
 
-}  // namespace hivq::cli
+}  // namespace hivq

@@ -1,13 +1,13 @@
-#include "jobs/cli/compare.h"
+#include "jobs/views/compare.h"
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 
-#include "jobs/cli/format.h"
 #include "jobs/spec_fields.h"
+#include "jobs/views/format.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 namespace {
 
@@ -138,4 +138,4 @@ std::string comparison_csv(const Comparison& comparison) {
   return text;
 }
 
-}  // namespace hivq::cli
+}  // namespace hivq

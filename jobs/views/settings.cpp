@@ -1,13 +1,13 @@
-#include "jobs/cli/settings.h"
+#include "jobs/views/settings.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
 
-#include "jobs/cli/format.h"
+#include "jobs/views/format.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 namespace {
 
@@ -298,4 +298,4 @@ std::string settings_csv(const BySetting& results) {
   return text;
 }
 
-}  // namespace hivq::cli
+}  // namespace hivq

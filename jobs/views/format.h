@@ -10,7 +10,7 @@
 #include "common/result.h"
 #include "jobs/table.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 /// `4.2 s`, `45 s`, `2 min 05 s`, `1 h 02 min`, `3 d 04 h`.
 std::string duration_text(Millis millis);
@@ -32,9 +32,9 @@ std::optional<double> value_of(const std::map<std::string, double>& values, cons
 /// Reads `7`. Errors: a sentence for the user.
 Result<JobId> parse_job_id(const std::string& text);
 /// Reads `7/3`. Errors: a sentence for the user.
-Result<TrialId> parse_trial(const std::string& text);
+Result<TrialId> read_trial_id(const std::string& text);
 
 /// A word for the shell, quoted where it must be.
 std::string shell_word(const std::string& text);
 
-}  // namespace hivq::cli
+}  // namespace hivq

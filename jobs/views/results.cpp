@@ -1,4 +1,4 @@
-#include "jobs/cli/results.h"
+#include "jobs/views/results.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,12 +6,12 @@
 #include <set>
 #include <variant>
 
-#include "jobs/cli/format.h"
 #include "jobs/search/objectives.h"
 #include "jobs/search/pareto.h"
 #include "jobs/spec.h"
+#include "jobs/views/format.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 namespace {
 
@@ -315,4 +315,16 @@ std::string results_csv(const Results& results) {
   return text;
 }
 
-}  // namespace hivq::cli
+std::vector<Outcome> outcomes_of(const JobDetail& detail, const std::string& metric) {
+  std::vector<Outcome> outcomes;
+  for (const auto& trial : detail.trials) {
+    auto value = value_of(trial.final, metric);
+    if (!value || trial.state == "running") continue;
+    Outcome seen{trial.params, *value};
+    if (!trial.variant.empty()) seen.params["variant"] = trial.variant;
+    outcomes.push_back(std::move(seen));
+  }
+  return outcomes;
+}
+
+}  // namespace hivq

@@ -11,7 +11,7 @@
 #include "common/result.h"
 #include "jobs/table.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 /// A trial with its job.
 struct Compared {
@@ -43,4 +43,4 @@ Table comparison_table(const Comparison& comparison);
 /// Everything, in full precision.
 std::string comparison_csv(const Comparison& comparison);
 
-}  // namespace hivq::cli
+}  // namespace hivq

@@ -9,9 +9,10 @@
 
 #include "common/messages.h"
 #include "common/result.h"
+#include "jobs/importance.h"
 #include "jobs/table.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 /// The newest training loss of a trial; not part of its evaluations.
 struct LastLoss {
@@ -58,9 +59,12 @@ Table results_table(const Results& results, const std::string& extra = "");
 /// Every parameter and every metric in full precision.
 std::string results_csv(const Results& results);
 
+/// What each trial that does not run was given, and what came of it: for importance().
+std::vector<Outcome> outcomes_of(const JobDetail& detail, const std::string& metric);
+
 /// The last part of the key, or the whole where that would be ambiguous: `lr` for `train.lr`.
 std::string short_key(const std::string& key, const std::vector<std::string>& keys);
 /// What tells the trial apart: `hierarchical lr=1e-3`, or its name `1/3`.
 std::string trial_label(const TrialView& trial, const Results& results);
 
-}  // namespace hivq::cli
+}  // namespace hivq

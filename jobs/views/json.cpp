@@ -1,8 +1,8 @@
-#include "jobs/cli/json.h"
+#include "jobs/views/json.h"
 
 #include <tuple>
 
-namespace hivq::cli {
+namespace hivq {
 
 using nlohmann::ordered_json;
 
@@ -69,20 +69,24 @@ ordered_json to_json(const JobDetail& detail) {
   return json;
 }
 
+ordered_json to_json(const ResultRow& row) {
+  ordered_json json;
+  json["rank"] = row.rank == 0 ? ordered_json() : ordered_json(row.rank);
+  json.update(to_json(row.trial));
+  json["untrained"] = optional(row.before);
+  json["trained"] = optional(row.after);
+  json["last_loss"] = row.loss ? ordered_json(row.loss->value) : ordered_json();
+  json["last_step"] = row.loss ? ordered_json(row.loss->step) : ordered_json();
+  json["duration"] = row.duration;
+  json["feasible"] = row.feasible;
+  json["on_front"] = row.on_front;
+  return json;
+}
+
 ordered_json to_json(const Results& results) {
   ordered_json json = to_json(results.job);
   json["results"] = ordered_json::array();
-  for (const auto& row : results.rows) {
-    ordered_json one;
-    one["rank"] = row.rank == 0 ? ordered_json() : ordered_json(row.rank);
-    one.update(to_json(row.trial));
-    one["untrained"] = optional(row.before);
-    one["trained"] = optional(row.after);
-    one["last_loss"] = row.loss ? ordered_json(row.loss->value) : ordered_json();
-    one["last_step"] = row.loss ? ordered_json(row.loss->step) : ordered_json();
-    one["duration"] = row.duration;
-    json["results"].push_back(std::move(one));
-  }
+  for (const auto& row : results.rows) json["results"].push_back(to_json(row));
   json["groups"] = to_json(by_setting(results));
   return json;
 }
@@ -118,16 +122,18 @@ ordered_json to_json(const BySetting& settings) {
   return json;
 }
 
+ordered_json to_json(const std::vector<MetricPoint>& points) {
+  ordered_json steps = ordered_json::array(), values = ordered_json::array();
+  for (const auto& point : points) {
+    steps.push_back(point.step);
+    values.push_back(point.value);
+  }
+  return {{"steps", steps}, {"values", values}};
+}
+
 ordered_json to_json(const MetricSeries& series) {
   ordered_json json = ordered_json::object();
-  for (const auto& [name, points] : series.series) {
-    ordered_json steps = ordered_json::array(), values = ordered_json::array();
-    for (const auto& point : points) {
-      steps.push_back(point.step);
-      values.push_back(point.value);
-    }
-    json[name] = {{"steps", steps}, {"values", values}};
-  }
+  for (const auto& [name, points] : series.series) json[name] = to_json(points);
   return json;
 }
 
@@ -150,8 +156,52 @@ ordered_json to_json(const GangView& gang) {
   return json;
 }
 
+ordered_json to_json(const Estimate& estimate) {
+  return {
+      {"trials", estimate.trials},
+      {"rank_hours", estimate.rank_hours < 0 ? ordered_json() : ordered_json(estimate.rank_hours)},
+      {"similar_trials", estimate.similar},
+      {"checkpoint_bytes", estimate.checkpoint_bytes < 0 ? ordered_json() : ordered_json(estimate.checkpoint_bytes)},
+      {"note", estimate.note}};
+}
+
+ordered_json to_json(const DrainSet& done, bool drained) {
+  return {{"target", done.target}, {"drained", drained}, {"gangs", done.gangs}, {"running", done.running}};
+}
+
+ordered_json to_json(const Comparison& comparison) {
+  ordered_json facts, settings, metrics;
+  for (const auto& line : comparison.facts) facts[line.name] = line.values;
+  for (const auto& line : comparison.settings) settings[line.name] = line.values;
+  for (const auto& line : comparison.metrics) {
+    auto values = ordered_json::array();
+    for (const auto& value : line.values) values.push_back(value ? ordered_json(*value) : ordered_json());
+    metrics[line.name] = std::move(values);
+  }
+  return {{"trials", comparison.trials}, {"facts", facts}, {"settings", settings}, {"metrics", metrics}};
+}
+
+ordered_json to_json(const Importance& found, const std::string& metric) {
+  auto shares = ordered_json::array();
+  for (const auto& share : found.shares) {
+    ordered_json line{{"parameter", share.parameter}};
+    if (!share.with.empty()) line["with"] = share.with;
+    line["share"] = share.share;
+    line["deviation"] = share.deviation;
+    shares.push_back(std::move(line));
+  }
+  return {{"metric", metric}, {"trials", found.trials}, {"explained", found.explained}, {"shares", shares}};
+}
+
+ordered_json to_json(const SqlValue& value) {
+  if (const auto* whole = std::get_if<int64_t>(&value)) return *whole;
+  if (const auto* real = std::get_if<double>(&value)) return *real;
+  if (const auto* text = std::get_if<std::string>(&value)) return *text;
+  return nullptr;
+}
+
 std::string text_of(const ordered_json& json) {
   return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace hivq::cli
+}  // namespace hivq

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "jobs/cli/results.h"
+#include "jobs/views/results.h"
 
-namespace hivq::cli {
+namespace hivq {
 
 struct Spread {
   double mean = 0;
@@ -59,4 +59,4 @@ std::string settings_text(const BySetting& results, const TableStyle& style);
 /// One line a setting, in full precision.
 std::string settings_csv(const BySetting& results);
 
-}  // namespace hivq::cli
+}  // namespace hivq

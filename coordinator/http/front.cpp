@@ -1,0 +1,230 @@
+#include "coordinator/http/front.h"
+
+#include <httplib.h>
+
+#include <atomic>
+#include <charconv>
+#include <regex>
+#include <thread>
+
+#include "common/sha256.h"
+#include "coordinator/http/api.h"
+#include "coordinator/http/assets.h"
+
+namespace hivq {
+
+namespace {
+
+using httplib::Request;
+using httplib::Response;
+using Handled = httplib::Server::HandlerResponse;
+
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+Result<HostPort> parse_address(const std::string& address) {
+  constexpr std::string_view kScheme = "http://";
+  const size_t colon = address.rfind(':');
+  HostPort parsed;
+  if (address.starts_with(kScheme) && colon != std::string::npos && colon > kScheme.size()) {
+    parsed.host = address.substr(kScheme.size(), colon - kScheme.size());
+    const char *begin = address.data() + colon + 1, *end = address.data() + address.size();
+    const auto [rest, failed] = std::from_chars(begin, end, parsed.port);
+    if (failed == std::errc() && rest == end && begin != end && parsed.port >= 0 && parsed.port < 65536) return parsed;
+  }
+  return error("--http {}: it must be http://HOST:PORT, such as http://127.0.0.1:4488, or off", address);
+}
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host.starts_with("127.") || host == "[::1]" || host == "::1";
+}
+
+/// `host:port` without the port.
+std::string_view without_port(std::string_view host) {
+  const size_t colon = host.rfind(':');
+  return colon == std::string_view::npos || host.ends_with(']') ? host : host.substr(0, colon);
+}
+
+class HttpFront final : public Front {
+ public:
+  HttpFront(const FrontOptions& options, const Log& log)
+      : options_(options), log_(log), pool_(options.coordinator, ending_) {}
+
+  ~HttpFront() override {
+    ending_ = true;
+    server_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  const std::string& address() const override { return address_; }
+
+  Status start() {
+    const auto wanted = parse_address(options_.listen);
+    if (!wanted) return wanted.error();
+    loopback_ = is_loopback(wanted->host);
+    server_.new_task_queue = [threads = options_.threads] { return new httplib::ThreadPool(threads); };
+    server_.set_payload_max_length(options_.body_bytes);
+    server_.set_read_timeout(std::chrono::seconds(10));
+    server_.set_write_timeout(std::chrono::seconds(30));
+    server_.set_keep_alive_max_count(100'000);
+    server_.set_keep_alive_timeout(2);  // the server's end waits for idle connections
+    server_.set_tcp_nodelay(true);
+    server_.set_default_headers({{"X-Content-Type-Options", "nosniff"},
+                                 {"X-Frame-Options", "DENY"},
+                                 {"Referrer-Policy", "no-referrer"},
+                                 {"Content-Security-Policy",
+                                  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+                                  "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}});
+    server_.set_pre_routing_handler([this](const Request& request, Response& response) {
+      if (auto refused = refuse(request)) {
+        put(*refused, response);
+        return Handled::Handled;
+      }
+      const std::string methods = allowed(request.path);
+      const std::string method = request.method == "HEAD" ? "GET" : request.method;
+      if (methods.empty()) {
+        put(problem(404, fmt::format("there is no {}; /api/v1/openapi.yaml describes what there is", request.path)),
+            response);
+      } else if (methods.find(method) == std::string::npos) {
+        response.set_header("Allow", methods);
+        put(problem(405, fmt::format("{} is not possible here; {} is", request.method, methods)), response);
+      } else {
+        return Handled::Unhandled;
+      }
+      return Handled::Handled;
+    });
+    server_.set_exception_handler([this](const Request& request, Response& response, std::exception_ptr thrown) {
+      try {
+        std::rethrow_exception(thrown);
+      } catch (const std::exception& e) {
+        log_.error("{} {} failed: {}", request.method, request.path, e.what());
+      }
+      put(problem(500, "this is a defect of hivq; the coordinator's log tells more"), response);
+    });
+    server_.set_error_handler([this](const Request& request, Response& response) { explain(request, response); });
+    add_routes();
+
+    int port = wanted->port;
+    if (port == 0) {
+      port = server_.bind_to_any_port(wanted->host);
+    } else if (!server_.bind_to_port(wanted->host, port)) {
+      port = -1;
+    }
+    if (port <= 0) {
+      return error(
+          "cannot listen on {}: the port is in use or the address is not this machine's; choose another with "
+          "--http http://HOST:PORT, or --http off",
+          options_.listen);
+    }
+    address_ = fmt::format("http://{}:{}", wanted->host, port);
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    return {};
+  }
+
+ private:
+  /// A page of another site must reach neither a coordinator on its reader's own machine by a name that it made point
+  /// there (DNS rebinding), nor change anything (CSRF).
+  std::optional<Reply> refuse(const Request& request) const {
+    const std::string host = request.get_header_value("Host"), origin = request.get_header_value("Origin");
+    if (loopback_ && !is_loopback(without_port(host))) {
+      return problem(403, fmt::format("this coordinator answers to localhost only, not to '{}'", host));
+    }
+    if (request.method != "GET" && request.method != "HEAD" && !origin.empty() && origin != "http://" + host &&
+        origin != "https://" + host) {
+      return problem(403, "a page of another site cannot change anything here");
+    }
+    return std::nullopt;
+  }
+
+  /// Methods that the path knows: `GET, POST`; empty: there is no such path.
+  std::string allowed(const std::string& path) const {
+    std::string methods;
+    for (const auto& [method, pattern] : patterns_) {
+      if (!std::regex_match(path, pattern) || methods.find(method) != std::string::npos) continue;
+      methods += (methods.empty() ? "" : ", ") + method;
+    }
+    return methods;
+  }
+
+  void add_routes() {
+    for (Route& route : routes_of_api(pool_, ending_)) {
+      const std::string path = "/api/v1" + route.path;
+      patterns_.emplace_back(route.method, std::regex(path));
+      auto handler = [route = std::move(route)](const Request& request, Response& response) {
+        if (route.stream) return route.stream(request, response);
+        put(route.answer(request), response);
+        response.set_header("Cache-Control", "no-store");
+      };
+      if (patterns_.back().first == "GET") {
+        server_.Get(path, std::move(handler));
+      } else {
+        server_.Post(path, std::move(handler));
+      }
+    }
+    const auto get = [&](const std::string& path, auto answer) {
+      patterns_.emplace_back("GET", std::regex(path));
+      server_.Get(path, [answer](const Request& request, Response& response) { answer(request, response); });
+    };
+    get("/healthz", [](const Request&, Response& response) { response.set_content("ok\n", "text/plain"); });
+    get("/readyz", [this](const Request&, Response& response) {
+      const auto answer = pool_.ask<GangList>(QueryGangs{}, std::chrono::seconds(2));
+      put(answer && *answer ? Reply{200, "text/plain", "ok\n"} : unavailable(), response);
+    });
+    get("/metrics", [this](const Request&, Response& response) { put(prometheus_metrics(pool_), response); });
+    get("/", [this](const Request& request, Response& response) { send_asset("index.html", request, response); });
+    get("/api/v1/openapi\\.yaml",
+        [this](const Request& request, Response& response) { send_asset("openapi.yaml", request, response); });
+    get("/assets/([A-Za-z0-9_.-]+)",
+        [this](const Request& request, Response& response) { send_asset(request.matches[1], request, response); });
+  }
+
+  /// The browser keeps it and asks whether it is still the same.
+  void send_asset(const std::string& name, const Request& request, Response& response) {
+    const Asset* asset = find_asset(name);
+    if (asset == nullptr) return put(problem(404, fmt::format("there is no file {}", name)), response);
+    const std::string tag = '"' + sha256_hex(asset->bytes).substr(0, 16) + '"';
+    response.set_header("ETag", tag);
+    response.set_header("Cache-Control", "no-cache");
+    if (request.get_header_value("If-None-Match") == tag) {
+      response.status = 304;
+      return;
+    }
+    response.set_content(asset->bytes.data(), asset->bytes.size(), std::string(asset->type));
+  }
+
+  /// What the library refuses by itself.
+  void explain(const Request& request, Response& response) const {
+    if (!response.body.empty() || response.status == 304) return;
+    // The library does not read a method that it does not know, and calls that 400.
+    const std::string methods = allowed(request.path);
+    if (response.status == 400 && !methods.empty() && methods.find(request.method) == std::string::npos) {
+      response.set_header("Allow", methods);
+      return put(problem(405, fmt::format("{} is not possible here; {} is", request.method, methods)), response);
+    }
+    put(problem(response.status, response.status == 413
+                                     ? fmt::format("a request is {} bytes at most", options_.body_bytes)
+                                     : "the request cannot be read"),
+        response);
+  }
+
+  const FrontOptions options_;
+  const Log& log_;
+  std::atomic<bool> ending_ = false;
+  ClientPool pool_;
+  httplib::Server server_;
+  std::vector<std::pair<std::string, std::regex>> patterns_;  // by method
+  std::string address_;
+  bool loopback_ = true;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Front>> start_front(const FrontOptions& options, const Log& log) {
+  auto front = std::make_unique<HttpFront>(options, log);
+  if (Status started = front->start(); !started) return started.error();
+  return std::unique_ptr<Front>(std::move(front));
+}
+
+}  // namespace hivq

@@ -1,0 +1,69 @@
+#pragma once
+
+// The HTTP front's way to the coordinator: clients of its own protocol, one for each question under way, and what was
+// answered a moment ago.
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "jobs/client.h"
+#include "jobs/views/results.h"
+
+namespace hivq {
+
+/// A job's trials as its pages need them.
+struct JobSnapshot {
+  JobDetail detail;
+  Results results;  // ranked, without losses
+};
+
+/// For any thread. Errors of ask(): the coordinator's own sentence; nothing where it does not answer in time.
+class ClientPool {
+ public:
+  /// `ending`: what is asked then has no answer.
+  ClientPool(std::string endpoint, const std::atomic<bool>& ending) : endpoint_(std::move(endpoint)), ending_(ending) {}
+
+  template <typename Answer>
+  std::optional<Result<Answer>> ask(Body question, std::chrono::milliseconds deadline = kPatience) {
+    std::unique_ptr<Client> client = take();
+    if (!client) return std::nullopt;
+    auto answer = client->try_ask<Answer>(std::move(question), deadline);
+    give_back(std::move(client));
+    return answer;
+  }
+
+  /// As old as `kFresh` at most: many pages that look at a large job ask the coordinator for it once.
+  std::optional<Result<std::shared_ptr<const JobSnapshot>>> job(JobId id);
+  std::optional<Result<std::shared_ptr<const JobList>>> jobs();
+  /// After a wish that changes what these show.
+  void forget();
+
+  static constexpr std::chrono::milliseconds kPatience{10'000}, kFresh{300};
+
+ private:
+  using clock = std::chrono::steady_clock;
+  /// One look at the coordinator, shared by all who come while it is fresh.
+  template <typename Value>
+  struct Kept {
+    std::mutex busy;  // held while it is fetched: others wait for it instead of asking too
+    std::shared_ptr<const Value> value;
+    clock::time_point until;
+  };
+
+  std::unique_ptr<Client> take();
+  void give_back(std::unique_ptr<Client> client);
+
+  const std::string endpoint_;
+  const std::atomic<bool>& ending_;
+  std::mutex mutex_;  // guards what follows
+  std::vector<std::unique_ptr<Client>> idle_;
+  std::map<JobId, std::shared_ptr<Kept<JobSnapshot>>> kept_;
+  std::shared_ptr<Kept<JobList>> list_ = std::make_shared<Kept<JobList>>();
+};
+
+}  // namespace hivq

@@ -1,0 +1,327 @@
+// The HTTP side of a real coordinator, asked as browsers and programs ask it.
+
+#include <gtest/gtest.h>
+#include <httplib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "common/messages.h"
+#include "common/process.h"
+#include "common/sha256.h"
+#include "coordinator/http/reply.h"
+#include "coordinator/server.h"
+#include "jobs/client.h"
+
+namespace hivq {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+constexpr const char* kSpec = "name: ducks\nsweep: {parameters: {train.lr: [1.0e-3, 1.0e-2], train.seed: [1, 2]}}\n";
+constexpr const char* kYaml = "application/yaml";
+
+class Http : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directories(folder_);
+    options_.data = folder_ + "/data";
+    options_.listen = "tcp://127.0.0.1:0";
+    options_.reserve_bytes = 0;
+    start();
+  }
+  void TearDown() override {
+    stop();
+    fs::remove_all(folder_);
+  }
+  void start() {
+    stop_ = false;
+    thread_ = std::thread([this] { ended_ = serve(options_, stop_, log_); });
+    for (int i = 0; i < 1000 && !running_endpoint(options_.data); ++i) std::this_thread::sleep_for(10ms);
+    std::ifstream file(options_.data + "/coordinator.json");
+    address_ = json::parse(file).at("http");
+  }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+    EXPECT_TRUE(ended_);
+    fs::remove(options_.data + "/coordinator.json");
+  }
+
+  static httplib::Result checked(httplib::Result result) {
+    EXPECT_TRUE(result) << httplib::to_string(result.error());
+    return result;
+  }
+  httplib::Result get(const std::string& path, const httplib::Headers& headers = {}) {
+    return checked(httplib::Client(address_).Get("/api/v1" + path, headers));
+  }
+  httplib::Result post(const std::string& path, const std::string& body = "", const char* type = kYaml,
+                       const httplib::Headers& headers = {}) {
+    return checked(httplib::Client(address_).Post("/api/v1" + path, headers, body, type));
+  }
+  json got(const std::string& path) {
+    const auto result = get(path);
+    EXPECT_EQ(result->status, 200) << path << ": " << result->body;
+    return json::parse(result->body);
+  }
+  /// The detail of a problem with this status.
+  static std::string problem_of(const httplib::Result& result, int status) {
+    EXPECT_EQ(result->status, status) << result->body;
+    EXPECT_EQ(result->get_header_value("Content-Type"), "application/problem+json");
+    const json problem = json::parse(result->body);
+    EXPECT_EQ(problem.at("status"), status);
+    return problem.at("detail");
+  }
+
+  /// A gang that trains the first trial as far as a checkpoint.
+  void train_first(const std::string& bytes) {
+    const std::string endpoint = running_endpoint(options_.data).value(), id = "00000000000000aa";
+    auto dealer = std::move(Dealer::connect(endpoint, id).value());
+    dealer.send(encode({0, Hello{id, "box", "1 CPU rank", "", "test", 1, 7, 0}}));
+    std::optional<Assign> assign;
+    for (int i = 0; i < 500 && !assign; ++i) {
+      dealer.send(encode({0, Heartbeat{id, {}}}));
+      while (auto received = dealer.receive(20ms)) {
+        auto message = decode(*received);
+        if (auto* found = std::get_if<Assign>(&message->body)) assign = *found;
+      }
+    }
+    ASSERT_TRUE(assign);
+    const Lease lease = assign->parts.at(0).lease;
+    const std::string hash = sha256_hex(bytes);
+    const std::vector<std::string> items = {pack_item(MetricsItem{0, {{"auroc", 0.5}}}),
+                                            pack_item(MetricsItem{1, {{"loss", 2.5}}}),
+                                            pack_item(LogItem{"hello <b>"}),
+                                            pack_item(ChunkItem{hash, bytes}),
+                                            pack_item(CheckpointItem{1, bytes.size(), {hash}}),
+                                            pack_item(EndItem{false, "", {{"auroc", 0.75}}})};
+    bool acknowledged = false;
+    for (int i = 0; i < 100 && !acknowledged; ++i) {
+      dealer.send(encode({0, Report{id, lease, 1, items}}));
+      while (auto received = dealer.receive(50ms)) {
+        auto message = decode(*received);
+        auto* ack = std::get_if<Ack>(&message->body);
+        acknowledged = acknowledged || (ack != nullptr && ack->last == items.size());
+      }
+    }
+    ASSERT_TRUE(acknowledged);
+  }
+
+  std::string folder_ = fs::temp_directory_path().string() + "/hivq_http_" + std::to_string(getpid());
+  ServerOptions options_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+  Status ended_;
+  Log log_{"coordinator", Level::warning};
+  std::string address_;
+};
+
+TEST_F(Http, AJobIsSubmittedOnceHoweverOftenItIsSent) {
+  EXPECT_EQ(got("/jobs"), (json{{"jobs", json::array()}, {"total", 0}}));
+  for (int i = 0; i < 2; ++i) {
+    const auto sent = post("/jobs?key=k1&user=ada", kSpec);
+    EXPECT_EQ(sent->status, 201);
+    EXPECT_EQ(json::parse(sent->body), (json{{"job", 1}}));
+  }
+  EXPECT_EQ(post("/jobs", kSpec)->status, 201);
+  const json jobs = got("/jobs");
+  EXPECT_EQ(jobs.at("total"), 2);
+  EXPECT_EQ(jobs.at("jobs").at(0).at("job"), 2) << "the newest first";
+  EXPECT_EQ(got("/jobs?user=ada").at("jobs").at(0).at("job"), 1);
+  EXPECT_EQ(got("/jobs?name=duc&state=waiting&limit=1&offset=1").at("jobs").size(), 1u);
+  EXPECT_EQ(got("/jobs?name=geese").at("total"), 0);
+  EXPECT_EQ(got("/jobs/1").at("name"), "ducks");
+  EXPECT_EQ(got("/jobs/1").at("user"), "ada");
+  EXPECT_NE(got("/jobs/1/explain").at("explanation"), "");
+}
+
+TEST_F(Http, AMistakeNamesItsLine) {
+  const std::string wrong = "name: x\ntrain:\n  lr: fast\n  epochz: 3\n";
+  const auto sent = post("/jobs?file=x.yaml", wrong);
+  EXPECT_NE(problem_of(sent, 422).find("x.yaml:3: train.lr is fast"), std::string::npos);
+  const json mistakes = json::parse(sent->body).at("mistakes");
+  ASSERT_EQ(mistakes.size(), 2u);
+  EXPECT_EQ(mistakes[0].at("line"), 3);
+  EXPECT_EQ(mistakes[1].at("line"), 4);
+  EXPECT_EQ(mistakes[1].at("message"), "train.epochz is an unknown key; did you mean train.epochs?");
+  const json checked = json::parse(post("/validate", wrong)->body);
+  EXPECT_EQ(checked.at("valid"), false);
+  EXPECT_EQ(checked.at("mistakes").size(), 2u);
+  const json fine = json::parse(post("/validate", kSpec)->body);
+  EXPECT_EQ(fine.at("valid"), true);
+  EXPECT_EQ(fine.at("estimate").at("trials"), 4);
+  EXPECT_EQ(got("/jobs").at("total"), 0) << "nothing was submitted";
+}
+
+TEST_F(Http, TrialsCheckpointsLogsAndCurves) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  std::string bytes(3'000'000, 'x');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  train_first(bytes);
+  std::this_thread::sleep_for(400ms);  // the page may be a moment old
+  const json page = got("/jobs/1/trials");
+  EXPECT_EQ(page.at("total"), 4);
+  EXPECT_EQ(page.at("params"), (json{"train.lr", "train.seed"}));
+  EXPECT_EQ(page.at("metrics").at(0), "auroc");
+  EXPECT_EQ(page.at("trials").at(0).at("trial"), "1/0") << "the best first";
+  EXPECT_EQ(page.at("trials").at(0).at("trained"), 0.75);
+  EXPECT_EQ(page.at("trials").at(0).at("untrained"), 0.5);
+  EXPECT_EQ(got("/jobs/1/trials?where=auroc%20%3E%200.7").at("total"), 1);
+  EXPECT_EQ(got("/jobs/1/trials?state=waiting").at("total"), 2) << "the gang has the next one";
+  EXPECT_EQ(got("/jobs/1/trials?sort=trial&reverse=true&limit=1").at("trials").at(0).at("trial"), "1/3");
+  EXPECT_NE(problem_of(get("/jobs/1/trials?sort=nix"), 400).find("nix"), std::string::npos);
+  EXPECT_EQ(got("/trials/1/0").at("final").at("auroc"), 0.75);
+  EXPECT_EQ(got("/trials/1/0/metrics").at("loss"), (json{{"steps", {1}}, {"values", {2.5}}}));
+  EXPECT_EQ(got("/jobs/1/curves?metric=loss").at("curves"), (json{{"1/0", {{"steps", {1}}, {"values", {2.5}}}}}));
+  EXPECT_EQ(got("/trials/1/0/logs").at("lines").at(0).at("text"), "hello <b>");
+  EXPECT_EQ(got("/trials/1/0/logs?after=1").at("lines").size(), 0u);
+  const json spec = got("/trials/1/2/spec");
+  EXPECT_NE(spec.at("yaml").get<std::string>().find("lr: 0.01"), std::string::npos);
+  const json lr = {{"key", "train.lr"}, {"value", "0.01"}, {"default", "1e-4"}};
+  EXPECT_NE(std::ranges::find(spec.at("differences"), lr), spec.at("differences").end()) << spec.at("differences");
+  const json comparison = got("/compare?trial=1/0&trial=1/3");
+  EXPECT_EQ(comparison.at("settings").size(), 2u);
+
+  for (const std::string step : {"1", "latest"}) {
+    const auto file = get("/trials/1/0/checkpoints/" + step);
+    EXPECT_EQ(file->status, 200);
+    EXPECT_EQ(file->body, bytes);
+    EXPECT_EQ(file->get_header_value("Content-Disposition"), "attachment; filename=\"trial-1-0-step-1.safetensors\"");
+  }
+  problem_of(get("/trials/1/0/checkpoints/5"), 404);
+  EXPECT_EQ(json::parse(post("/trials/1/0/checkpoints/latest/pin")->body), (json{{"step", 1}, {"pinned", true}}));
+  EXPECT_EQ(got("/trials/1/0").at("checkpoints").at(0).at("pinned"), true);
+  const auto asked = post("/query", R"({"sql": "SELECT count(*) AS n FROM trials"})", "application/json");
+  EXPECT_EQ(json::parse(asked->body), (json{{"columns", {"n"}}, {"rows", {{4}}}, {"complete", true}}));
+  problem_of(post("/query", R"({"sql": "DELETE FROM trials"})", "application/json"), 422);
+  EXPECT_EQ(got("/gangs").at("gangs").at(0).at("host"), "box");
+}
+
+TEST_F(Http, EventsTellOfChangesAndOfTheEnd) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  std::string text;
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(700ms);
+    EXPECT_EQ(json::parse(post("/jobs/1/cancel")->body).at("cancelled_trials"), 4);
+  });
+  const auto read = httplib::Client(address_).Get("/api/v1/jobs/1/events", [&](const char* data, size_t size) {
+    text.append(data, size);
+    return true;
+  });
+  canceller.join();
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->get_header_value("Content-Type"), "text/event-stream");
+  EXPECT_NE(text.find("event: changed\ndata: {\"job\":1"), std::string::npos);
+  const size_t end = text.find("event: ended\n");
+  ASSERT_NE(end, std::string::npos);
+  EXPECT_NE(text.find("\"state\":\"cancelled\"", end), std::string::npos);
+  problem_of(get("/jobs/9/events"), 404);
+}
+
+TEST_F(Http, WhatIsHeldGoesOn) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  EXPECT_EQ(json::parse(post("/jobs/1/pause")->body).at("paused"), true);
+  EXPECT_EQ(got("/jobs/1").at("state"), "paused");
+  EXPECT_EQ(json::parse(post("/jobs/1/resume")->body).at("waiting"), 4);
+  EXPECT_EQ(got("/jobs/1").at("state"), "waiting");
+  problem_of(post("/jobs/7/pause"), 404);
+}
+
+TEST_F(Http, BadRequestsAreProblemsThatSayWhat) {
+  EXPECT_NE(problem_of(get("/jobs/7"), 404).find("job 7"), std::string::npos);
+  EXPECT_NE(problem_of(get("/nothing"), 404).find("/api/v1/nothing"), std::string::npos);
+  EXPECT_NE(problem_of(get("/jobs?limit=0"), 400).find("limit is '0'"), std::string::npos);
+  problem_of(get("/jobs/1/curves"), 400);
+  problem_of(get("/compare?trial=x"), 400);
+  problem_of(post("/jobs", kSpec, "text/plain"), 415);
+  problem_of(post("/query", "[]", "application/json"), 400);
+  problem_of(post("/drain", R"({"target": 3})", "application/json"), 400);
+  httplib::Client client(address_);
+  const auto wrong = client.Put("/api/v1/jobs", kSpec, kYaml);
+  EXPECT_NE(problem_of(wrong, 405).find("GET, POST"), std::string::npos);
+  EXPECT_EQ(wrong->get_header_value("Allow"), "GET, POST");
+  problem_of(post("/jobs", std::string((8 << 20) + 1, ' ')), 413);
+}
+
+TEST_F(Http, PagesOfOtherSitesReachNothing) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  EXPECT_NE(problem_of(get("/jobs", {{"Host", "evil.example"}}), 403).find("evil.example"), std::string::npos);
+  problem_of(post("/jobs/1/cancel", "", kYaml, {{"Origin", "http://evil.example"}}), 403);
+  problem_of(post("/jobs/1/cancel", "", kYaml, {{"Origin", "null"}}), 403);
+  EXPECT_EQ(got("/jobs/1").at("cancelled"), 0);
+  EXPECT_EQ(post("/jobs/1/cancel", "", kYaml, {{"Origin", address_}})->status, 200);
+}
+
+TEST_F(Http, PagesAndMetricsAreServed) {
+  httplib::Client client(address_);
+  const auto page = checked(client.Get("/"));
+  EXPECT_NE(page->body.find("<!doctype html>"), std::string::npos);
+  EXPECT_NE(page->get_header_value("Content-Security-Policy").find("default-src 'self'"), std::string::npos);
+  const auto charts = checked(client.Get("/assets/echarts.min.js"));
+  EXPECT_GT(charts->body.size(), 500'000u);
+  const auto again = client.Get("/assets/echarts.min.js", {{"If-None-Match", charts->get_header_value("ETag")}});
+  EXPECT_EQ(again->status, 304);
+  problem_of(client.Get("/assets/..%2f..%2fetc%2fpasswd"), 404);
+  EXPECT_EQ(checked(client.Get("/healthz"))->body, "ok\n");
+  EXPECT_EQ(checked(client.Get("/readyz"))->body, "ok\n");
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  const auto metrics = checked(client.Get("/metrics"));
+  EXPECT_NE(metrics->body.find("\nhivq_jobs{state=\"waiting\"} 1\n"), std::string::npos);
+  EXPECT_NE(metrics->body.find("\nhivq_trials{state=\"waiting\"} 4\n"), std::string::npos);
+}
+
+TEST_F(Http, TheAddressStaysOverARestartAndOffMeansOff) {
+  const std::string before = address_;
+  stop();
+  // The last run's address is in its file, which a run that ends in order leaves; this fixture's stop() removes it.
+  std::ofstream(options_.data + "/coordinator.json")
+      << json{{"endpoint", "tcp://127.0.0.1:1"}, {"pid", 1}, {"start_time", 1}, {"http", before}};
+  stop_ = false;
+  thread_ = std::thread([this] { ended_ = serve(options_, stop_, log_); });
+  json address = json::object();
+  for (int i = 0; i < 1000 && address.value("pid", 1) == 1; ++i) {
+    std::this_thread::sleep_for(10ms);
+    std::ifstream file(options_.data + "/coordinator.json");
+    address = json::parse(file, nullptr, false);
+    if (!address.is_object()) address = json{{"pid", 1}};
+  }
+  EXPECT_EQ(address.at("http"), before);
+  stop();
+  options_.http = "off";
+  stop_ = false;
+  thread_ = std::thread([this] { ended_ = serve(options_, stop_, log_); });
+  for (int i = 0; i < 1000 && !running_endpoint(options_.data); ++i) std::this_thread::sleep_for(10ms);
+  std::ifstream file(options_.data + "/coordinator.json");
+  EXPECT_EQ(json::parse(file).at("http"), "");
+}
+
+TEST(HttpAddress, AWrongOneNamesTheRemedy) {
+  const Log log("coordinator", Level::warning);
+  for (const char* wrong : {"127.0.0.1:80", "http://:80", "http://127.0.0.1", "http://127.0.0.1:x", "http://h:99999"}) {
+    ServerOptions options;
+    options.data = fs::temp_directory_path().string() + "/hivq_http_wrong_" + std::to_string(getpid());
+    options.listen = "tcp://127.0.0.1:0";
+    options.http = wrong;
+    const Status ended = serve(options, std::atomic<bool>(true), log);
+    ASSERT_FALSE(ended) << wrong;
+    EXPECT_NE(ended.error().message.find("http://HOST:PORT"), std::string::npos);
+    fs::remove_all(options.data);
+  }
+}
+
+TEST(HttpMistakes, KeepTheLinesThatTheyCanRead) {
+  const auto mistakes = mistakes_of("a.yaml:12: x is wrong\nand more\na.yaml: whole", "a.yaml");
+  ASSERT_EQ(mistakes.size(), 3u);
+  EXPECT_EQ(mistakes[0].line, 12);
+  EXPECT_EQ(mistakes[0].message, "x is wrong");
+  EXPECT_EQ(mistakes[1].message, "and more");
+  EXPECT_EQ(mistakes[2].line, 0);
+}
+
+}  // namespace
+}  // namespace hivq
