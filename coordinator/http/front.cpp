@@ -77,21 +77,13 @@ class HttpFront final : public Front {
                                   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
                                   "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}});
     server_.set_pre_routing_handler([this](const Request& request, Response& response) {
-      if (auto refused = refuse(request)) {
-        put(*refused, response);
-        return Handled::Handled;
-      }
-      const std::string methods = allowed(request.path);
-      const std::string method = request.method == "HEAD" ? "GET" : request.method;
-      if (methods.empty()) {
-        put(problem(404, fmt::format("there is no {}; /api/v1/openapi.yaml describes what there is", request.path)),
-            response);
-      } else if (methods.find(method) == std::string::npos) {
-        response.set_header("Allow", methods);
-        put(problem(405, fmt::format("{} is not possible here; {} is", request.method, methods)), response);
-      } else {
-        return Handled::Unhandled;
-      }
+      const auto refused = refuse(request);
+      // A body that is not read would be taken for the next request.
+      const bool has_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+      if (has_body && (refused || request.method == "GET")) response.set_header("Connection", "close");
+      if (!refused) return Handled::Unhandled;
+      put(*refused, response);
+      if (refused->status == 405) response.set_header("Allow", allowed(request.path));
       return Handled::Handled;
     });
     server_.set_exception_handler([this](const Request& request, Response& response, std::exception_ptr thrown) {
@@ -123,8 +115,8 @@ class HttpFront final : public Front {
   }
 
  private:
-  /// A page of another site must reach neither a coordinator on its reader's own machine by a name that it made point
-  /// there (DNS rebinding), nor change anything (CSRF).
+  /// What is answered before the body is read. A page of another site must reach neither a coordinator on its reader's
+  /// own machine by a name that it made point there (DNS rebinding), nor change anything (CSRF).
   std::optional<Reply> refuse(const Request& request) const {
     const std::string host = request.get_header_value("Host"), origin = request.get_header_value("Origin");
     if (loopback_ && !is_loopback(without_port(host))) {
@@ -134,7 +126,16 @@ class HttpFront final : public Front {
         origin != "https://" + host) {
       return problem(403, "a page of another site cannot change anything here");
     }
+    const std::string methods = allowed(request.path), method = request.method == "HEAD" ? "GET" : request.method;
+    if (methods.empty()) {
+      return problem(404, fmt::format("there is no {}; /api/v1/openapi.yaml describes what there is", request.path));
+    }
+    if (methods.find(method) == std::string::npos) return not_here(request.method, methods);
     return std::nullopt;
+  }
+
+  static Reply not_here(const std::string& method, const std::string& allowed) {
+    return problem(405, fmt::format("{} is not possible here; {} is", method, allowed));
   }
 
   /// Methods that the path knows: `GET, POST`; empty: there is no such path.
@@ -196,11 +197,12 @@ class HttpFront final : public Front {
   /// What the library refuses by itself.
   void explain(const Request& request, Response& response) const {
     if (!response.body.empty() || response.status == 304) return;
-    // The library does not read a method that it does not know, and calls that 400.
-    const std::string methods = allowed(request.path);
+    response.set_header("Connection", "close");  // what is left of the request is not read
+    // The library does not go on to the path where it does not know the method, and calls that 400.
+    const std::string methods = allowed(request.target.substr(0, request.target.find('?')));
     if (response.status == 400 && !methods.empty() && methods.find(request.method) == std::string::npos) {
       response.set_header("Allow", methods);
-      return put(problem(405, fmt::format("{} is not possible here; {} is", request.method, methods)), response);
+      return put(not_here(request.method, methods), response);
     }
     put(problem(response.status, response.status == 413
                                      ? fmt::format("a request is {} bytes at most", options_.body_bytes)

@@ -184,11 +184,8 @@ ordered_json to_json(const Comparison& comparison) {
 ordered_json to_json(const Importance& found, const std::string& metric) {
   auto shares = ordered_json::array();
   for (const auto& share : found.shares) {
-    ordered_json line{{"parameter", share.parameter}};
-    if (!share.with.empty()) line["with"] = share.with;
-    line["share"] = share.share;
-    line["deviation"] = share.deviation;
-    shares.push_back(std::move(line));
+    shares.push_back(
+        {{"parameter", share.parameter}, {"with", share.with}, {"share", share.share}, {"deviation", share.deviation}});
   }
   return {{"metric", metric}, {"trials", found.trials}, {"explained", found.explained}, {"shares", shares}};
 }

@@ -39,15 +39,20 @@ async function request(path, options = {}) {
     throw new Problem('No answer', 'The coordinator does not answer; is hivq-coordinator running?');
   }
   const type = response.headers.get('Content-Type') ?? '';
-  if ([502, 503, 504].includes(response.status) && !type.includes('json')) {  // of a proxy before it
+  if ([502, 503, 504].includes(response.status) && !type.includes('json')) {
+    // of a proxy before it
     setReachable(false);
     throw new Problem('No answer', 'The coordinator does not answer.', response.status);
   }
   setReachable(true);
   const body = type.includes('json') ? await response.json() : await response.text();
   if (response.ok) return body;
-  throw new Problem(body.title ?? response.statusText, body.detail ?? `Status ${response.status} of ${path}`,
-    response.status, body.mistakes ?? []);
+  throw new Problem(
+    body.title ?? response.statusText,
+    body.detail ?? `Status ${response.status} of ${path}`,
+    response.status,
+    body.mistakes ?? [],
+  );
 }
 
 /// A path with what is asked: lists become repeated names, null and '' are left out.
@@ -94,9 +99,13 @@ export async function allTrials(job, where, signal) {
 }
 
 /// Calls `read` now, and again `period` ms after it has ended, while the page is shown and seen; a slow read is
-/// repeated more rarely. `read` returns false where there is nothing more to come. Returns a function that reads at once.
+/// repeated more rarely. `read` returns false where there is nothing more to come. Returns a function that reads at
+/// once.
 export function poll(read, period, signal) {
-  let timer = 0, busy = false, again = false, over = false;
+  let timer = 0,
+    busy = false,
+    again = false,
+    over = false;
   async function turn() {
     clearTimeout(timer);
     if (signal.aborted || over) return;
@@ -104,7 +113,7 @@ export function poll(read, period, signal) {
       again = true;
       return;
     }
-    if (document.hidden) return;  // visibilitychange calls again
+    if (document.hidden) return; // visibilitychange calls again
     busy = true;
     const begun = performance.now();
     try {
@@ -118,7 +127,9 @@ export function poll(read, period, signal) {
     again = false;
     timer = setTimeout(turn, pause);
   }
-  const wake = () => { if (!document.hidden) turn(); };
+  const wake = () => {
+    if (!document.hidden) turn();
+  };
   document.addEventListener('visibilitychange', wake, {signal});
   addEventListener('reachable', wake, {signal});
   signal.addEventListener('abort', () => clearTimeout(timer));
@@ -132,7 +143,12 @@ export function poll(read, period, signal) {
 /// Calls `changed` when a job has: told by server-sent events, else asked for every two seconds. At most once a second,
 /// and never more than a quarter of the time, however long `changed` takes. Ends when the job has.
 export function follow(job, changed, signal) {
-  let source = null, timer = 0, busy = false, dirty = false, next = 0, ended = false;
+  let source = null,
+    timer = 0,
+    busy = false,
+    dirty = false,
+    next = 0,
+    ended = false;
 
   async function turn() {
     if (busy || signal.aborted || document.hidden) return;
@@ -170,7 +186,8 @@ export function follow(job, changed, signal) {
       close();
       mark();
     });
-    source.addEventListener('error', () => {  // the browser tries again by itself, and we ask meanwhile
+    source.addEventListener('error', () => {
+      // the browser tries again by itself, and we ask meanwhile
       if (!busy && !ended) timer = setTimeout(turn, 2000);
     });
   }
@@ -182,7 +199,7 @@ export function follow(job, changed, signal) {
   }
 
   function seen() {
-    if (document.hidden) return close();  // a browser has few connections to a server; do not hold one unseen
+    if (document.hidden) return close(); // a browser has few connections to a server; do not hold one unseen
     open();
     mark();
   }
@@ -192,7 +209,8 @@ export function follow(job, changed, signal) {
   signal.addEventListener('abort', close);
   turn();
   open();
-  return () => {  // something was done here: look at once
+  return () => {
+    // something was done here: look at once
     next = 0;
     ended = false;
     open();

@@ -5,10 +5,13 @@ import {el, number} from '/assets/dom.js';
 let loading = null;
 function loadECharts() {
   loading ??= new Promise((resolve, reject) => {
-    document.head.append(el('script', {
-      src: '/assets/echarts.min.js', onload: () => resolve(globalThis.echarts),
-      onerror: () => reject(new Error('/assets/echarts.min.js cannot be loaded')),
-    }));
+    document.head.append(
+      el('script', {
+        src: '/assets/echarts.min.js',
+        onload: () => resolve(globalThis.echarts),
+        onerror: () => reject(new Error('/assets/echarts.min.js cannot be loaded')),
+      }),
+    );
   });
   return loading;
 }
@@ -22,10 +25,14 @@ export function colours() {
   const read = (name) => style.getPropertyValue(name).trim();
   const dark = document.documentElement.dataset.theme === 'dark';
   return {
-    text: read('--text'), dim: read('--dim'), line: read('--line'), panel: read('--panel'),
+    text: read('--text'),
+    dim: read('--dim'),
+    line: read('--line'),
+    panel: read('--panel'),
     palette: dark ? onDark : onLight,
     // viridis without the end that vanishes in the background
-    ramp: dark ? ['#3b528b', '#2c728e', '#21918c', '#28ae80', '#5ec962', '#addc30', '#fde725']
+    ramp: dark
+      ? ['#3b528b', '#2c728e', '#21918c', '#28ae80', '#5ec962', '#addc30', '#fde725']
       : ['#440154', '#443983', '#31688e', '#21918c', '#35b779', '#7ad151', '#d2b500'],
   };
 }
@@ -33,14 +40,26 @@ export function colours() {
 // Charts are drawn one a frame, so that many large ones hold up neither scrolling nor typing.
 let last = Promise.resolve();
 function inTurn(action) {
-  last = last.then(() => new Promise((resolve) => { requestAnimationFrame(resolve); })).then(action).catch(console.error);
+  last = last
+    .then(
+      () =>
+        new Promise((resolve) => {
+          requestAnimationFrame(resolve);
+        }),
+    )
+    .then(action)
+    .catch(console.error);
 }
 
 /// A chart: `element` for the page, `draw(build)` with a function from colours to ECharts' option. It is drawn when it
 /// is in sight, again when the theme changes, and freed with the page.
 export function chart(label, signal, {height = 340, click} = {}) {
   const element = el('div', {class: 'chart', role: 'img', 'aria-label': label, style: {height: `${height}px`}});
-  let instance = null, build = null, stale = false, inSight = false, queued = false;
+  let instance = null,
+    build = null,
+    stale = false,
+    inSight = false,
+    queued = false;
 
   function paint() {
     stale = true;
@@ -60,7 +79,9 @@ export function chart(label, signal, {height = 340, click} = {}) {
     }
     const shared = colours();
     const common = {
-      animation: false, backgroundColor: 'transparent', color: shared.palette,
+      animation: false,
+      backgroundColor: 'transparent',
+      color: shared.palette,
       textStyle: {color: shared.text, fontFamily: 'inherit'},
     };
     // What the user has zoomed to is kept; all that is drawn is new.
@@ -72,10 +93,13 @@ export function chart(label, signal, {height = 340, click} = {}) {
     if (stale) paint();
     else if (element.clientWidth > 0) instance?.resize();
   });
-  const sight = new IntersectionObserver((entries) => {
-    inSight = entries.at(-1).isIntersecting;
-    if (inSight && stale) paint();
-  }, {rootMargin: '300px'});
+  const sight = new IntersectionObserver(
+    (entries) => {
+      inSight = entries.at(-1).isIntersecting;
+      if (inSight && stale) paint();
+    },
+    {rootMargin: '300px'},
+  );
   size.observe(element);
   sight.observe(element);
   addEventListener('theme', paint, {signal});
@@ -84,10 +108,13 @@ export function chart(label, signal, {height = 340, click} = {}) {
     sight.disconnect();
     instance?.dispose();
   });
-  return {element, draw(next) {
-    build = next;
-    paint();
-  }};
+  return {
+    element,
+    draw(next) {
+      build = next;
+      paint();
+    },
+  };
 }
 
 // --- parts of options ---
@@ -95,17 +122,29 @@ export function chart(label, signal, {height = 340, click} = {}) {
 /// A tooltip whose text is made of nodes: names come from specifications and are no HTML.
 export function tooltip(shared, trigger, lines) {
   return {
-    trigger, confine: true, backgroundColor: shared.panel, borderColor: shared.line, padding: 8,
-    textStyle: {color: shared.text, fontSize: 12}, axisPointer: {type: 'line', lineStyle: {color: shared.dim}},
-    formatter: (given) => el('div', {class: 'tip'}, lines(given).map((line) => el('div', {}, line))),
+    trigger,
+    confine: true,
+    backgroundColor: shared.panel,
+    borderColor: shared.line,
+    padding: 8,
+    textStyle: {color: shared.text, fontSize: 12},
+    axisPointer: {type: 'line', lineStyle: {color: shared.dim}},
+    formatter: (given) =>
+      el(
+        'div',
+        {class: 'tip'},
+        lines(given).map((line) => el('div', {}, line)),
+      ),
   };
 }
 
 export function axis(shared, more = {}) {
   return {
-    nameTextStyle: {color: shared.dim}, axisLine: {lineStyle: {color: shared.line}},
+    nameTextStyle: {color: shared.dim},
+    axisLine: {lineStyle: {color: shared.line}},
     axisLabel: {color: shared.dim, hideOverlap: true, ...more.axisLabel},
-    splitLine: {lineStyle: {color: shared.line, opacity: 0.5}}, axisTick: {lineStyle: {color: shared.line}},
+    splitLine: {lineStyle: {color: shared.line, opacity: 0.5}},
+    axisTick: {lineStyle: {color: shared.line}},
     ...Object.fromEntries(Object.entries(more).filter(([key]) => key !== 'axisLabel')),
   };
 }
@@ -114,8 +153,18 @@ export function axis(shared, more = {}) {
 export function zoom(shared, axes = {xAxisIndex: 0}) {
   return [
     {type: 'inside', ...axes, filterMode: 'none', zoomOnMouseWheel: 'shift', moveOnMouseMove: true},
-    {type: 'slider', ...axes, filterMode: 'none', height: 18, bottom: 4, borderColor: shared.line, brushSelect: false,
-      textStyle: {color: shared.dim}, fillerColor: 'rgba(86, 180, 233, 0.2)', showDataShadow: false},
+    {
+      type: 'slider',
+      ...axes,
+      filterMode: 'none',
+      height: 18,
+      bottom: 4,
+      borderColor: shared.line,
+      brushSelect: false,
+      textStyle: {color: shared.dim},
+      fillerColor: 'rgba(86, 180, 233, 0.2)',
+      showDataShadow: false,
+    },
   ];
 }
 
@@ -132,7 +181,8 @@ export function dimension(name, given) {
   const known = [...new Set(given.filter((value) => value !== null && value !== undefined && value !== ''))];
   const numbers = known.map(Number);
   if (known.length > 0 && numbers.every(Number.isFinite)) {
-    let min = Infinity, max = -Infinity;
+    let min = Infinity,
+      max = -Infinity;
     for (const value of numbers) {
       min = Math.min(min, value);
       max = Math.max(max, value);
@@ -144,8 +194,14 @@ export function dimension(name, given) {
   const words = known.map(String).sort();
   const place = new Map(words.map((word, i) => [word, i]));
   return {
-    name, values: given.map((value) => place.get(String(value)) ?? null), min: -0.5, max: words.length - 0.5, log: false,
-    words, distinct: words.length, text: (value) => words[Math.round(value)] ?? '',
+    name,
+    values: given.map((value) => place.get(String(value)) ?? null),
+    min: -0.5,
+    max: words.length - 0.5,
+    log: false,
+    words,
+    distinct: words.length,
+    text: (value) => words[Math.round(value)] ?? '',
   };
 }
 
@@ -154,13 +210,21 @@ export function axisOf(shared, dim, more = {}) {
   const flat = dim.min === dim.max;
   const places = dim.words?.map((_, i) => i);
   const room = dim.words ? 0 : (dim.max - dim.min) * 0.03;
-  const ends = dim.log ? {min: dim.min / 1.1, max: dim.max * 1.1}
+  const ends = dim.log
+    ? {min: dim.min / 1.1, max: dim.max * 1.1}
     : {min: flat ? dim.min - 1 : dim.min - room, max: flat ? dim.max + 1 : dim.max + room};
   return axis(shared, {
-    type: dim.log ? 'log' : 'value', name: dim.name, ...ends, ...(dim.words ? {axisTick: {customValues: places}} : {}), ...more,
+    type: dim.log ? 'log' : 'value',
+    name: dim.name,
+    ...ends,
+    ...(dim.words ? {axisTick: {customValues: places}} : {}),
+    ...more,
     axisLabel: {
-      formatter: (value) => dim.text(value), textBorderColor: shared.panel, textBorderWidth: 3,
-      ...(dim.words ? {customValues: places} : {showMinLabel: false, showMaxLabel: false}), ...more.axisLabel,
+      formatter: (value) => dim.text(value),
+      textBorderColor: shared.panel,
+      textBorderWidth: 3,
+      ...(dim.words ? {customValues: places} : {showMinLabel: false, showMaxLabel: false}),
+      ...more.axisLabel,
     },
   });
 }
@@ -173,16 +237,27 @@ export function colourScale(shared, dim, more = {}) {
   let max = sorted.length > 20 ? at(0.95) : sorted.at(-1);
   if (!(max > min)) [min, max] = [dim.min - 0.5, dim.max + 0.5];
   return {
-    type: 'continuous', min, max, inRange: {color: shared.ramp}, orient: 'vertical', right: 0, top: 'middle',
-    itemHeight: 120, itemWidth: 12, textStyle: {color: shared.dim, fontSize: 11}, text: [dim.text(max), dim.text(min)],
-    formatter: (value) => dim.text(value), ...more,
+    type: 'continuous',
+    min,
+    max,
+    inRange: {color: shared.ramp},
+    orient: 'vertical',
+    right: 0,
+    top: 'middle',
+    itemHeight: 120,
+    itemWidth: 12,
+    textStyle: {color: shared.dim, fontSize: 11},
+    text: [dim.text(max), dim.text(min)],
+    formatter: (value) => dim.text(value),
+    ...more,
   };
 }
 
 /// Exponential moving average, as TensorBoard's: corrected for its start, null where nothing is.
 export function smooth(values, weight) {
   if (!(weight > 0)) return values;
-  let sum = 0, mass = 0;
+  let sum = 0,
+    mass = 0;
   return values.map((value) => {
     if (value === null) return null;
     sum = weight * sum + (1 - weight) * value;
@@ -200,30 +275,59 @@ export function curvesOption(shared, curves, {smoothing = 0, log = false, legend
     const values = smooth(curve.values, smoothing);
     const colour = shared.palette[i % shared.palette.length];
     return {
-      type: 'line', name: curve.name, showSymbol: curve.steps.length < 2, symbolSize: 6, triggerLineEvent: true,
+      type: 'line',
+      name: curve.name,
+      showSymbol: curve.steps.length < 2,
+      symbolSize: 6,
+      triggerLineEvent: true,
       data: curve.steps.map((step, k) => [step, log && !(values[k] > 0) ? null : values[k]]),
       lineStyle: {
-        width: many ? 1.2 : 1.8, opacity: many ? 0.75 : 1,
+        width: many ? 1.2 : 1.8,
+        opacity: many ? 0.75 : 1,
         type: dashes[Math.floor(i / shared.palette.length) % dashes.length],
       },
-      itemStyle: {color: colour}, emphasis: {focus: 'series', lineStyle: {width: 3}}, connectNulls: true,
+      itemStyle: {color: colour},
+      emphasis: {focus: 'series', lineStyle: {width: 3}},
+      connectNulls: true,
     };
   });
   const lines = (points) => {
     const shown = points.filter((point) => point.value[1] !== null && point.value[1] !== undefined);
     shown.sort((a, b) => b.value[1] - a.value[1]);
-    const rows = shown.slice(0, 14).map((point) => [
-      el('i', {class: 'dot', style: {background: point.color}}), `${point.seriesName}: ${number(point.value[1])}`]);
+    const rows = shown
+      .slice(0, 14)
+      .map((point) => [
+        el('i', {class: 'dot', style: {background: point.color}}),
+        `${point.seriesName}: ${number(point.value[1])}`,
+      ]);
     const step = points.length > 0 ? Math.round(points[0].axisValue) : 0;
-    return [`step ${step.toLocaleString('en')}`, ...rows, ...(shown.length > 14 ? [`… ${shown.length - 14} more`] : [])];
+    return [
+      `step ${step.toLocaleString('en')}`,
+      ...rows,
+      ...(shown.length > 14 ? [`… ${shown.length - 14} more`] : []),
+    ];
   };
   return {
     tooltip: tooltip(shared, 'axis', lines),
     legend: {
-      show: legend && curves.length <= 24, type: 'scroll', top: 0, textStyle: {color: shared.text}, pageTextStyle: {color: shared.text},
-      pageIconColor: shared.text, pageIconInactiveColor: shared.line, icon: 'circle', itemWidth: 10, itemHeight: 12,
+      show: legend && curves.length <= 24,
+      type: 'scroll',
+      top: 0,
+      textStyle: {color: shared.text},
+      pageTextStyle: {color: shared.text},
+      pageIconColor: shared.text,
+      pageIconInactiveColor: shared.line,
+      icon: 'circle',
+      itemWidth: 10,
+      itemHeight: 12,
     },
-    grid: {left: 8, right: 16, top: legend && curves.length <= 24 ? 34 : 12, bottom: zoomable ? 34 : 8, containLabel: true},
+    grid: {
+      left: 8,
+      right: 16,
+      top: legend && curves.length <= 24 ? 34 : 12,
+      bottom: zoomable ? 34 : 8,
+      containLabel: true,
+    },
     xAxis: axis(shared, {type: 'value', min: 'dataMin', max: 'dataMax', axisLabel: {formatter: short}}),
     yAxis: axis(shared, {type: log ? 'log' : 'value', scale: true, axisLabel: {formatter: short}}),
     dataZoom: zoomable ? zoom(shared) : [],

@@ -17,7 +17,9 @@ export function el(name, properties = {}, ...children) {
 
 /// Replaces what an element holds, unless `text` says the same: then focus, selection and scrolling stay.
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(
+    ...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -41,14 +43,25 @@ export function setOptions(element, options, value = element.value) {
   const same = JSON.stringify(pairs);
   if (element.dataset.options !== same) {
     element.dataset.options = same;
-    fill(element, pairs.map(([key, text]) => el('option', {value: key}, text)));
+    fill(
+      element,
+      pairs.map(([key, text]) => el('option', {value: key}, text)),
+    );
   }
   if (pairs.some(([key]) => String(key) === String(value))) element.value = value;
 }
 
 const marks = {
-  waiting: '○', paused: '‖', running: '●', finished: '✓', failed: '✕', cancelled: '⊘', 'stopped early': '◐',
-  idle: '○', drained: '‖', away: '✕',
+  waiting: '○',
+  paused: '‖',
+  running: '●',
+  finished: '✓',
+  failed: '✕',
+  cancelled: '⊘',
+  'stopped early': '◐',
+  idle: '○',
+  drained: '‖',
+  away: '✕',
 };
 
 /// A state as mark and word, so that colour is not all that tells it.
@@ -59,8 +72,12 @@ export function badge(state) {
 
 export function progress(done, total, label) {
   const share = total > 0 ? Math.min(1, done / total) : 0;
-  return el('span', {class: 'progress'},
-    el('progress', {value: String(share), max: '1', 'aria-label': label}), el('span', {}, `${done}/${total}`));
+  return el(
+    'span',
+    {class: 'progress'},
+    el('progress', {value: String(share), max: '1', 'aria-label': label}),
+    el('span', {}, `${done}/${total}`),
+  );
 }
 
 /// What a page shows where there is nothing: what that means and what to do.
@@ -69,8 +86,13 @@ export function empty(...children) {
 }
 
 export function failure(error) {
-  return el('div', {class: 'failure', role: 'alert'}, el('strong', {}, error.title ?? 'That did not work'), ' ',
-    el('span', {}, error.detail ?? error.message));
+  return el(
+    'div',
+    {class: 'failure', role: 'alert'},
+    el('strong', {}, error.title ?? 'That did not work'),
+    ' ',
+    el('span', {}, error.detail ?? error.message),
+  );
 }
 
 /// A section with a heading, folded away on demand.
@@ -80,11 +102,19 @@ export function section(title, ...children) {
 
 /// Asks before something is done. Resolves to the form's values, or null where it was called off.
 export function ask({title, text, yes, danger = false, fields = []}) {
-  const form = el('form', {method: 'dialog'},
-    el('h2', {id: 'ask-title'}, title), el('p', {}, text), fields,
-    el('div', {class: 'row end'},
+  const form = el(
+    'form',
+    {method: 'dialog'},
+    el('h2', {id: 'ask-title'}, title),
+    el('p', {}, text),
+    fields,
+    el(
+      'div',
+      {class: 'row end'},
       el('button', {value: 'no', type: 'submit', formnovalidate: true}, 'No, go back'),
-      el('button', {value: 'yes', type: 'submit', class: danger ? 'danger' : 'primary'}, yes)));
+      el('button', {value: 'yes', type: 'submit', class: danger ? 'danger' : 'primary'}, yes),
+    ),
+  );
   const dialog = el('dialog', {'aria-labelledby': 'ask-title'}, form);
   document.body.append(dialog);
   dialog.showModal();
@@ -142,6 +172,11 @@ export function signed(value, digits = 4) {
   return (value < 0 ? '−' : '+') + number(Math.abs(value), digits);
 }
 
+/** `1 gang`, `3 gangs`. */
+export function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 export function duration(ms) {
   if (ms === null || ms === undefined || ms < 0) return '–';
   const seconds = ms / 1000;
@@ -181,15 +216,19 @@ export function when(ms) {
 
 /// Specifications, keys and comments apart. Not a parser: a line at a time is enough to read by.
 export function yaml(text, label) {
-  const lines = text.replace(/\n$/, '').split('\n').map((line) => {
-    const [, code, comment] = line.match(/^((?:[^#"']|"[^"]*"|'[^']*'|(?<=\S)#)*)(#.*)?.*$/);
-    if (code + (comment ?? '') !== line) return [line, '\n'];
-    const key = code.match(/^(\s*(?:- )?)([^\s:][^:]*)(:(?:\s.*|$))/);
-    return [
-      key ? [key[1], el('span', {class: 'key'}, key[2]), key[3]] : code,
-      comment ? el('span', {class: 'comment'}, comment) : null, '\n',
-    ];
-  });
+  const lines = text
+    .replace(/\n$/, '')
+    .split('\n')
+    .map((line) => {
+      const [, code, comment] = line.match(/^((?:[^#"']|"[^"]*"|'[^']*'|(?<=\S)#)*)(#.*)?.*$/);
+      if (code + (comment ?? '') !== line) return [line, '\n'];
+      const key = code.match(/^(\s*(?:- )?)([^\s:][^:]*)(:(?:\s.*|$))/);
+      return [
+        key ? [key[1], el('span', {class: 'key'}, key[2]), key[3]] : code,
+        comment ? el('span', {class: 'comment'}, comment) : null,
+        '\n',
+      ];
+    });
   return el('pre', {class: 'yaml', tabindex: '0', role: 'region', 'aria-label': label}, lines);
 }
 

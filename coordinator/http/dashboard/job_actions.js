@@ -7,12 +7,17 @@ const live = (job) => ['waiting', 'running', 'paused'].includes(job.state);
 
 const kinds = {
   pause: {
-    word: 'Pause', text: 'Its trials stop at the next step, each with a checkpoint, and free their gangs.', yes: 'Pause it',
+    word: 'Pause',
+    text: 'Its trials stop at the next step, each with a checkpoint, and free their gangs.',
+    yes: 'Pause it',
     done: (job) => `Job ${job.job} is paused.`,
   },
   resume: {word: 'Resume', done: (job) => `Job ${job.job} goes on.`},
   cancel: {
-    word: 'Stop', text: 'Trials that have not ended are given up. That cannot be undone.', yes: 'Stop it', danger: true,
+    word: 'Stop',
+    text: 'Trials that have not ended are given up. That cannot be undone.',
+    yes: 'Stop it',
+    danger: true,
     done: (job, answer) => `Job ${job.job} is stopped; ${answer.cancelled_trials} trials were given up.`,
   },
 };
@@ -23,10 +28,24 @@ export function jobButtons(job, done) {
   return [job.state === 'paused' ? 'resume' : 'pause', 'cancel'].map((kind) => {
     const {word, text, yes, danger, done: told} = kinds[kind];
     const go = async () => {
-      if (text && !await ask({title: `${word} job ${job.job} “${job.name}”?`, text, yes, danger})) return;
-      if (await act(() => post(`/jobs/${job.job}/${kind}`), (answer) => told(job, answer))) done();
+      if (text && !(await ask({title: `${word} job ${job.job} “${job.name}”?`, text, yes, danger}))) return;
+      if (
+        await act(
+          () => post(`/jobs/${job.job}/${kind}`),
+          (answer) => told(job, answer),
+        )
+      )
+        done();
     };
-    return el('button', {type: 'button', class: danger ? 'small danger-text' : 'small', onclick: go,
-      'aria-label': `${word} job ${job.job}`}, word);
+    return el(
+      'button',
+      {
+        type: 'button',
+        class: danger ? 'small danger-text' : 'small',
+        onclick: go,
+        'aria-label': `${word} job ${job.job}`,
+      },
+      word,
+    );
   });
 }

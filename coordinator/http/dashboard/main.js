@@ -10,15 +10,20 @@ import {submit} from '/assets/page_submit.js';
 import {trial} from '/assets/page_trial.js';
 
 // By the first part of the hash. A page is a function (element, {path, query, signal}); the signal ends with the page.
-const pages = {jobs: ({path}) => (path[0] ? job : jobs), trials: () => trial, compare: () => compare,
-  cluster: () => cluster, submit: () => submit};
+const pages = {
+  jobs: ({path}) => (path[0] ? job : jobs),
+  trials: () => trial,
+  compare: () => compare,
+  cluster: () => cluster,
+  submit: () => submit,
+};
 
 const main = document.getElementById('main');
 let shown = new AbortController();
 let section = '';
 
 async function show() {
-  if (location.hash === '#main') return main.focus();  // the skip link is no page
+  if (location.hash === '#main') return main.focus(); // the skip link is no page
   shown.abort();
   shown = new AbortController();
   const [route, search = ''] = location.hash.replace(/^#\/?/, '').split('?');
@@ -34,7 +39,7 @@ async function show() {
   const root = el('div', {class: 'page'});
   fill(main, root);
   scrollTo(0, 0);
-  if (section) main.focus({preventScroll: true});  // a new page is read from its beginning; not on the first visit
+  if (section) main.focus({preventScroll: true}); // a new page is read from its beginning; not on the first visit
   section = key;
   const page = pages[key]?.(place);
   if (!page) {
@@ -46,8 +51,10 @@ async function show() {
   } catch (error) {
     if (place.signal.aborted) return;
     if (!error.detail) console.error(error);
-    root.append(failure(error), el('p', {},
-      el('button', {onclick: show}, 'Try again'), ' or go to ', el('a', {href: '#/jobs'}, 'all jobs')));
+    root.append(
+      failure(error),
+      el('p', {}, el('button', {onclick: show}, 'Try again'), ' or go to ', el('a', {href: '#/jobs'}, 'all jobs')),
+    );
   }
 }
 
@@ -86,28 +93,60 @@ setTheme(document.documentElement.dataset.theme);
 // --- keys ---
 
 const keys = [
-  ['/', 'to the filter'], ['g j', 'jobs'], ['g c', 'cluster'], ['g s', 'submit'], ['t', 'dark or light'],
-  ['?', 'this help'], ['Esc', 'close, or leave a field'],
+  ['/', 'to the filter'],
+  ['g j', 'jobs'],
+  ['g c', 'cluster'],
+  ['g s', 'submit'],
+  ['t', 'dark or light'],
+  ['?', 'this help'],
+  ['Esc', 'close, or leave a field'],
 ];
 
 async function help() {
   if (document.querySelector('dialog[open]')) return;
   const version = el('span', {});
-  const dialog = el('dialog', {'aria-labelledby': 'help-title', onclose: () => dialog.remove()},
+  const dialog = el(
+    'dialog',
+    {'aria-labelledby': 'help-title', onclose: () => dialog.remove()},
     el('h2', {id: 'help-title'}, 'Keys'),
-    el('dl', {class: 'keys'}, keys.map(([key, what]) => [
-      el('dt', {}, key.split(' ').map((each) => el('kbd', {}, each))), el('dd', {}, what)])),
+    el(
+      'dl',
+      {class: 'keys'},
+      keys.map(([key, what]) => [
+        el(
+          'dt',
+          {},
+          key.split(' ').map((each) => el('kbd', {}, each)),
+        ),
+        el('dd', {}, what),
+      ]),
+    ),
     el('p', {class: 'dim'}, version, el('a', {href: '/api/v1/openapi.yaml'}, 'the API')),
-    el('form', {method: 'dialog', class: 'row end'}, el('button', {class: 'primary'}, 'Close')));
+    el('form', {method: 'dialog', class: 'row end'}, el('button', {class: 'primary'}, 'Close')),
+  );
   document.body.append(dialog);
   dialog.showModal();
-  get('/version').then((answer) => { version.textContent = `hivq ${answer.version} · `; }, () => {});
+  get('/version').then(
+    (answer) => {
+      version.textContent = `hivq ${answer.version} · `;
+    },
+    () => {},
+  );
 }
 document.getElementById('help').addEventListener('click', help);
 
-let went = 0;  // when g was pressed; a letter within a second says where to
+/// Menus (the choice of columns) close by Esc and by a press elsewhere.
+function closeMenus(inside = null) {
+  for (const menu of document.querySelectorAll('details.menu[open]')) {
+    if (!menu.contains(inside)) menu.open = false;
+  }
+}
+document.addEventListener('pointerdown', (event) => closeMenus(event.target));
+
+let went = 0; // when g was pressed; a letter within a second says where to
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.key === 'Escape') closeMenus();
   const typing = event.target.closest('textarea, select, input:not([type=checkbox], [type=range], [type=radio])');
   if (typing) {
     if (event.key === 'Escape') event.target.blur();

@@ -7,52 +7,129 @@ import {curveControls} from '/assets/curve_controls.js';
 
 export async function compare(root, {query, signal}) {
   document.title = 'Compare · hivq';
-  const field = el('input', {type: 'text', size: 30, value: query.getAll('trial').join(' '), dataset: {filter: ''},
-    placeholder: 'such as 3/0 3/1', pattern: '\\s*\\d+/\\d+([\\s,]+\\d+/\\d+)*\\s*', title: 'Trials as JOB/NUMBER'});
-  const form = el('form', {class: 'row', onsubmit: (event) => {
-    event.preventDefault();
-    const trials = field.value.match(/\d+\/\d+/g) ?? [];
-    location.hash = `#/compare?${trials.map((trial) => `trial=${trial}`).join('&')}`;
-  }}, labelled('Trials', field), el('button', {class: 'primary'}, 'Compare'));
+  const field = el('input', {
+    type: 'text',
+    size: 30,
+    value: query.getAll('trial').join(' '),
+    dataset: {filter: ''},
+    placeholder: 'such as 3/0 3/1',
+    pattern: '\\s*\\d+/\\d+([\\s,]+\\d+/\\d+)*\\s*',
+    title: 'Trials as JOB/NUMBER',
+  });
+  const form = el(
+    'form',
+    {
+      class: 'row',
+      onsubmit: (event) => {
+        event.preventDefault();
+        const trials = field.value.match(/\d+\/\d+/g) ?? [];
+        location.hash = `#/compare?${trials.map((trial) => `trial=${trial}`).join('&')}`;
+      },
+    },
+    labelled('Trials', field),
+    el('button', {class: 'primary'}, 'Compare'),
+  );
   root.append(el('div', {class: 'row'}, el('h1', {}, 'Compare'), el('span', {class: 'grow'}), form));
 
   const trials = [...new Set(query.getAll('trial'))].slice(0, 50);
   if (trials.length === 0) {
-    root.append(empty('Nothing to compare yet: name trials above, or select some in a ', el('a', {href: '#/jobs'}, 'job'), '.'));
+    root.append(
+      empty('Nothing to compare yet: name trials above, or select some in a ', el('a', {href: '#/jobs'}, 'job'), '.'),
+    );
     return;
   }
 
-  const settings = el('div', {}), metrics = el('div', {});
+  const settings = el('div', {}),
+    metrics = el('div', {});
   const parts = el('input', {type: 'checkbox', onchange: () => draw()});
   const names = select(['loss'], 'loss', () => look());
   const controls = curveControls(() => drawCurves());
-  const figure = chart('Curves of the compared trials', signal, {height: 380, click: (event) => {
-    if (event.seriesName) location.hash = `#/trials/${event.seriesName}`;
-  }});
+  const figure = chart('Curves of the compared trials', signal, {
+    height: 380,
+    click: (event) => {
+      if (event.seriesName) location.hash = `#/trials/${event.seriesName}`;
+    },
+  });
   const curvesNote = el('div', {});
-  root.append(section('Settings that differ', settings),
-    section('Metrics', el('div', {class: 'row'}, labelled('by part too (auroc/bottle …)', parts, {class: 'control check'})), metrics),
-    section('Curves', el('div', {class: 'row'}, labelled('Metric', names), controls.element), curvesNote, figure.element));
+  root.append(
+    section('Settings that differ', settings),
+    section(
+      'Metrics',
+      el('div', {class: 'row'}, labelled('by part too (auroc/bottle …)', parts, {class: 'control check'})),
+      metrics,
+    ),
+    section(
+      'Curves',
+      el('div', {class: 'row'}, labelled('Metric', names), controls.element),
+      curvesNote,
+      figure.element,
+    ),
+  );
 
-  let found = null, curves = [];
-  const heads = () => el('tr', {}, el('td'),
-    found.trials.map((trial) => el('th', {scope: 'col', class: 'right'}, el('a', {href: `#/trials/${trial}`}, trial))));
-  const scrolled = (label, ...rows) => el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
-    el('table', {class: 'plain-table'}, rows));
+  let found = null,
+    curves = [];
+  const heads = () =>
+    el(
+      'tr',
+      {},
+      el('td'),
+      found.trials.map((trial) =>
+        el('th', {scope: 'col', class: 'right'}, el('a', {href: `#/trials/${trial}`}, trial)),
+      ),
+    );
+  const scrolled = (label, ...rows) =>
+    el(
+      'div',
+      {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
+      el('table', {class: 'plain-table'}, rows),
+    );
 
   function draw() {
     if (!found) return;
-    const text = (line) => el('tr', {}, el('th', {scope: 'row'}, line.name), line.values.map((value, i) =>
-      el('td', {class: value === line.values[0] || i === 0 ? 'right' : 'right differs'}, value || '–')));
-    fill(settings, scrolled('Settings that differ', el('thead', {}, heads()),
-      el('tbody', {}, found.facts.map(text)), found.settings.length > 0 && el('tbody', {}, found.settings.map(text))),
-    found.settings.length === 0 && el('p', {class: 'dim'}, 'They differ in no setting.'));
+    const text = (line) =>
+      el(
+        'tr',
+        {},
+        el('th', {scope: 'row'}, line.name),
+        line.values.map((value, i) =>
+          el('td', {class: value === line.values[0] || i === 0 ? 'right' : 'right differs'}, value || '–'),
+        ),
+      );
+    fill(
+      settings,
+      scrolled(
+        'Settings that differ',
+        el('thead', {}, heads()),
+        el('tbody', {}, found.facts.map(text)),
+        found.settings.length > 0 && el('tbody', {}, found.settings.map(text)),
+      ),
+      found.settings.length === 0 && el('p', {class: 'dim'}, 'They differ in no setting.'),
+    );
     const shown = found.metrics.filter((line) => parts.checked || !line.name.includes('/'));
-    const value = (line) => el('tr', {}, el('th', {scope: 'row'}, line.name), line.values.map((each, i) => el('td', {class: 'right'},
-      number(each), i > 0 && each !== null && line.values[0] !== null
-        && el('span', {class: 'delta'}, signed(each - line.values[0])))));
-    fill(metrics, shown.length > 0 ? scrolled('Metrics', el('thead', {}, heads()), el('tbody', {}, shown.map(value)))
-      : empty('No metric has been reported yet.'), trials.length > 1 && el('p', {class: 'dim'}, 'Small: the difference to the first.'));
+    const value = (line) =>
+      el(
+        'tr',
+        {},
+        el('th', {scope: 'row'}, line.name),
+        line.values.map((each, i) =>
+          el(
+            'td',
+            {class: 'right'},
+            number(each),
+            i > 0 &&
+              each !== null &&
+              line.values[0] !== null &&
+              el('span', {class: 'delta'}, signed(each - line.values[0])),
+          ),
+        ),
+      );
+    fill(
+      metrics,
+      shown.length > 0
+        ? scrolled('Metrics', el('thead', {}, heads()), el('tbody', {}, shown.map(value)))
+        : empty('No metric has been reported yet.'),
+      trials.length > 1 && el('p', {class: 'dim'}, 'Small: the difference to the first.'),
+    );
   }
 
   function drawCurves() {
@@ -61,27 +138,37 @@ export async function compare(root, {query, signal}) {
     figure.draw((shared) => curvesOption(shared, curves, controls.value()));
   }
 
-  const look = poll(async () => {
-    try {
-      found = await get('/compare', {trial: trials}, signal);
-      draw();
-      const first = await get(`/trials/${trials[0]}/metrics`, {points: 2}, signal);
-      const known = Object.keys(first).filter((name) => !name.startsWith('confusion/')).sort();
-      setOptions(names, known.length > 0 ? known : ['loss'], names.value);
-      const jobs = [...new Set(trials.map((trial) => trial.split('/')[0]))];
-      const numbers = (job) => trials.filter((trial) => trial.startsWith(`${job}/`)).map((trial) => trial.split('/')[1]);
-      const answers = await Promise.all(jobs.map((job) => get(`/jobs/${job}/curves`,
-        {metric: names.value, trial: numbers(job), points: 1000}, signal)));
-      const byTrial = Object.assign({}, ...answers.map((answer) => answer.curves));
-      curves = trials.filter((trial) => byTrial[trial]).map((trial) => ({name: trial, ...byTrial[trial]}));
-      drawCurves();
-    } catch (error) {
-      if (!found && !signal.aborted) {
-        fill(settings, failure(error));
-        return false;
+  const look = poll(
+    async () => {
+      try {
+        found = await get('/compare', {trial: trials}, signal);
+        draw();
+        const first = await get(`/trials/${trials[0]}/metrics`, {points: 2}, signal);
+        const known = Object.keys(first)
+          .filter((name) => !name.startsWith('confusion/'))
+          .sort();
+        setOptions(names, known.length > 0 ? known : ['loss'], names.value);
+        const jobs = [...new Set(trials.map((trial) => trial.split('/')[0]))];
+        const numbers = (job) =>
+          trials.filter((trial) => trial.startsWith(`${job}/`)).map((trial) => trial.split('/')[1]);
+        const answers = await Promise.all(
+          jobs.map((job) =>
+            get(`/jobs/${job}/curves`, {metric: names.value, trial: numbers(job), points: 1000}, signal),
+          ),
+        );
+        const byTrial = Object.assign({}, ...answers.map((answer) => answer.curves));
+        curves = trials.filter((trial) => byTrial[trial]).map((trial) => ({name: trial, ...byTrial[trial]}));
+        drawCurves();
+      } catch (error) {
+        if (!found && !signal.aborted) {
+          fill(settings, failure(error));
+          return false;
+        }
+        throw error;
       }
-      throw error;
-    }
-    return true;
-  }, 5000, signal);
+      return true;
+    },
+    5000,
+    signal,
+  );
 }

@@ -3,16 +3,33 @@
 import {Problem, download, get, poll, post} from '/assets/api.js';
 import {chart, curvesOption} from '/assets/charts.js';
 import {curveControls} from '/assets/curve_controls.js';
-import {act, badge, bytes, clock, duration, el, empty, failure, fill, kept, number, progress, section, signed, when, yaml}
-  from '/assets/dom.js';
+import {
+  act,
+  badge,
+  bytes,
+  clock,
+  duration,
+  el,
+  empty,
+  failure,
+  fill,
+  kept,
+  number,
+  progress,
+  section,
+  signed,
+  when,
+  yaml,
+} from '/assets/dom.js';
 import {tabs} from '/assets/tabs.js';
 import {stateOf} from '/assets/trial_columns.js';
 
-const mostLines = 5000;  // of the log that are shown; the newest
+const mostLines = 5000; // of the log that are shown; the newest
 
 export async function trial(root, {path, signal}) {
   const [job, index] = path;
-  if (!/^\d+$/.test(job) || !/^\d+$/.test(index)) throw new Problem('No such trial', 'A trial is its job and its place there, such as #/trials/1/0.');
+  if (!/^\d+$/.test(job) || !/^\d+$/.test(index))
+    throw new Problem('No such trial', 'A trial is its job and its place there, such as #/trials/1/0.');
   const name = `${job}/${index}`;
   document.title = `Trial ${name} · hivq`;
   root.append(el('p', {class: 'dim', role: 'status'}, `Loading trial ${name} …`));
@@ -20,44 +37,77 @@ export async function trial(root, {path, signal}) {
 
   const head = header(job);
   const views = {
-    curves: curvesView(name, signal), results: resultsView(), log: logView(name, signal),
-    checkpoints: checkpointsView(name, () => look()), spec: specView(name, signal),
+    curves: curvesView(name, signal),
+    results: resultsView(),
+    log: logView(name, signal),
+    checkpoints: checkpointsView(name, () => look()),
+    spec: specView(name, signal),
   };
-  const chosen = tabs([['curves', 'Curves'], ['results', 'Results'], ['log', 'Log'], ['checkpoints', 'Checkpoints'],
-    ['spec', 'Specification']], path[2] ?? 'curves', (view) => {
-    history.replaceState(null, '', view === 'curves' ? `#/trials/${name}` : `#/trials/${name}/${view}`);
-    look();
-  }, Object.fromEntries(Object.entries(views).map(([view, {element}]) => [view, element])));
+  const chosen = tabs(
+    [
+      ['curves', 'Curves'],
+      ['results', 'Results'],
+      ['log', 'Log'],
+      ['checkpoints', 'Checkpoints'],
+      ['spec', 'Specification'],
+    ],
+    path[2] ?? 'curves',
+    (view) => {
+      history.replaceState(null, '', view === 'curves' ? `#/trials/${name}` : `#/trials/${name}/${view}`);
+      look();
+    },
+    Object.fromEntries(Object.entries(views).map(([view, {element}]) => [view, element])),
+  );
   fill(root, head.element, chosen.element);
 
-  const look = poll(async () => {
-    found = await get(`/trials/${name}`, {}, signal);
-    head.draw(found);
-    try {
-      await views[chosen.value()].draw(found);
-    } catch (error) {
-      if (signal.aborted || error.status === 0) throw error;
-      const {element} = views[chosen.value()];
-      element.querySelector('.failure')?.remove();
-      element.prepend(failure(error));
-    }
-    return ['waiting', 'running', 'paused'].includes(found.state);
-  }, 2000, signal);
+  const look = poll(
+    async () => {
+      found = await get(`/trials/${name}`, {}, signal);
+      head.draw(found);
+      try {
+        await views[chosen.value()].draw(found);
+      } catch (error) {
+        if (signal.aborted || error.status === 0) throw error;
+        const {element} = views[chosen.value()];
+        element.querySelector('.failure')?.remove();
+        element.prepend(failure(error));
+      }
+      return ['waiting', 'running', 'paused'].includes(found.state);
+    },
+    2000,
+    signal,
+  );
 }
 
 function header(job) {
-  const title = el('h1'), why = el('p', {class: 'why', hidden: true}), facts = el('dl', {class: 'facts'}), settings = el('div', {class: 'chips'});
+  const title = el('h1'),
+    why = el('p', {class: 'why', hidden: true}),
+    facts = el('dl', {class: 'facts'}),
+    settings = el('div', {class: 'chips'});
   return {
-    element: el('div', {class: 'head'},
-      el('nav', {'aria-label': 'Where you are', class: 'crumbs'}, el('a', {href: '#/jobs'}, 'Jobs'), ' / ',
-        el('a', {href: `#/jobs/${job}`}, `Job ${job}`)), title, why, facts, settings),
+    element: el(
+      'div',
+      {class: 'head'},
+      el(
+        'nav',
+        {'aria-label': 'Where you are', class: 'crumbs'},
+        el('a', {href: '#/jobs'}, 'Jobs'),
+        ' / ',
+        el('a', {href: `#/jobs/${job}`}, `Job ${job}`),
+      ),
+      title,
+      why,
+      facts,
+      settings,
+    ),
     draw(trial) {
       fill(title, `${trial.trial} ${trial.variant} `, badge(stateOf(trial)));
       why.hidden = !trial.reason;
       fill(why, trial.reason);
       const fact = (name, ...value) => el('div', {}, el('dt', {}, name), el('dd', {}, value));
       const ran = trial.started ? (trial.ended ?? Date.now()) - trial.started : null;
-      fill(facts,
+      fill(
+        facts,
         fact('step', trial.total_steps > 0 ? progress(trial.step, trial.total_steps, 'Steps') : number(trial.step)),
         trial.phase && fact('phase', trial.phase),
         trial.gang && fact('gang', el('a', {href: '#/cluster'}, trial.gang)),
@@ -65,8 +115,14 @@ function header(job) {
         fact('attempts', String(trial.attempts)),
         fact('started', when(trial.started)),
         trial.ended && fact('ended', when(trial.ended)),
-        fact('ran', duration(ran)));
-      fill(settings, Object.entries(trial.params).map(([key, value]) => el('span', {class: 'chip'}, el('span', {class: 'dim'}, key), ' ', value)));
+        fact('ran', duration(ran)),
+      );
+      fill(
+        settings,
+        Object.entries(trial.params).map(([key, value]) =>
+          el('span', {class: 'chip'}, el('span', {class: 'dim'}, key), ' ', value),
+        ),
+      );
     },
   };
 }
@@ -75,30 +131,48 @@ function header(job) {
 const first = ['auroc', 'loss', 'codebook_perplexity', 'codebook_live', 'codebook_distance'];
 const health = {
   codebook_perplexity: 'Codebook perplexity: how many prototypes are used as if evenly',
-  codebook_live: 'Live prototypes of the codebook', codebook_distance: 'Distance of tokens to their prototype',
+  codebook_live: 'Live prototypes of the codebook',
+  codebook_distance: 'Distance of tokens to their prototype',
 };
 
 function curvesView(name, signal) {
-  const charts = new Map();  // by group: {figure, card, metrics}
+  const charts = new Map(); // by group: {figure, card, metrics}
   const controls = curveControls(() => charts.forEach(drawOne));
-  const boxes = el('div', {class: 'chips'}), note = el('div'), cards = el('div', {class: 'halves'});
+  const boxes = el('div', {class: 'chips'}),
+    note = el('div'),
+    cards = el('div', {class: 'halves'});
   const hidden = new Set(kept.get('groups hidden', []));
   let known = '';
 
   function drawOne({figure, metrics}) {
-    figure.draw((shared) => curvesOption(shared, metrics, {...controls.value(), zoomable: true, legend: metrics.length > 1}));
+    figure.draw((shared) =>
+      curvesOption(shared, metrics, {...controls.value(), zoomable: true, legend: metrics.length > 1}),
+    );
   }
 
   function drawBoxes(groups) {
     if (known === groups.join()) return;
     known = groups.join();
-    fill(boxes, groups.map((group) => el('label', {class: 'check chip'}, el('input', {type: 'checkbox', checked: !hidden.has(group),
-      onchange: (event) => {
-        if (event.target.checked) hidden.delete(group);
-        else hidden.add(group);
-        kept.set('groups hidden', [...hidden]);
-        charts.get(group).card.hidden = !event.target.checked;
-      }}), group)));
+    fill(
+      boxes,
+      groups.map((group) =>
+        el(
+          'label',
+          {class: 'check chip'},
+          el('input', {
+            type: 'checkbox',
+            checked: !hidden.has(group),
+            onchange: (event) => {
+              if (event.target.checked) hidden.delete(group);
+              else hidden.add(group);
+              kept.set('groups hidden', [...hidden]);
+              charts.get(group).card.hidden = !event.target.checked;
+            },
+          }),
+          group,
+        ),
+      ),
+    );
   }
 
   return {
@@ -107,7 +181,7 @@ function curvesView(name, signal) {
       const all = await get(`/trials/${name}/metrics`, {points: 1000}, signal);
       const groups = new Map();
       for (const [metric, curve] of Object.entries(all)) {
-        if (metric.startsWith('confusion/')) continue;  // a matrix among the results
+        if (metric.startsWith('confusion/')) continue; // a matrix among the results
         const group = metric.split('/')[0];
         groups.set(group, [...(groups.get(group) ?? []), {name: metric, ...curve}]);
       }
@@ -133,34 +207,83 @@ function curvesView(name, signal) {
 /// Metrics of the last evaluation: the plain ones, those by part (auroc/bottle), and the classifier's confusion.
 function resultsView() {
   const element = el('div');
-  const scrolled = (label, ...rows) => el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
-    el('table', {class: 'plain-table'}, rows));
+  const scrolled = (label, ...rows) =>
+    el(
+      'div',
+      {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
+      el('table', {class: 'plain-table'}, rows),
+    );
   const th = (text, scope, right = true) => el('th', {scope, class: right ? 'right' : null}, text);
 
   function plain(trial) {
-    const names = [...new Set([...Object.keys(trial.initial), ...Object.keys(trial.final)])].filter((name) => !name.includes('/')).sort();
+    const names = [...new Set([...Object.keys(trial.initial), ...Object.keys(trial.final)])]
+      .filter((name) => !name.includes('/'))
+      .sort();
     if (names.length === 0) return empty('Not evaluated yet.');
-    return scrolled('Metrics', el('thead', {}, el('tr', {}, th('metric', 'col', false), th('untrained', 'col'), th('trained', 'col'), th('difference', 'col'))),
-      el('tbody', {}, names.map((name) => {
-        const [before = null, after = null] = [trial.initial[name], trial.final[name]];
-        const gain = before !== null && after !== null ? signed(after - before) : '';
-        return el('tr', {}, th(name, 'row', false), [number(before), number(after), gain].map((text) => el('td', {class: 'right'}, text)));
-      })));
+    return scrolled(
+      'Metrics',
+      el(
+        'thead',
+        {},
+        el('tr', {}, th('metric', 'col', false), th('untrained', 'col'), th('trained', 'col'), th('difference', 'col')),
+      ),
+      el(
+        'tbody',
+        {},
+        names.map((name) => {
+          const [before = null, after = null] = [trial.initial[name], trial.final[name]];
+          const gain = before !== null && after !== null ? signed(after - before) : '';
+          return el(
+            'tr',
+            {},
+            th(name, 'row', false),
+            [number(before), number(after), gain].map((text) => el('td', {class: 'right'}, text)),
+          );
+        }),
+      ),
+    );
   }
 
   function byPart(trial) {
-    const names = Object.keys(trial.final).filter((name) => name.split('/').length === 2 && !name.startsWith('codebook_'));
+    const names = Object.keys(trial.final).filter(
+      (name) => name.split('/').length === 2 && !name.startsWith('codebook_'),
+    );
     if (names.length === 0) return null;
     const metrics = [...new Set(names.map((name) => name.split('/')[0]))].sort();
     const parts = [...new Set(names.map((name) => name.split('/')[1]))].sort();
-    return section('By part', scrolled('Metrics by part',
-      el('thead', {}, el('tr', {}, th('part', 'col', false), metrics.map((metric) => th(metric, 'col')))),
-      el('tbody', {}, parts.map((part) => el('tr', {}, th(part, 'row', false),
-        metrics.map((metric) => el('td', {class: 'right'}, number(trial.final[`${metric}/${part}`]))))))));
+    return section(
+      'By part',
+      scrolled(
+        'Metrics by part',
+        el(
+          'thead',
+          {},
+          el(
+            'tr',
+            {},
+            th('part', 'col', false),
+            metrics.map((metric) => th(metric, 'col')),
+          ),
+        ),
+        el(
+          'tbody',
+          {},
+          parts.map((part) =>
+            el(
+              'tr',
+              {},
+              th(part, 'row', false),
+              metrics.map((metric) => el('td', {class: 'right'}, number(trial.final[`${metric}/${part}`]))),
+            ),
+          ),
+        ),
+      ),
+    );
   }
 
   function confusion(trial) {
-    const cells = new Map(), classes = new Set();
+    const cells = new Map(),
+      classes = new Set();
     for (const [name, value] of Object.entries(trial.final)) {
       const [kind, truth, predicted] = name.split('/');
       if (kind !== 'confusion' || predicted === undefined) continue;
@@ -171,53 +294,108 @@ function resultsView() {
     const names = [...classes].sort((a, b) => a.localeCompare(b, 'en', {numeric: true}));
     const row = (truth) => {
       const whole = names.reduce((sum, predicted) => sum + (cells.get(`${truth}/${predicted}`) ?? 0), 0);
-      return el('tr', {}, th(truth, 'row', false), names.map((predicted) => {
-        const count = cells.get(`${truth}/${predicted}`) ?? 0;
-        const share = whole > 0 ? Math.round(100 * count / whole) : 0;
-        const kind = truth === predicted ? '--right' : '--wrong';
-        return el('td', {class: 'right', title: `${truth} taken for ${predicted}: ${count} of ${whole}`,
-          style: {background: count > 0 ? `color-mix(in srgb, var(${kind}) ${Math.round(10 + share * 0.35)}%, transparent)` : ''}}, number(count));
-      }));
+      return el(
+        'tr',
+        {},
+        th(truth, 'row', false),
+        names.map((predicted) => {
+          const count = cells.get(`${truth}/${predicted}`) ?? 0;
+          const share = whole > 0 ? Math.round((100 * count) / whole) : 0;
+          const kind = truth === predicted ? '--right' : '--wrong';
+          return el(
+            'td',
+            {
+              class: 'right',
+              title: `${truth} taken for ${predicted}: ${count} of ${whole}`,
+              style: {
+                background:
+                  count > 0 ? `color-mix(in srgb, var(${kind}) ${Math.round(10 + share * 0.35)}%, transparent)` : '',
+              },
+            },
+            number(count),
+          );
+        }),
+      );
     };
-    return section('Confusion of the classifier', el('p', {class: 'dim'}, 'Rows: the true class; columns: the predicted one.'),
-      scrolled('Confusion', el('thead', {}, el('tr', {}, th('true \\ predicted', 'col', false), names.map((name) => th(name, 'col')))),
-        el('tbody', {}, names.map(row))));
+    return section(
+      'Confusion of the classifier',
+      el('p', {class: 'dim'}, 'Rows: the true class; columns: the predicted one.'),
+      scrolled(
+        'Confusion',
+        el(
+          'thead',
+          {},
+          el(
+            'tr',
+            {},
+            th('true \\ predicted', 'col', false),
+            names.map((name) => th(name, 'col')),
+          ),
+        ),
+        el('tbody', {}, names.map(row)),
+      ),
+    );
   }
 
   let drawn = '';
-  return {element, draw(trial) {
-    const key = JSON.stringify([trial.initial, trial.final]);
-    if (key === drawn) return;
-    drawn = key;
-    fill(element, section('Metrics', plain(trial)), byPart(trial), confusion(trial));
-  }};
+  return {
+    element,
+    draw(trial) {
+      const key = JSON.stringify([trial.initial, trial.final]);
+      if (key === drawn) return;
+      drawn = key;
+      fill(element, section('Metrics', plain(trial)), byPart(trial), confusion(trial));
+    },
+  };
 }
 
 function logView(name, signal) {
-  const lines = el('pre', {class: 'log', tabindex: '0', role: 'log', 'aria-label': `Log of trial ${name}`, 'aria-live': 'off'});
+  const lines = el('pre', {
+    class: 'log',
+    tabindex: '0',
+    role: 'log',
+    'aria-label': `Log of trial ${name}`,
+    'aria-live': 'off',
+  });
   const follows = el('input', {type: 'checkbox', checked: true, onchange: () => toEnd()});
   const words = el('input', {type: 'search', placeholder: 'text', dataset: {filter: ''}, oninput: () => filter()});
   const note = el('div');
   let known = 0;
-  const toEnd = () => { if (follows.checked) lines.scrollTop = lines.scrollHeight; };
+  const toEnd = () => {
+    if (follows.checked) lines.scrollTop = lines.scrollHeight;
+  };
   const fits = (line) => line.textContent.toLowerCase().includes(words.value.toLowerCase());
   function filter() {
     for (const line of lines.children) line.hidden = !fits(line);
     toEnd();
   }
   return {
-    element: section('Log', el('div', {class: 'row'}, el('label', {class: 'check'}, follows, 'follow'),
-      el('label', {class: 'check'}, 'Filter ', words)), note, lines),
+    element: section(
+      'Log',
+      el(
+        'div',
+        {class: 'row'},
+        el('label', {class: 'check'}, follows, 'follow'),
+        el('label', {class: 'check'}, 'Filter ', words),
+      ),
+      note,
+      lines,
+    ),
     async draw() {
       const answer = await get(`/trials/${name}/logs`, {after: known}, signal);
       known += answer.lines.length;
-      const fresh = answer.lines.slice(-mostLines).map((line) => el('div', {}, el('span', {class: 'dim'}, clock(line.time)), ' ', line.text));
+      const fresh = answer.lines
+        .slice(-mostLines)
+        .map((line) => el('div', {}, el('span', {class: 'dim'}, clock(line.time)), ' ', line.text));
       for (const line of fresh) line.hidden = !fits(line);
       lines.append(...fresh);
       while (lines.childElementCount > mostLines) lines.firstElementChild.remove();
       lines.hidden = known === 0;
-      fill(note, known === 0 && empty('The trial has logged nothing yet.'),
-        known > mostLines && el('p', {class: 'dim'}, `The last ${mostLines} of ${known} lines.`));
+      fill(
+        note,
+        known === 0 && empty('The trial has logged nothing yet.'),
+        known > mostLines && el('p', {class: 'dim'}, `The last ${mostLines} of ${known} lines.`),
+      );
       if (fresh.length > 0) toEnd();
     },
   };
@@ -228,42 +406,133 @@ function checkpointsView(name, changed) {
   let drawn = '';
   const pin = async (point) => {
     const verb = point.pinned ? 'unpin' : 'pin';
-    if (await act(() => post(`/trials/${name}/checkpoints/${point.step}/${verb}`),
-      point.pinned ? `Step ${point.step} may go again.` : `Step ${point.step} is kept.`)) changed();
+    if (
+      await act(
+        () => post(`/trials/${name}/checkpoints/${point.step}/${verb}`),
+        point.pinned ? `Step ${point.step} may go again.` : `Step ${point.step} is kept.`,
+      )
+    )
+      changed();
   };
-  const row = (point) => el('tr', {}, el('th', {scope: 'row', class: 'right'}, number(point.step)),
-    el('td', {class: 'right'}, bytes(point.bytes)), el('td', {class: 'right'}, number(point.metric)),
-    el('td', {}, when(point.at)), el('td', {}, point.pinned ? 'pinned' : ''),
-    el('td', {}, el('span', {class: 'row tight'},
-      el('button', {type: 'button', class: 'small', onclick: () => pin(point),
-        'aria-label': `${point.pinned ? 'Unpin' : 'Pin'} the checkpoint of step ${point.step}`}, point.pinned ? 'Unpin' : 'Pin'),
-      el('a', {class: 'button small', href: download(name, point.step), download: `trial-${name.replace('/', '-')}-step-${point.step}.safetensors`,
-        'aria-label': `Download the checkpoint of step ${point.step}`}, 'Download'))));
-  return {element, draw(trial) {
-    const key = JSON.stringify(trial.checkpoints);
-    if (key === drawn) return;
-    drawn = key;
-    fill(element, section('Checkpoints', trial.checkpoints.length === 0
-      ? empty('No checkpoint yet; ', el('code', {}, 'train.checkpoint_every'), ' says how often there is one.')
-      : el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Checkpoints'}, el('table', {class: 'plain-table'},
-        el('thead', {}, el('tr', {}, ['step', 'size', 'metric', 'at', 'kept', 'actions'].map((title, i) =>
-          el('th', {scope: 'col', class: i < 3 ? 'right' : null}, title)))),
-        el('tbody', {}, trial.checkpoints.toSorted((a, b) => b.step - a.step).map(row))))));
-  }};
+  const row = (point) =>
+    el(
+      'tr',
+      {},
+      el('th', {scope: 'row', class: 'right'}, number(point.step)),
+      el('td', {class: 'right'}, bytes(point.bytes)),
+      el('td', {class: 'right'}, number(point.metric)),
+      el('td', {}, when(point.at)),
+      el('td', {}, point.pinned ? 'pinned' : ''),
+      el(
+        'td',
+        {},
+        el(
+          'span',
+          {class: 'row tight'},
+          el(
+            'button',
+            {
+              type: 'button',
+              class: 'small',
+              onclick: () => pin(point),
+              'aria-label': `${point.pinned ? 'Unpin' : 'Pin'} the checkpoint of step ${point.step}`,
+            },
+            point.pinned ? 'Unpin' : 'Pin',
+          ),
+          el(
+            'a',
+            {
+              class: 'button small',
+              href: download(name, point.step),
+              download: `trial-${name.replace('/', '-')}-step-${point.step}.safetensors`,
+              'aria-label': `Download the checkpoint of step ${point.step}`,
+            },
+            'Download',
+          ),
+        ),
+      ),
+    );
+  return {
+    element,
+    draw(trial) {
+      const key = JSON.stringify(trial.checkpoints);
+      if (key === drawn) return;
+      drawn = key;
+      fill(
+        element,
+        section(
+          'Checkpoints',
+          trial.checkpoints.length === 0
+            ? empty('No checkpoint yet; ', el('code', {}, 'train.checkpoint_every'), ' says how often there is one.')
+            : el(
+                'div',
+                {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Checkpoints'},
+                el(
+                  'table',
+                  {class: 'plain-table'},
+                  el(
+                    'thead',
+                    {},
+                    el(
+                      'tr',
+                      {},
+                      ['step', 'size', 'metric', 'at', 'kept', 'actions'].map((title, i) =>
+                        el('th', {scope: 'col', class: i < 3 ? 'right' : null}, title),
+                      ),
+                    ),
+                  ),
+                  el('tbody', {}, trial.checkpoints.toSorted((a, b) => b.step - a.step).map(row)),
+                ),
+              ),
+        ),
+      );
+    },
+  };
 }
 
 function specView(name, signal) {
   const element = el('div', {}, el('p', {class: 'dim'}, 'Loading …'));
   let done = false;
-  return {element, async draw() {
-    if (done) return;
-    const spec = await get(`/trials/${name}/spec`, {}, signal);
-    done = true;
-    const cell = (text) => el('td', {}, el('code', {}, text));
-    fill(element, section('What differs from the defaults', spec.differences.length === 0 ? empty('Nothing.')
-      : el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Differences from the defaults'}, el('table', {class: 'plain-table'},
-        el('thead', {}, el('tr', {}, ['field', 'here', 'default'].map((title) => el('th', {scope: 'col'}, title)))),
-        el('tbody', {}, spec.differences.map((line) => el('tr', {}, el('th', {scope: 'row'}, line.key), cell(line.value), cell(line.default))))))),
-    section('Specification', yaml(spec.yaml, 'Specification')));
-  }};
+  return {
+    element,
+    async draw() {
+      if (done) return;
+      const spec = await get(`/trials/${name}/spec`, {}, signal);
+      done = true;
+      const cell = (text) => el('td', {}, el('code', {}, text));
+      fill(
+        element,
+        section(
+          'What differs from the defaults',
+          spec.differences.length === 0
+            ? empty('Nothing.')
+            : el(
+                'div',
+                {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Differences from the defaults'},
+                el(
+                  'table',
+                  {class: 'plain-table'},
+                  el(
+                    'thead',
+                    {},
+                    el(
+                      'tr',
+                      {},
+                      ['field', 'here', 'default'].map((title) => el('th', {scope: 'col'}, title)),
+                    ),
+                  ),
+                  el(
+                    'tbody',
+                    {},
+                    spec.differences.map((line) =>
+                      el('tr', {}, el('th', {scope: 'row'}, line.key), cell(line.value), cell(line.default)),
+                    ),
+                  ),
+                ),
+              ),
+        ),
+        section('Specification', yaml(spec.yaml, 'Specification')),
+      );
+    },
+  };
 }

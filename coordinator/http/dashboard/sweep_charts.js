@@ -4,22 +4,25 @@
 import {axis, axisOf, colourScale, tooltip, zoom} from '/assets/charts.js';
 import {number} from '/assets/dom.js';
 
-const large = 4000;  // points from which ECharts draws a scatter in one go, without a colour for each
+const large = 4000; // points from which ECharts draws a scatter in one go, without a colour for each
 
 /// What a point says when pointed at: the trial and the values of the dimensions.
 const about = (rows, dims) => (given) => {
   const at = given.data?.[given.data.length - 1];
   const row = rows[at];
   if (!row) return [];
-  return [`trial ${row.trial}${row.variant ? ` · ${row.variant}` : ''}`,
-    ...dims.map((dim) => `${dim.name}: ${dim.words ? dim.text(dim.values[at]) : number(dim.values[at])}`)];
+  return [
+    `trial ${row.trial}${row.variant ? ` · ${row.variant}` : ''}`,
+    ...dims.map((dim) => `${dim.name}: ${dim.words ? dim.text(dim.values[at]) : number(dim.values[at])}`),
+  ];
 };
 
 /// Points of two dimensions that have both; the last number of each is its row.
 function points(x, y, more = []) {
   const data = [];
   for (let i = 0; i < x.values.length; ++i) {
-    if (x.values[i] !== null && y.values[i] !== null) data.push([x.values[i], y.values[i], ...more.map((dim) => dim.values[i]), i]);
+    if (x.values[i] !== null && y.values[i] !== null)
+      data.push([x.values[i], y.values[i], ...more.map((dim) => dim.values[i]), i]);
   }
   return data;
 }
@@ -37,11 +40,25 @@ export function parallel(shared, dims, metric, maximize) {
     visualMap: colourScale(shared, metric, {dimension: dims.length}),
     parallel: {left: 40, right: 120, top: 60, bottom: 24, axisExpandable: false},
     parallelAxis: all.map((dim, i) => ({
-      ...axisOf(shared, dim), dim: i, nameLocation: 'end', nameRotate: all.length > 6 ? 20 : 0, nameGap: 14,
-      nameTruncate: {maxWidth: 150}, areaSelectStyle: {color: shared.palette[0], borderColor: shared.palette[0], opacity: 0.25},
+      ...axisOf(shared, dim),
+      dim: i,
+      nameLocation: 'end',
+      nameRotate: all.length > 6 ? 20 : 0,
+      nameGap: 14,
+      nameTruncate: {maxWidth: 150},
+      areaSelectStyle: {color: shared.palette[0], borderColor: shared.palette[0], opacity: 0.25},
     })),
-    series: [{type: 'parallel', data, lineStyle: {width: 1.2, opacity}, inactiveOpacity: 0.01, activeOpacity: 0.8,
-      progressive: 2000, smooth: false}],
+    series: [
+      {
+        type: 'parallel',
+        data,
+        lineStyle: {width: 1.2, opacity},
+        inactiveOpacity: 0.01,
+        activeOpacity: 0.8,
+        progressive: 2000,
+        smooth: false,
+      },
+    ],
   };
 }
 
@@ -55,13 +72,24 @@ export function importance(shared, found) {
     }),
     grid: {left: 8, right: 60, top: 8, bottom: 8, containLabel: true},
     xAxis: axis(shared, {type: 'value', min: 0, axisLabel: {formatter: (value) => `${Math.round(value * 100)} %`}}),
-    yAxis: axis(shared, {type: 'category', data: shares.map((each) => (each.with ? `${each.parameter} × ${each.with}` : each.parameter)),
-      axisLabel: {color: shared.text, width: 200, overflow: 'truncate', interval: 0}}),
-    series: [{
-      type: 'bar', data: shares.map((each) => ({value: each.share, itemStyle: {color: shared.palette[each.with ? 2 : 0]}})),
-      barMaxWidth: 18, label: {show: true, position: 'right', color: shared.text,
-        formatter: (given) => `${(given.value * 100).toFixed(1)} %`},
-    }],
+    yAxis: axis(shared, {
+      type: 'category',
+      data: shares.map((each) => (each.with ? `${each.parameter} × ${each.with}` : each.parameter)),
+      axisLabel: {color: shared.text, width: 200, overflow: 'truncate', interval: 0},
+    }),
+    series: [
+      {
+        type: 'bar',
+        data: shares.map((each) => ({value: each.share, itemStyle: {color: shared.palette[each.with ? 2 : 0]}})),
+        barMaxWidth: 18,
+        label: {
+          show: true,
+          position: 'right',
+          color: shared.text,
+          formatter: (given) => `${(given.value * 100).toFixed(1)} %`,
+        },
+      },
+    ],
   };
 }
 
@@ -75,10 +103,17 @@ export function scatter(shared, rows, x, y, colour) {
     xAxis: axisOf(shared, x, {nameLocation: 'middle', nameGap: 26}),
     yAxis: axisOf(shared, y, {nameTextStyle: {color: shared.dim, align: 'left'}}),
     dataZoom: zoom(shared),
-    series: [{
-      type: 'scatter', data, symbolSize: data.length > 1000 ? 5 : 8, itemStyle: {opacity: data.length > 1000 ? 0.6 : 0.85},
-      large: !coloured, largeThreshold: large, progressive: 3000,
-    }],
+    series: [
+      {
+        type: 'scatter',
+        data,
+        symbolSize: data.length > 1000 ? 5 : 8,
+        itemStyle: {opacity: data.length > 1000 ? 0.6 : 0.85},
+        large: !coloured,
+        largeThreshold: large,
+        progressive: 3000,
+      },
+    ],
   };
 }
 
@@ -88,7 +123,7 @@ export function heatMap(shared, rows, x, y, metric) {
   const place = (dim, value) => {
     if (dim.words) return value;
     const [low, high, at] = dim.log ? [dim.min, dim.max, value].map(Math.log) : [dim.min, dim.max, value];
-    return high > low ? Math.min(bins(dim) - 1, Math.floor((at - low) / (high - low) * bins(dim))) : 0;
+    return high > low ? Math.min(bins(dim) - 1, Math.floor(((at - low) / (high - low)) * bins(dim))) : 0;
   };
   const edge = (dim, bin) => {
     if (dim.words) return bin - 0.5;
@@ -104,35 +139,51 @@ export function heatMap(shared, rows, x, y, metric) {
     cells.set(key, [cell[0] + value, cell[1] + 1]);
   }
   const boxes = [...cells].map(([key, [sum, count]]) => {
-    const a = Math.floor(key / 1000), b = key % 1000;
+    const a = Math.floor(key / 1000),
+      b = key % 1000;
     return [edge(x, a), edge(y, b), sum / count, edge(x, a + 1), edge(y, b + 1), count];
   });
   return {
-    tooltip: tooltip(shared, 'item', (given) => (given.seriesType === 'custom'
-      ? [`mean ${metric.name}: ${number(given.data[2])}`, `${given.data[5]} trials`] : about(rows, [x, y, metric])(given))),
+    tooltip: tooltip(shared, 'item', (given) =>
+      given.seriesType === 'custom'
+        ? [`mean ${metric.name}: ${number(given.data[2])}`, `${given.data[5]} trials`]
+        : about(rows, [x, y, metric])(given),
+    ),
     visualMap: colourScale(shared, metric, {dimension: 2, seriesIndex: 0}),
     grid: {left: 8, right: 80, top: 30, bottom: 30, containLabel: true},
     xAxis: axisOf(shared, x, {nameLocation: 'middle', nameGap: 26, splitLine: {show: false}}),
     yAxis: axisOf(shared, y, {splitLine: {show: false}, nameTextStyle: {color: shared.dim, align: 'left'}}),
-    series: [{
-      type: 'custom', data: boxes, encode: {x: [0, 3], y: [1, 4]}, clip: true,
-      renderItem: (params, api) => {
-        const [left, top] = api.coord([api.value(0), api.value(4)]);
-        const [right, bottom] = api.coord([api.value(3), api.value(1)]);
-        const shape = {x: left, y: top, width: right - left - 1, height: bottom - top - 1};
-        return {type: 'rect', shape, style: {fill: api.visual('color')}};
+    series: [
+      {
+        type: 'custom',
+        data: boxes,
+        encode: {x: [0, 3], y: [1, 4]},
+        clip: true,
+        renderItem: (params, api) => {
+          const [left, top] = api.coord([api.value(0), api.value(4)]);
+          const [right, bottom] = api.coord([api.value(3), api.value(1)]);
+          const shape = {x: left, y: top, width: right - left - 1, height: bottom - top - 1};
+          return {type: 'rect', shape, style: {fill: api.visual('color')}};
+        },
       },
-    }, {
-      type: 'scatter', data, symbolSize: data.length > 1000 ? 2 : 5, large: true, largeThreshold: large, z: 3,
-      itemStyle: {color: shared.text, opacity: data.length > 1000 ? 0.3 : 0.7},
-    }],
+      {
+        type: 'scatter',
+        data,
+        symbolSize: data.length > 1000 ? 2 : 5,
+        large: true,
+        largeThreshold: large,
+        z: 3,
+        itemStyle: {color: shared.text, opacity: data.length > 1000 ? 0.3 : 0.7},
+      },
+    ],
   };
 }
 
 /// Two metrics of a sweep for several: the trials that no other beats in all of them, joined where they are two.
 export function pareto(shared, rows, x, y, joined) {
   const data = points(x, y);
-  const on = (point) => rows[point.at(-1)].on_front, feasible = (point) => rows[point.at(-1)].feasible;
+  const on = (point) => rows[point.at(-1)].on_front,
+    feasible = (point) => rows[point.at(-1)].feasible;
   const front = data.filter(on).sort((a, b) => a[0] - b[0]);
   const size = data.length > 1000 ? 4 : 7;
   return {
@@ -143,12 +194,33 @@ export function pareto(shared, rows, x, y, joined) {
     yAxis: axisOf(shared, y, {nameTextStyle: {color: shared.dim, align: 'left'}}),
     dataZoom: zoom(shared),
     series: [
-      {type: 'scatter', name: 'beaten', data: data.filter((point) => !on(point) && feasible(point)), symbolSize: size,
-        itemStyle: {color: shared.dim, opacity: 0.5}, large: true, largeThreshold: large},
-      {type: 'scatter', name: 'breaks a constraint', data: data.filter((point) => !feasible(point)), symbolSize: size,
-        symbol: 'diamond', itemStyle: {color: shared.palette[3], opacity: 0.6}},
-      {type: 'line', name: 'Pareto front', data: front, symbol: 'circle', symbolSize: 9, step: false,
-        itemStyle: {color: shared.palette[1]}, lineStyle: {color: shared.palette[1], width: joined ? 1.5 : 0}},
+      {
+        type: 'scatter',
+        name: 'beaten',
+        data: data.filter((point) => !on(point) && feasible(point)),
+        symbolSize: size,
+        itemStyle: {color: shared.dim, opacity: 0.5},
+        large: true,
+        largeThreshold: large,
+      },
+      {
+        type: 'scatter',
+        name: 'breaks a constraint',
+        data: data.filter((point) => !feasible(point)),
+        symbolSize: size,
+        symbol: 'diamond',
+        itemStyle: {color: shared.palette[3], opacity: 0.6},
+      },
+      {
+        type: 'line',
+        name: 'Pareto front',
+        data: front,
+        symbol: 'circle',
+        symbolSize: 9,
+        step: false,
+        itemStyle: {color: shared.palette[1]},
+        lineStyle: {color: shared.palette[1], width: joined ? 1.5 : 0},
+      },
     ],
   };
 }

@@ -2,29 +2,36 @@
 
 import {el, fill} from '/assets/dom.js';
 
-const rowHeight = 34;  // px, as in style.css
+const rowHeight = 34; // px, as in style.css
 
 /// Numbers by size, words in their order, and what is missing last, whichever way.
 function inOrder(a, b, down) {
   const none = (value) => value === null || value === undefined || value === '' || Number.isNaN(value);
   if (none(a) || none(b)) return none(a) - none(b);
-  const order = typeof a === 'number' && typeof b === 'number' ? a - b
-    : String(a).localeCompare(String(b), 'en', {numeric: true});
+  const order =
+    typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', {numeric: true});
   return down ? -order : order;
 }
 
-/// A table of rows. `columns`: {id, title, text(row), value(row)?, cell(row)?, right?, most?}: what is shown, what it is
-/// sorted by (the text unless said), the nodes unless text, whether to align right, and its greatest width in
-/// characters. `key(row)` names a row. The caller gives rows and columns with `update`; `first` {id, down} is how they are
-/// sorted at first, without it as they come.
+/// A table of rows. `columns`: {id, title, text(row), value(row)?, cell(row)?, right?, most?}: what is shown, what it
+/// is sorted by (the text unless said), the nodes unless text, whether to align right, and its greatest width in
+/// characters. `key(row)` names a row. The caller gives rows and columns with `update`; `first` {id, down} is how they
+/// are sorted at first, without it as they come.
 export function table({label, key, first = null, height = '70vh', signal, rowClass}) {
-  let columns = [], rows = [], sorted = [], order = first, shown = new Map();
+  let columns = [],
+    rows = [],
+    sorted = [],
+    order = first,
+    shown = new Map();
   const cols = el('colgroup');
   const head = el('tr', {'aria-rowindex': '1'});
   const body = el('tbody');
   const grid = el('table', {class: 'grid'}, cols, el('thead', {}, head), body);
-  const element = el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label,
-    style: {maxHeight: height}}, grid);
+  const element = el(
+    'div',
+    {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label, style: {maxHeight: height}},
+    grid,
+  );
   const above = el('tr', {'aria-hidden': 'true', class: 'space'}, el('td'));
   const below = el('tr', {'aria-hidden': 'true', class: 'space'}, el('td'));
   body.append(above, below);
@@ -36,8 +43,10 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
       return;
     }
     const value = column.value ?? column.text;
-    sorted = rows.map((row) => [value(row), row])
-      .sort((a, b) => inOrder(a[0], b[0], order.down)).map(([, row]) => row);
+    sorted = rows
+      .map((row) => [value(row), row])
+      .sort((a, b) => inOrder(a[0], b[0], order.down))
+      .map(([, row]) => row);
   }
 
   function heading(column) {
@@ -50,11 +59,28 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
       drawRows();
       head.querySelector(`[data-id="${CSS.escape(column.id)}"]`)?.focus();
     };
-    return el('th', {scope: 'col', class: column.right ? 'right' : null,
-      'aria-sort': here ? (order.down ? 'descending' : 'ascending') : null},
-    column.plain ? el('span', {class: 'hidden'}, column.title)
-      : el('button', {type: 'button', class: 'plain', title: `Sort by ${column.title}`, dataset: {id: column.id},
-        onclick: sortBy}, column.title, arrow));
+    return el(
+      'th',
+      {
+        scope: 'col',
+        class: column.right ? 'right' : null,
+        'aria-sort': here ? (order.down ? 'descending' : 'ascending') : null,
+      },
+      column.plain
+        ? el('span', {class: 'hidden'}, column.title)
+        : el(
+            'button',
+            {
+              type: 'button',
+              class: 'plain',
+              title: `Sort by ${column.title}`,
+              dataset: {id: column.id},
+              onclick: sortBy,
+            },
+            column.title,
+            arrow,
+          ),
+    );
   }
 
   function drawHead() {
@@ -65,13 +91,16 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
   function measure() {
     const every = Math.max(1, Math.floor(rows.length / 200));
     let whole = 0;
-    fill(cols, columns.map((column) => {
-      let most = column.plain ? 2 : Math.min(20, column.title.length) + 1;
-      for (let i = 0; i < rows.length; i += every) most = Math.max(most, String(column.text(rows[i])).length);
-      const width = column.width ?? Math.min(most, column.most ?? 36);
-      whole += width;
-      return el('col', {style: {width: `calc(${width}ch + 1.1rem)`}});
-    }));
+    fill(
+      cols,
+      columns.map((column) => {
+        let most = column.plain ? 2 : Math.min(20, column.title.length) + 1;
+        for (let i = 0; i < rows.length; i += every) most = Math.max(most, String(column.text(rows[i])).length);
+        const width = column.width ?? Math.min(most, column.most ?? 36);
+        whole += width;
+        return el('col', {style: {width: `calc(${width}ch + 1.1rem)`}});
+      }),
+    );
     grid.style.width = `max(100%, calc(${whole}ch + ${1.1 * columns.length}rem))`;
   }
 
@@ -81,9 +110,19 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
     const state = `${index}\u0000${rowClass?.(row) ?? ''}\u0000${texts.join('\u0000')}`;
     const old = shown.get(named);
     if (old?.state === state && old.columns === columns) return old;
-    const cells = columns.map((column, i) => el('td', {class: column.right ? 'right' : null,
-      title: column.cell ? null : texts[i]}, column.cell ? column.cell(row) : texts[i]));
-    return {state, columns, named, element: el('tr', {'aria-rowindex': String(index + 2), class: rowClass?.(row)}, cells)};
+    const cells = columns.map((column, i) =>
+      el(
+        'td',
+        {class: column.right ? 'right' : null, title: column.cell ? null : texts[i]},
+        column.cell ? column.cell(row) : texts[i],
+      ),
+    );
+    return {
+      state,
+      columns,
+      named,
+      element: el('tr', {'aria-rowindex': String(index + 2), class: rowClass?.(row)}, cells),
+    };
   }
 
   function drawRows() {
@@ -99,7 +138,7 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
     for (const [named, old] of shown) {
       if (next.get(named)?.element !== old.element) old.element.remove();
     }
-    let at = above.nextSibling;  // rows that stay are not moved: what has the focus keeps it
+    let at = above.nextSibling; // rows that stay are not moved: what has the focus keeps it
     for (const made of next.values()) {
       if (at === made.element) at = at.nextSibling;
       else body.insertBefore(made.element, at);
@@ -112,10 +151,14 @@ export function table({label, key, first = null, height = '70vh', signal, rowCla
   }
 
   let asked = 0;
-  element.addEventListener('scroll', () => {
-    cancelAnimationFrame(asked);
-    asked = requestAnimationFrame(drawRows);
-  }, {passive: true});
+  element.addEventListener(
+    'scroll',
+    () => {
+      cancelAnimationFrame(asked);
+      asked = requestAnimationFrame(drawRows);
+    },
+    {passive: true},
+  );
   const size = new ResizeObserver(drawRows);
   size.observe(element);
   signal.addEventListener('abort', () => size.disconnect());

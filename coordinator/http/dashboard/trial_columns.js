@@ -26,38 +26,110 @@ const asNumber = (text) => (text !== undefined && text !== '' && Number.isFinite
 export function allColumns(page) {
   const some = (test) => page.trials.some(test);
   const metric = (name, shown) => ({
-    id: `metric:${name}`, title: name, right: true, shown, down: true, value: (row) => measured(row, name),
+    id: `metric:${name}`,
+    title: name,
+    right: true,
+    shown,
+    down: true,
+    value: (row) => measured(row, name),
     text: (row) => number(measured(row, name)),
   });
   const param = (name, i) => ({
-    id: `param:${name}`, title: name, right: true, shown: i < 10, most: 24, value: (row) => asNumber(row.params[name]),
+    id: `param:${name}`,
+    title: name,
+    right: true,
+    shown: i < 10,
+    most: 24,
+    value: (row) => asNumber(row.params[name]),
     text: (row) => row.params[name] ?? '',
   });
   const others = otherMetrics(page);
   return [
-    {id: 'rank', title: 'rank', right: true, shown: true, value: (row) => row.rank, text: (row) => String(row.rank ?? '')},
-    {id: 'trial', title: 'trial', shown: true, value: (row) => Number(row.trial.split('/')[1]), text: (row) => row.trial,
-      cell: (row) => el('a', {href: `#/trials/${row.trial}`}, row.trial)},
+    {
+      id: 'rank',
+      title: 'rank',
+      right: true,
+      shown: true,
+      value: (row) => row.rank,
+      text: (row) => String(row.rank ?? ''),
+    },
+    {
+      id: 'trial',
+      title: 'trial',
+      shown: true,
+      value: (row) => Number(row.trial.split('/')[1]),
+      text: (row) => row.trial,
+      cell: (row) => el('a', {href: `#/trials/${row.trial}`}, row.trial),
+    },
     {id: 'variant', title: 'variant', shown: some((row) => row.variant !== ''), most: 40, text: (row) => row.variant},
-    {id: 'state', title: 'state', shown: true, width: 15, text: stateOf,
-      cell: (row) => el('span', {title: row.reason || null}, badge(stateOf(row)))},
-    {id: 'front', title: 'front', shown: page.metrics.length > 1, text: (row) => (row.on_front ? '★ on it' : ''),
-      value: (row) => (row.on_front ? 0 : 1)},
+    {
+      id: 'state',
+      title: 'state',
+      shown: true,
+      width: 15,
+      text: stateOf,
+      cell: (row) => el('span', {title: row.reason || null}, badge(stateOf(row))),
+    },
+    {
+      id: 'front',
+      title: 'front',
+      shown: page.metrics.length > 1,
+      text: (row) => (row.on_front ? '★ on it' : ''),
+      value: (row) => (row.on_front ? 0 : 1),
+    },
     ...page.metrics.map((name) => metric(name, true)),
-    {id: 'untrained', title: 'untrained', right: true, shown: true, value: (row) => row.untrained,
-      text: (row) => number(row.untrained)},
+    {
+      id: 'untrained',
+      title: 'untrained',
+      right: true,
+      shown: true,
+      value: (row) => row.untrained,
+      text: (row) => number(row.untrained),
+    },
     ...page.params.map(param),
     ...(others.includes('loss') || page.metrics.includes('loss') ? [] : [metric('loss', true)]),
-    {id: 'step', title: 'step', shown: true, width: 18, value: (row) => row.step, text: (row) => `${row.step}/${row.total_steps}`,
-      cell: (row) => (row.total_steps > 0 ? progress(row.step, row.total_steps, `Steps of trial ${row.trial}`) : '')},
-    {id: 'duration', title: 'duration', right: true, shown: true, value: (row) => row.duration,
-      text: (row) => (row.started ? duration(row.duration) : '')},
+    {
+      id: 'step',
+      title: 'step',
+      shown: true,
+      width: 18,
+      value: (row) => row.step,
+      text: (row) => `${row.step}/${row.total_steps}`,
+      cell: (row) => (row.total_steps > 0 ? progress(row.step, row.total_steps, `Steps of trial ${row.trial}`) : ''),
+    },
+    {
+      id: 'duration',
+      title: 'duration',
+      right: true,
+      shown: true,
+      value: (row) => row.duration,
+      text: (row) => (row.started ? duration(row.duration) : ''),
+    },
     ...others.map((name) => metric(name, false)),
-    {id: 'started', title: 'started', shown: false, width: 13, value: (row) => row.started,
-      text: (row) => clock(row.started), cell: (row) => when(row.started)},
-    {id: 'attempts', title: 'attempts', right: true, shown: false, value: (row) => row.attempts, text: (row) => String(row.attempts)},
+    {
+      id: 'started',
+      title: 'started',
+      shown: false,
+      width: 13,
+      value: (row) => row.started,
+      text: (row) => clock(row.started),
+      cell: (row) => when(row.started),
+    },
+    {
+      id: 'attempts',
+      title: 'attempts',
+      right: true,
+      shown: false,
+      value: (row) => row.attempts,
+      text: (row) => String(row.attempts),
+    },
     {id: 'gang', title: 'gang', shown: false, text: (row) => row.gang},
-    {id: 'feasible', title: 'feasible', shown: some((row) => !row.feasible), text: (row) => (row.feasible ? 'yes' : 'no')},
+    {
+      id: 'feasible',
+      title: 'feasible',
+      shown: some((row) => !row.feasible),
+      text: (row) => (row.feasible ? 'yes' : 'no'),
+    },
     {id: 'reason', title: 'reason', shown: some((row) => row.reason !== ''), most: 60, text: (row) => row.reason},
   ];
 }
@@ -66,12 +138,22 @@ export function allColumns(page) {
 export function columnChoice(name, columns, changed) {
   const chosen = kept.get(name, {});
   const shown = (column) => chosen[column.id] ?? column.shown;
-  const boxes = columns.map((column) => el('label', {class: 'check'}, el('input', {type: 'checkbox', checked: shown(column),
-    onchange: (event) => {
-      chosen[column.id] = event.target.checked;
-      kept.set(name, chosen);
-      changed();
-    }}), column.title));
+  const boxes = columns.map((column) =>
+    el(
+      'label',
+      {class: 'check'},
+      el('input', {
+        type: 'checkbox',
+        checked: shown(column),
+        onchange: (event) => {
+          chosen[column.id] = event.target.checked;
+          kept.set(name, chosen);
+          changed();
+        },
+      }),
+      column.title,
+    ),
+  );
   return {
     shown: () => columns.filter(shown),
     element: el('details', {class: 'menu'}, el('summary', {}, 'Columns'), el('div', {class: 'pop'}, boxes)),
