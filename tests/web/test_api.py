@@ -19,7 +19,7 @@ def test_no_request_that_schemathesis_makes_up_is_a_server_error_or_breaks_the_d
     done = subprocess.run(
         [Path(sys.executable).parent / "st", "run", f"{coordinator.url}/api/v1/openapi.yaml", "--url",
          f"{coordinator.url}/api/v1", "-n", "25", "--exclude-operation-id", "job_events", "--checks", ",".join(checks)],
-        capture_output=True, text=True, timeout=600)
+        capture_output=True, text=True, timeout=600, cwd=tmp_path)
     coordinator.end()
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 

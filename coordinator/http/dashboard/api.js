@@ -68,9 +68,8 @@ export function url(path, query = {}) {
 
 export const get = (path, query, signal) => request(url(path, query), {signal});
 
-/// What changes something carries X-Hivq, which other sites' pages cannot send.
 export function post(path, {query, json, yaml, signal} = {}) {
-  const headers = {'X-Hivq': '1'};
+  const headers = {};
   if (json !== undefined) headers['Content-Type'] = 'application/json';
   if (yaml !== undefined) headers['Content-Type'] = 'application/yaml';
   const body = json !== undefined ? JSON.stringify(json) : yaml;

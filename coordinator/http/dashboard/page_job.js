@@ -541,7 +541,7 @@ function paramsView(number, signal) {
           ),
       );
       if (nothing) return;
-      const metrics = [...new Set([...page.metrics, ...otherMetrics(page), 'loss', 'duration'])];
+      const metrics = [...new Set([...page.metrics, ...otherMetrics(page), 'duration'])];
       setOptions(metric, metrics);
       const both = [...page.params, ...metrics];
       const offerAll = () => {

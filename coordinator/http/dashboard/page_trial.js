@@ -108,7 +108,8 @@ function header(job) {
       const ran = trial.started ? (trial.ended ?? Date.now()) - trial.started : null;
       fill(
         facts,
-        fact('step', trial.total_steps > 0 ? progress(trial.step, trial.total_steps, 'Steps') : number(trial.step)),
+        trial.total_steps > 0 && fact('step', progress(trial.step, trial.total_steps, 'Steps')),
+        trial.total_steps === 0 && trial.checkpoint_step >= 0 && fact('newest checkpoint', `step ${trial.checkpoint_step}`),
         trial.phase && fact('phase', trial.phase),
         trial.gang && fact('gang', el('a', {href: '#/cluster'}, trial.gang)),
         trial.beside > 0 && fact('beside it', `${trial.beside} trials`),

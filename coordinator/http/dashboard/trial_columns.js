@@ -8,7 +8,6 @@ export const stateOf = (row) => (early(row) ? 'stopped early' : row.state);
 
 /// A metric of a trial as last measured.
 export function measured(row, name) {
-  if (name === 'loss') return row.last_loss ?? row.final.loss ?? null;
   if (name === 'duration') return row.duration / 1000;
   return row.final[name] ?? null;
 }
@@ -87,11 +86,10 @@ export function allColumns(page) {
       text: (row) => number(row.untrained),
     },
     ...page.params.map(param),
-    ...(others.includes('loss') || page.metrics.includes('loss') ? [] : [metric('loss', true)]),
     {
       id: 'step',
       title: 'step',
-      shown: true,
+      shown: some((row) => row.total_steps > 0),
       width: 18,
       value: (row) => row.step,
       text: (row) => `${row.step}/${row.total_steps}`,
