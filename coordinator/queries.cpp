@@ -49,7 +49,7 @@ JobView view(const JobRow& stored, const Core& core) {
   return view;
 }
 
-Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store) {
+TrialView view(const TrialRow& row, const Core& core, const Kept& kept) {
   TrialView view;
   view.id = row.id;
   view.state = row.state == State::pending && core.paused(row.id.job) ? "paused" : to_string(row.state);
@@ -77,9 +77,7 @@ Result<TrialView> view(const TrialRow& row, const Core& core, const Store& store
       view.phase = said->second.phase;
     }
   }
-  auto kept = read_checkpoints(store, row.id);
-  if (!kept) return kept.error();
-  for (const auto& [step, checkpoint] : *kept) {
+  for (const auto& [step, checkpoint] : kept) {
     view.checkpoints.push_back({step, checkpoint.manifest.size, checkpoint.at, checkpoint.metric, checkpoint.pinned});
     view.checkpoint_step = step;
   }
@@ -116,13 +114,13 @@ Body answer_to(const ShowJob& question, const Store& store, const Core& core) {
   if (!*row) return no_job(question.job);
   JobDetail detail{view(**row, core), (*row)->yaml, "", {}};
   if (detail.job.running == 0 || core.paused(question.job)) detail.waiting = core.waiting_reason(question.job);
-  Status read =
-      each_row<TrialRow>(store, Family::trials, key_of(question.job), [&](auto, const TrialRow& trial) -> Status {
-        auto seen = view(trial, core, store);
-        if (!seen) return seen.error();
-        detail.trials.push_back(std::move(*seen));
-        return {};
-      });
+  const auto kept = read_job_checkpoints(store, question.job);
+  if (!kept) return Failed{kept.error().message};
+  Status read = each_row<TrialRow>(store, Family::trials, key_of(question.job), [&](auto, const TrialRow& trial) {
+    const auto own = kept->find(trial.id);
+    detail.trials.push_back(view(trial, core, own == kept->end() ? Kept() : own->second));
+    return Status();
+  });
   if (!read) return Failed{read.error().message};
   return detail;
 }

@@ -104,6 +104,18 @@ Result<Snapshot> read_snapshot(const Source& source) {
   return found;
 }
 
+/// The checkpoints of each trial of a job, by step: one pass over the store. Errors: as of read_rows().
+template <typename Source>
+Result<std::map<TrialId, Kept>> read_job_checkpoints(const Source& source, JobId job) {
+  std::map<TrialId, Kept> kept;
+  Status status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job), [&](auto key, CheckpointRow row) {
+    const int64_t step = row.manifest.step;
+    kept[trial_at(key)][step] = std::move(row);
+  });
+  if (!status) return status.error();
+  return kept;
+}
+
 /// The checkpoints of a trial, by step. Errors: as of read_rows().
 template <typename Source>
 Result<Kept> read_checkpoints(const Source& source, const TrialId& trial) {

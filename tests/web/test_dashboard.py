@@ -54,8 +54,12 @@ def page(chromium, coordinator):
 def drawn(page):
     """Every chart on the page shows more than axes: its pixels have many colours. A chart is drawn once it is in sight."""
     expect(page.locator(".chart:visible").first).to_be_attached(timeout=10_000)
-    for chart in page.locator(".chart:visible").all():
-        chart.evaluate("chart => chart.scrollIntoView()")
+    page.evaluate("""async () => {
+      for (const chart of document.querySelectorAll('.chart')) {
+        chart.scrollIntoView();
+        await new Promise((done) => setTimeout(done, 100));
+      }
+    }""")
     canvases = page.locator(".chart canvas:visible")
     expect(canvases.first).to_be_visible(timeout=10_000)
     until(lambda: all(canvas.evaluate(COLOURED) > 8 for canvas in canvases.all()), 10)

@@ -430,6 +430,7 @@ function paramsView(number, signal) {
     el('div', {class: 'row'}, labelled('x', frontX), labelled('y', frontY)),
     front.element,
   );
+  frontCard.hidden = true;
   const heatCard = section(
     'Two parameters',
     el('div', {class: 'row'}, labelled('x', heatX), labelled('y', heatY)),
