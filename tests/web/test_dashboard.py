@@ -10,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import SMALL, Coordinator, until
 from playwright.sync_api import expect, sync_playwright
 
+expect.set_options(timeout=30_000)  # a machine may be slow; what is there is seen at once
+
 COLOURED = """canvas => {
   const {width, height} = canvas, copy = new OffscreenCanvas(width, height).getContext('2d', {willReadFrequently: true});
   copy.drawImage(canvas, 0, 0);
@@ -53,7 +55,7 @@ def page(chromium, coordinator):
 
 def drawn(page):
     """Every chart on the page shows more than axes: its pixels have many colours. A chart is drawn once it is in sight."""
-    expect(page.locator(".chart:visible").first).to_be_attached(timeout=10_000)
+    expect(page.locator(".chart:visible").first).to_be_attached(timeout=30_000)
     page.evaluate("""async () => {
       for (const chart of document.querySelectorAll('.chart')) {
         chart.scrollIntoView();
@@ -61,8 +63,8 @@ def drawn(page):
       }
     }""")
     canvases = page.locator(".chart canvas:visible")
-    expect(canvases.first).to_be_visible(timeout=10_000)
-    until(lambda: all(canvas.evaluate(COLOURED) > 8 for canvas in canvases.all()), 10)
+    expect(canvases.first).to_be_visible(timeout=30_000)
+    until(lambda: all(canvas.evaluate(COLOURED) > 8 for canvas in canvases.all()), 60)
     page.evaluate("scrollTo(0, 0)")
     return canvases.count()
 
@@ -89,7 +91,7 @@ def test_every_page_is_there_accessible_and_fits_its_screen(page, coordinator, p
         page.set_viewport_size({"width": 360, "height": 740})
     page.goto(f"{coordinator.url}/{PAGES[name]}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    expect(page.get_by_text("Loading").filter(visible=True)).to_have_count(0, timeout=10_000)
+    expect(page.get_by_text("Loading").filter(visible=True)).to_have_count(0, timeout=30_000)
     if name in ("job", "parameters", "trial", "compare", "cluster"):
         drawn(page)
     page.screenshot(path=pictures / f"{name}-{look}.png", full_page=True)
@@ -156,11 +158,11 @@ def test_a_mistake_shows_its_line_and_a_mended_job_goes_out(page, coordinator):
     wrong = SMALL.format(name="from-the-page", epochs=1).replace("batch_size: 16", "batch_sise: 16")
     editor.fill(wrong)
     mistake = page.get_by_text("train.batch_sise is an unknown key; did you mean train.batch_size?")
-    expect(mistake.first).to_be_visible(timeout=5_000)
+    expect(mistake.first).to_be_visible(timeout=30_000)
     line = wrong[: wrong.index("batch_sise")].count("\n") + 1
     expect(page.locator("#mistakes")).to_contain_text(str(line))
     editor.fill(wrong.replace("batch_sise", "batch_size"))
-    expect(mistake).to_have_count(0, timeout=5_000)
+    expect(mistake).to_have_count(0, timeout=30_000)
     page.get_by_role("button", name="Submit", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("from-the-page")
     job = coordinator.ask("/jobs?name=from-the-page")["jobs"][0]["job"]
@@ -172,13 +174,13 @@ def test_live_updates_arrive_and_stop_works(page, coordinator):
     page.goto(f"{coordinator.url}/#/jobs/{job}")
     until(lambda: coordinator.state(job) == "running", 120)
     head = page.locator("main .head")
-    expect(head).to_contain_text("running", timeout=10_000)
+    expect(head).to_contain_text("running", timeout=30_000)
     page.goto(f"{coordinator.url}/#/jobs")
     page.get_by_role("button", name=f"Stop job {job}").click()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()
     until(lambda: coordinator.state(job) == "cancelled", 30)
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=str(job), exact=True))
-    expect(row).to_contain_text("cancelled", timeout=10_000)
+    expect(row).to_contain_text("cancelled", timeout=30_000)
 
 
 def test_keys_lead_from_page_to_page(page, coordinator):
@@ -202,10 +204,10 @@ def test_a_coordinator_that_is_gone_is_told_and_so_is_its_return(chromium, tmp_p
     page.goto(f"{own.url}/#/jobs")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     own.end()
-    expect(page.locator("#lost")).to_be_visible(timeout=20_000)
+    expect(page.locator("#lost")).to_be_visible(timeout=60_000)
     before, own = own.url, Coordinator(tmp_path)
     assert until(lambda: own.url == before, 5)
-    expect(page.locator("#lost")).to_be_hidden(timeout=20_000)
+    expect(page.locator("#lost")).to_be_hidden(timeout=60_000)
     page.close()
     own.end()
 
@@ -216,10 +218,10 @@ def test_ten_thousand_trials_are_there_within_two_seconds(page, coordinator):
     spec = spec[: spec.index("sweep:")] + "sweep: {search: random, trials: 10000, parameters: {train.lr: {uniform: [1.0e-4, 0.1]}}}\n"
     job = coordinator.ask("/jobs?key=large", spec)["job"]
     page.goto(f"{coordinator.url}/#/jobs/{job}")
-    expect(page.get_by_role("checkbox", name="Select trial").first).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("checkbox", name="Select trial").first).to_be_visible(timeout=30_000)
     begin = time.monotonic()
     page.reload()
-    expect(page.get_by_role("checkbox", name="Select trial").first).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("checkbox", name="Select trial").first).to_be_visible(timeout=30_000)
     seconds = time.monotonic() - begin
     print(f"a sweep of 10,000 trials: interactive after {seconds:.2f} s")
     assert seconds < 10, "far beyond the goal of 2 s, which the line above compares"
