@@ -70,6 +70,12 @@ class HttpFront final : public Front {
     server_.set_keep_alive_max_count(100'000);
     server_.set_keep_alive_timeout(2);  // the server's end waits for idle connections
     server_.set_tcp_nodelay(true);
+    // The library's own option would let two coordinators have one port.
+    server_.set_socket_options([this](socket_t socket) {
+      const int yes = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+      socket_ = socket;
+    });
     server_.set_default_headers({{"X-Content-Type-Options", "nosniff"},
                                  {"X-Frame-Options", "DENY"},
                                  {"Referrer-Policy", "no-referrer"},
@@ -109,6 +115,7 @@ class HttpFront final : public Front {
           "--http http://HOST:PORT, or --http off",
           options_.listen);
     }
+    listen(socket_, SOMAXCONN);  // the library's 5 make a sixth that comes at once wait for a second
     address_ = fmt::format("http://{}:{}", wanted->host, port);
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     return {};
@@ -217,6 +224,7 @@ class HttpFront final : public Front {
   httplib::Server server_;
   std::vector<std::pair<std::string, std::regex>> patterns_;  // by method
   std::string address_;
+  socket_t socket_ = INVALID_SOCKET;
   bool loopback_ = true;
   std::thread thread_;
 };

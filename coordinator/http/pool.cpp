@@ -6,7 +6,7 @@ namespace hivq {
 
 namespace {
 
-constexpr size_t kMostIdle = 32;
+constexpr size_t kMostIdle = 256;
 constexpr size_t kMostJobs = 64;  // whose trials are kept
 
 }  // namespace

@@ -300,6 +300,15 @@ TEST_F(Http, TheAddressStaysOverARestartAndOffMeansOff) {
   EXPECT_EQ(json::parse(file).at("http"), "");
 }
 
+TEST_F(Http, APortInUseIsAnErrorThatNamesTheRemedy) {
+  ServerOptions second = options_;
+  second.data = folder_ + "/other";
+  second.http = address_;
+  const Status ended = serve(second, std::atomic<bool>(true), log_);
+  ASSERT_FALSE(ended);
+  EXPECT_NE(ended.error().message.find("--http off"), std::string::npos);
+}
+
 TEST(HttpAddress, AWrongOneNamesTheRemedy) {
   const Log log("coordinator", Level::warning);
   for (const char* wrong : {"127.0.0.1:80", "http://:80", "http://127.0.0.1", "http://127.0.0.1:x", "http://h:99999"}) {
