@@ -46,6 +46,18 @@ Result<EndedJob> read_ended_job(const Source& source, JobId id) {
   return found;
 }
 
+/// The checkpoints of each trial of a job, by step: one pass over the store. Errors: as of read_rows().
+template <typename Source>
+Result<std::map<TrialId, Kept>> read_job_checkpoints(const Source& source, JobId job) {
+  std::map<TrialId, Kept> kept;
+  Status status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job), [&](auto key, CheckpointRow row) {
+    const int64_t step = row.manifest.step;
+    kept[trial_at(key)][step] = std::move(row);
+  });
+  if (!status) return status.error();
+  return kept;
+}
+
 template <typename Source>
 Result<Snapshot> read_snapshot(const Source& source) {
   Snapshot found;
@@ -85,9 +97,9 @@ Result<Snapshot> read_snapshot(const Source& source) {
                                      [&](auto, EarlierRow row) { found.earlier[job.id] = std::move(row); });
     }
     if (!status) break;
-    status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job.id), [&](auto key, CheckpointRow row) {
-      found.checkpoints[trial_at(key)][row.manifest.step] = std::move(row);
-    });
+    auto kept = read_job_checkpoints(source, job.id);
+    if (!kept) return kept.error();
+    found.checkpoints.merge(*kept);
   }
   for (const auto& trial : found.trials) {
     if (!status) break;
@@ -102,18 +114,6 @@ Result<Snapshot> read_snapshot(const Source& source) {
   if (status) status = collect(Family::meta, "usage/", found.usage);
   if (!status) return status.error();
   return found;
-}
-
-/// The checkpoints of each trial of a job, by step: one pass over the store. Errors: as of read_rows().
-template <typename Source>
-Result<std::map<TrialId, Kept>> read_job_checkpoints(const Source& source, JobId job) {
-  std::map<TrialId, Kept> kept;
-  Status status = read_rows<CheckpointRow>(source, Family::checkpoints, key_of(job), [&](auto key, CheckpointRow row) {
-    const int64_t step = row.manifest.step;
-    kept[trial_at(key)][step] = std::move(row);
-  });
-  if (!status) return status.error();
-  return kept;
 }
 
 /// The checkpoints of a trial, by step. Errors: as of read_rows().

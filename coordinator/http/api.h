@@ -49,6 +49,14 @@ Reply answered(ClientPool& pool, Body question, Make make) {
   return make(**answer);
 }
 
+/// The same of what changes something: what was known before is forgotten.
+template <typename Answer, typename Make>
+Reply changed(ClientPool& pool, Body wish, Make make) {
+  Reply reply = answered<Answer>(pool, std::move(wish), make);
+  pool.forget();
+  return reply;
+}
+
 /// The same of a job and its trials, a moment old at most.
 template <typename Make>
 Reply with_job(ClientPool& pool, JobId id, Make make) {

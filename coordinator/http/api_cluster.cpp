@@ -49,10 +49,8 @@ Reply drain(ClientPool& pool, const Request& request) {
   const std::string target = body->value("target", "");
   if (target.empty() || target.size() > 1000) return problem(400, "target must name a gang or host:NAME");
   const bool drained = body->value("drained", true);
-  Reply reply = answered<DrainSet>(pool, SetDrained{random_id(), target, drained, body->value("to_the_end", false)},
-                                   [&](const DrainSet& done) { return json_reply(to_json(done, drained)); });
-  pool.forget();
-  return reply;
+  return changed<DrainSet>(pool, SetDrained{random_id(), target, drained, body->value("to_the_end", false)},
+                           [&](const DrainSet& done) { return json_reply(to_json(done, drained)); });
 }
 
 Reply query(ClientPool& pool, const Request& request) {

@@ -64,10 +64,8 @@ Reply submit(ClientPool& pool, const Request& request) {
   const auto job = parse_job(request.body, file);
   if (!job) return problem(422, job.error().message, mistakes_of(job.error().message, file));
   const Submit wish{key.empty() ? random_id() : key, file, to_yaml(*job), query_text(request, "user")};
-  Reply reply = answered<Submitted>(
-      pool, wish, [](const Submitted& submitted) { return json_reply({{"job", submitted.job}}, 201); });
-  pool.forget();
-  return reply;
+  return changed<Submitted>(pool, wish,
+                            [](const Submitted& submitted) { return json_reply({{"job", submitted.job}}, 201); });
 }
 
 Reply validate(ClientPool& pool, const Request& request) {
@@ -171,20 +169,16 @@ Reply explain(ClientPool& pool, const Request& request) {
 
 Reply cancel(ClientPool& pool, const Request& request) {
   const JobId job = path_number(request, 1);
-  Reply reply = answered<Cancelled>(pool, Cancel{job}, [&](const Cancelled& answer) {
+  return changed<Cancelled>(pool, Cancel{job}, [&](const Cancelled& answer) {
     return json_reply({{"job", job}, {"cancelled_trials", answer.trials}});
   });
-  pool.forget();
-  return reply;
 }
 
 Reply set_paused(ClientPool& pool, const Request& request, bool paused) {
   const JobId job = path_number(request, 1);
-  Reply reply = answered<PausedSet>(pool, SetPaused{random_id(), job, paused}, [&](const PausedSet& answer) {
+  return changed<PausedSet>(pool, SetPaused{random_id(), job, paused}, [&](const PausedSet& answer) {
     return json_reply({{"job", job}, {"paused", paused}, {"running", answer.running}, {"waiting", answer.waiting}});
   });
-  pool.forget();
-  return reply;
 }
 
 }  // namespace

@@ -72,11 +72,8 @@ Reply trial_spec(ClientPool& pool, const Request& request) {
 Reply pin(ClientPool& pool, const Request& request, bool pinned) {
   const std::string step = request.matches[3];
   const int64_t number = step == "latest" ? -1 : static_cast<int64_t>(path_number(request, 3));
-  Reply reply = answered<Pinned>(pool, Pin{path_trial(request), number, pinned}, [&](const Pinned& answer) {
-    return json_reply({{"step", answer.step}, {"pinned", pinned}});
-  });
-  pool.forget();
-  return reply;
+  return changed<Pinned>(pool, Pin{path_trial(request), number, pinned},
+                         [&](const Pinned& answer) { return json_reply({{"step", answer.step}, {"pinned", pinned}}); });
 }
 
 Reply compare_trials(ClientPool& pool, const Request& request) {

@@ -31,6 +31,18 @@ void ClientPool::give_back(std::unique_ptr<Client> client) {
   if (idle_.size() < kMostIdle) idle_.push_back(std::move(client));
 }
 
+template <typename Answer, typename Value, typename Make>
+std::optional<Result<std::shared_ptr<const Value>>> ClientPool::look(Kept<Value>& kept, Body question, Make make) {
+  const std::lock_guard lock(kept.busy);
+  if (kept.value && clock::now() < kept.until) return kept.value;
+  auto answer = ask<Answer>(std::move(question));
+  if (!answer) return std::nullopt;
+  if (!*answer) return Result<std::shared_ptr<const Value>>(answer->error());
+  kept.value = std::make_shared<const Value>(make(std::move(**answer)));
+  kept.until = clock::now() + kFresh;
+  return kept.value;
+}
+
 std::optional<Result<std::shared_ptr<const JobSnapshot>>> ClientPool::job(JobId id) {
   std::shared_ptr<Kept<JobSnapshot>> kept;
   {
@@ -40,17 +52,10 @@ std::optional<Result<std::shared_ptr<const JobSnapshot>>> ClientPool::job(JobId 
     if (!place) place = std::make_shared<Kept<JobSnapshot>>();
     kept = place;
   }
-  const std::lock_guard lock(kept->busy);
-  if (kept->value && clock::now() < kept->until) return kept->value;
-  auto answer = ask<JobDetail>(ShowJob{id});
-  if (!answer) return std::nullopt;
-  if (!*answer) return Result<std::shared_ptr<const JobSnapshot>>(answer->error());
-  auto fresh = std::make_shared<JobSnapshot>();
-  fresh->detail = std::move(**answer);
-  fresh->results = make_results(fresh->detail, {}, wall_clock());
-  kept->value = std::move(fresh);
-  kept->until = clock::now() + kFresh;
-  return kept->value;
+  return look<JobDetail>(*kept, ShowJob{id}, [](JobDetail detail) {
+    Results results = make_results(detail, {}, wall_clock());
+    return JobSnapshot{std::move(detail), std::move(results)};
+  });
 }
 
 std::optional<Result<std::shared_ptr<const JobList>>> ClientPool::jobs() {
@@ -59,14 +64,7 @@ std::optional<Result<std::shared_ptr<const JobList>>> ClientPool::jobs() {
     const std::lock_guard lock(mutex_);
     kept = list_;
   }
-  const std::lock_guard lock(kept->busy);
-  if (kept->value && clock::now() < kept->until) return kept->value;
-  auto answer = ask<JobList>(ListJobs{});
-  if (!answer) return std::nullopt;
-  if (!*answer) return Result<std::shared_ptr<const JobList>>(answer->error());
-  kept->value = std::make_shared<const JobList>(std::move(**answer));
-  kept->until = clock::now() + kFresh;
-  return kept->value;
+  return look<JobList>(*kept, ListJobs{}, [](JobList list) { return list; });
 }
 
 void ClientPool::forget() {

@@ -55,6 +55,9 @@ class ClientPool {
     clock::time_point until;
   };
 
+  template <typename Answer, typename Value, typename Make>
+  std::optional<Result<std::shared_ptr<const Value>>> look(Kept<Value>& kept, Body question, Make make);
+
   std::unique_ptr<Client> take();
   void give_back(std::unique_ptr<Client> client);
 

@@ -16,8 +16,6 @@ at::Tensor cuda_dropout(const Dropout& dropout, const at::Tensor& x) { return x 
 #include <cuda_runtime_api.h>
 #include <torch/torch.h>
 
-#include <map>
-#include <mutex>
 #include <stdexcept>
 
 #include "common/result.h"
