@@ -154,7 +154,9 @@ bool take_block(std::string_view& bytes, std::vector<MetricPoint>& points) {
   uint64_t bits = in.get(64);
   int64_t delta = 0;
   Window window;
-  points.reserve(points.size() + count);
+  const size_t needed = points.size() + count;
+  if (needed > points.capacity())
+    points.reserve(std::max(needed, 2 * points.capacity()));  // many blocks have one point
   points.push_back({step, std::bit_cast<double>(bits)});
   for (uint64_t i = 1; i < count; ++i) {
     delta = static_cast<int64_t>(static_cast<uint64_t>(delta) + static_cast<uint64_t>(get_delta(in)));

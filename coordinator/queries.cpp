@@ -125,7 +125,7 @@ Body answer_to(const ShowJob& question, const Store& store, const Core& core) {
   return detail;
 }
 
-Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
+Body answer_to(const QueryMetrics& question, const Store& store) {
   if (auto failed = missing(question.trial, store)) return *failed;
   auto series = read_series(store, question.trial, question.prefix, question.newest);
   if (!series) return Failed{series.error().message};
@@ -135,7 +135,7 @@ Body answer_to(const QueryMetrics& question, const Store& store, const Core&) {
   return MetricSeries{std::move(*series)};
 }
 
-Body answer_to(const QueryLogs& question, const Store& store, const Core&) {
+Body answer_to(const QueryLogs& question, const Store& store) {
   if (auto failed = missing(question.trial, store)) return *failed;
   LogLines answer;
   uint64_t number = 0;
@@ -213,7 +213,7 @@ Body answer_to(const EstimateJob& question, const Store& store, const Core& core
   return std::move(*answer);
 }
 
-Body answer_to(const FetchChunk& question, const Store& store, const Core&) {
+Body answer_to(const FetchChunk& question, const Store& store) {
   auto bytes = store.get(Family::blobs, question.hash);
   if (!bytes) return Chunk{question.hash, "", bytes.error().message};
   if (!*bytes) return Chunk{question.hash, "", fmt::format("chunk {} is not in the store", question.hash)};
@@ -224,22 +224,34 @@ Body answer_to(const FetchChunk& question, const Store& store, const Core&) {
 }
 
 template <typename Other>
-Body answer_to(const Other&, const Store&, const Core&) {
+Body answer_to(const Other&, const Store&) {
   return Failed{"this message is not a question"};
+}
+
+template <typename Other>
+Body answer_to(const Other& question, const Store& store, const Core&) {
+  return answer_to(question, store);
 }
 
 }  // namespace
 
 bool is_query(const Body& body) {
-  return std::holds_alternative<ListJobs>(body) || std::holds_alternative<ShowJob>(body) ||
-         std::holds_alternative<QueryMetrics>(body) || std::holds_alternative<QueryLogs>(body) ||
+  return reads_store_alone(body) || std::holds_alternative<ListJobs>(body) || std::holds_alternative<ShowJob>(body) ||
          std::holds_alternative<FetchCheckpoint>(body) || std::holds_alternative<QueryGangs>(body) ||
-         std::holds_alternative<FetchChunk>(body) || std::holds_alternative<ExplainJob>(body) ||
-         std::holds_alternative<EstimateJob>(body);
+         std::holds_alternative<ExplainJob>(body) || std::holds_alternative<EstimateJob>(body);
+}
+
+bool reads_store_alone(const Body& body) {
+  return std::holds_alternative<QueryMetrics>(body) || std::holds_alternative<QueryLogs>(body) ||
+         std::holds_alternative<FetchChunk>(body);
 }
 
 Body answer(const Body& question, const Store& store, const Core& core) {
   return std::visit([&](const auto& body) { return answer_to(body, store, core); }, question);
+}
+
+Body answer(const Body& question, const Store& store) {
+  return std::visit([&](const auto& body) { return answer_to(body, store); }, question);
 }
 
 }  // namespace hivq

@@ -16,6 +16,7 @@
 #include "coordinator/snapshot.h"
 #include "coordinator/sql_service.h"
 #include "coordinator/store.h"
+#include "coordinator/store_readers.h"
 #include "coordinator/watchers.h"
 
 namespace hivq {
@@ -25,7 +26,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr auto poll_time = milliseconds(50);
-constexpr auto sql_poll_time = milliseconds(2);  // while an answer in SQL is awaited
+constexpr auto answer_poll_time = milliseconds(1);  // while a thread is about to answer
 constexpr Millis tick_time = 200;
 constexpr Millis retry_time = 1000;               // between two looks whether a full disk has space
 constexpr Millis cleaning_time = 5000;            // between two looks for garbage
@@ -144,7 +145,7 @@ class Server {
   void collect() {
     size_t bytes = 0;
     const bool ready = !inputs_.empty() && !full_;
-    auto timeout = ready ? milliseconds(0) : sql_.busy() ? sql_poll_time : poll_time;
+    auto timeout = ready ? milliseconds(0) : sql_.busy() || reading_.busy() ? answer_poll_time : poll_time;
     for (size_t count = 0; count < round_messages && bytes < round_bytes; ++count) {
       auto incoming = router_.receive(timeout);
       if (!incoming) break;
@@ -241,7 +242,12 @@ class Server {
 
   void answer_questions() {
     for (auto& [peer, message] : sql_.take()) router_.send(peer, encode(message));
+    for (auto& answered : reading_.take()) router_.send(answered.peer, answered.bytes);
     for (auto& [identity, message] : std::exchange(questions_, {})) {
+      if (reads_store_alone(message.body)) {
+        reading_.ask(std::move(identity), std::move(message));
+        continue;
+      }
       Body said = answer(message.body, store_, *core_);
       // Its chunks stay while they are fetched.
       if (auto* found = std::get_if<TrialCheckpoint>(&said)) readers_.begin(found->manifest.chunks, clock_.now());
@@ -304,6 +310,7 @@ class Server {
   const ServerOptions& options_;
   Store store_;
   SqlService sql_{store_};
+  StoreReaders reading_{store_};
   Router router_;
   std::unique_ptr<Launcher> launcher_;
   const Log& log_;

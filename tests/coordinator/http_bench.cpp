@@ -115,7 +115,7 @@ void fifty_clients(benchmark::State& state) {
   state.counters["requests_per_s"] = static_cast<double>(times.size()) / seconds;
   state.counters["failed"] = failed.load();
 }
-BENCHMARK(fifty_clients)->Arg(50)->Unit(benchmark::kMillisecond)->Iterations(1)->UseRealTime();
+BENCHMARK(fifty_clients)->Arg(200)->Unit(benchmark::kMillisecond)->Iterations(1)->UseRealTime();
 
 }  // namespace
 }  // namespace hivq

@@ -6,6 +6,8 @@
 #include <filesystem>
 
 #include "common/sha256.h"
+#include "coordinator/points.h"
+#include "coordinator/store_readers.h"
 
 namespace hivq {
 namespace {
@@ -247,6 +249,43 @@ TEST_F(Queries, ADamagedRowIsASentenceAndNoAbsence) {
   Write wrong{Family::trials, key_of(TrialId{1, 1}), "garbage"};
   ASSERT_TRUE(store_->commit({&wrong, 1}));
   EXPECT_NE(failure(ShowJob{1}).find("malformed"), std::string::npos);
+}
+
+TEST_F(Queries, ThreadsAnswerWhatTheStoreAloneKnowsAndARepeatedQuestionOnce) {
+  run_one_of_two_trials();
+  const Body curves = QueryMetrics{lease_.trial, "", 0, 0}, lines = QueryLogs{lease_.trial, 0};
+  EXPECT_TRUE(reads_store_alone(curves));
+  EXPECT_FALSE(reads_store_alone(ShowJob{1})) << "that asks the core for what runs";
+  StoreReaders readers(*store_);
+  constexpr uint64_t kAsked = 50;
+  for (uint64_t i = 1; i <= kAsked; ++i) {
+    readers.ask("one", {i, curves});
+    readers.ask("one", {i, curves});  // its client has waited for long
+    readers.ask("other", {i, lines});
+  }
+  EXPECT_TRUE(readers.busy());
+  std::map<std::string, std::map<uint64_t, Body>> answers;
+  for (size_t count = 0; count < 2 * kAsked;) {
+    for (const auto& answered : readers.take()) {
+      const auto message = decode(answered.bytes).value();
+      EXPECT_EQ(message.id, answered.request);
+      EXPECT_TRUE(answers[answered.peer].emplace(message.id, message.body).second) << "answered twice";
+      ++count;
+    }
+  }
+  EXPECT_FALSE(readers.busy());
+  EXPECT_TRUE(readers.take().empty());
+  for (const auto& [request, body] : answers["one"]) {
+    EXPECT_EQ(encode_points(std::get<MetricSeries>(body).series.at("loss")),
+              encode_points(std::vector<MetricPoint>{{0, 2}, {5, 1}, {10, 0.5}}));
+  }
+  for (const auto& [request, body] : answers["other"]) {
+    EXPECT_EQ(std::get<LogLines>(body).lines, (std::vector<std::string>{"first", "second"}));
+  }
+  readers.ask("one", {kAsked, QueryMetrics{{9, 9}, "", 0, 0}});  // the number may come again once it was answered
+  std::vector<StoreReaders::Answered> failed;
+  while (failed.empty()) failed = readers.take();
+  EXPECT_NE(std::get<Failed>(decode(failed[0].bytes)->body).reason.find("there is no trial 9/9"), std::string::npos);
 }
 
 }  // namespace
