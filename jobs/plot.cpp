@@ -17,7 +17,6 @@ namespace {
 
 constexpr double page_width = 900;  // pixels
 constexpr double margin = 28;
-constexpr const char* paper = "#fcfcfb";
 constexpr const char* ink = "#1f2328";
 constexpr const char* muted = "#656d76";
 constexpr const char* grid = "#e4e6e9";
@@ -37,14 +36,6 @@ std::string fitted(std::string_view text, double size, double width) {
   return elide(text, static_cast<size_t>(std::max(1.0, width / (0.58 * size))));
 }
 
-// A number for an attribute: at most two decimals and none that are zero.
-std::string px(double value) {
-  std::string text = fmt::format("{:.2f}", value);
-  text.erase(text.find_last_not_of('0') + 1);
-  if (text.ends_with('.')) text.pop_back();
-  return text == "-0" ? "0" : text;
-}
-
 // 12000 as 12k, 0.25 as 0.25; `step` says how many decimals tell neighbours apart.
 std::string tick_label(double value, double step) {
   double size = std::abs(value);
@@ -62,70 +53,17 @@ std::string value_label(double value) {
   return size >= 100 ? fmt::format("{:.1f}", value) : fmt::format("{:.3f}", value);
 }
 
-class Drawing {
- public:
-  explicit Drawing(double height, const std::string& title, const std::string& subtitle) : height_(height) {
-    body_ += fmt::format("<title>{}</title>\n", xml_escape(title));
-    box(0, 0, page_width, height, paper, 0);
-    double room = page_width - 2 * margin;
-    text(margin, margin + 14, fitted(title, 19, room), 19, ink, "start", true);
-    if (!subtitle.empty()) text(margin, margin + 36, fitted(subtitle, 13, room), 13, muted);
-  }
+using Anchor = Drawing::Anchor;
 
-  void box(double x, double y, double width, double height, const char* colour, double radius) {
-    body_ += fmt::format("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\"", px(x), px(y), px(width),
-                         px(height), colour);
-    if (radius > 0) body_ += fmt::format(" rx=\"{}\"", px(radius));
-    body_ += "/>\n";
+Drawing page(double height, const std::string& title, const std::string& subtitle) {
+  Drawing drawing{title, page_width, height, {}};
+  constexpr double room = page_width - 2 * margin;
+  drawing.shapes.push_back(Drawing::Text{margin, margin + 14, fitted(title, 19, room), 19, ink, Anchor::start, true});
+  if (!subtitle.empty()) {
+    drawing.shapes.push_back(Drawing::Text{margin, margin + 36, fitted(subtitle, 13, room), 13, muted});
   }
-  void line(double x1, double y1, double x2, double y2, const char* colour, double width = 1, const char* dash = "") {
-    body_ += fmt::format("<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke=\"{}\" stroke-width=\"{}\"", px(x1),
-                         px(y1), px(x2), px(y2), colour, px(width));
-    if (*dash != '\0') body_ += fmt::format(" stroke-dasharray=\"{}\"", dash);
-    body_ += "/>\n";
-  }
-  void text(double x, double y, std::string_view what, double size, const char* colour, const char* anchor = "start",
-            bool bold = false) {
-    body_ += fmt::format("<text x=\"{}\" y=\"{}\" font-size=\"{}\" fill=\"{}\" text-anchor=\"{}\"{}>{}</text>\n", px(x),
-                         px(y), px(size), colour, anchor, bold ? " font-weight=\"600\"" : "", xml_escape(what));
-  }
-  // Readable on top of lines.
-  void haloed_text(double x, double y, std::string_view what, double size, const char* colour) {
-    body_ += fmt::format(
-        "<text x=\"{}\" y=\"{}\" font-size=\"{}\" fill=\"{}\" stroke=\"{}\" stroke-width=\"4\" "
-        "paint-order=\"stroke\">{}</text>\n",
-        px(x), px(y), px(size), colour, paper, xml_escape(what));
-  }
-  void upright_text(double x, double y, std::string_view what, double size, const char* colour) {
-    body_ += fmt::format(
-        "<text transform=\"translate({} {}) rotate(-90)\" font-size=\"{}\" fill=\"{}\" "
-        "text-anchor=\"middle\">{}</text>\n",
-        px(x), px(y), px(size), colour, xml_escape(what));
-  }
-  void path(const std::vector<PlotPoint>& points, const char* colour, const char* dash) {
-    std::string d;
-    for (const auto& point : points) d += fmt::format("{}{} {}", d.empty() ? "M" : "L", px(point.x), px(point.y));
-    body_ += fmt::format(
-        "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\" stroke-linejoin=\"round\" "
-        "stroke-linecap=\"round\"",
-        d, colour);
-    if (*dash != '\0') body_ += fmt::format(" stroke-dasharray=\"{}\"", dash);
-    body_ += "/>\n";
-  }
-  void dot(double x, double y, const char* colour) {
-    body_ += fmt::format("<circle cx=\"{}\" cy=\"{}\" r=\"3\" fill=\"{}\"/>\n", px(x), px(y), colour);
-  }
-  std::string finish() const {
-    return fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" "
-        "font-family=\"Inter, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif\">\n{2}</svg>\n",
-        px(page_width), px(height_), body_);
-  }
-
- private:
-  double height_;
-  std::string body_;
-};
+  return drawing;
+}
 
 // ---- Scales ----
 
@@ -191,32 +129,6 @@ std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points) {
 
 }  // namespace
 
-std::string xml_escape(std::string_view text) {
-  std::string escaped;
-  for (char c : printable(text)) {
-    switch (c) {
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      case '\'':
-        escaped += "&apos;";
-        break;
-      default:
-        escaped += c;
-    }
-  }
-  return escaped;
-}
-
 std::vector<double> linear_ticks(double low, double high, int count) {
   if (!(high > low) || !std::isfinite(high - low) || count < 1) return {low};
   double rough = (high - low) / count;
@@ -264,7 +176,7 @@ bool suits_log_axis(const std::vector<Curve>& curves) {
   return !range.empty() && range.low > 0 && range.high / range.low >= 8;
 }
 
-std::string to_svg(const BarChart& chart) {
+Drawing draw(const BarChart& chart) {
   constexpr double row = 40, thickness = 13, size = 13;
   auto finite = [](const std::optional<double>& value) { return value && drawable(*value); };
   Range range;
@@ -292,19 +204,21 @@ std::string to_svg(const BarChart& chart) {
   const double lift = has_published ? 12 : 0;  // a long legend stands above the reference's name
   const double top = margin + (chart.subtitle.empty() ? 62 : 84) + lift;
   const double bottom = top + row * static_cast<double>(std::max<size_t>(1, chart.bars.size()));
-  Drawing drawing(bottom + 62, chart.title, chart.subtitle);
+  Drawing drawing = page(bottom + 62, chart.title, chart.subtitle);
+  auto& shapes = drawing.shapes;
   Scale x{range.low, range.high, margin + labels + 14, page_width - margin - 52};
   auto ticks = linear_ticks(range.low, range.high, 6);
   for (double tick : ticks) {
-    drawing.line(x.at(tick), top - 4, x.at(tick), bottom, tick == 0 ? muted : grid);
-    drawing.text(x.at(tick), bottom + 18, tick_label(tick, step_of(ticks)), 12, muted, "middle");
+    shapes.push_back(Drawing::Line{x.at(tick), top - 4, x.at(tick), bottom, tick == 0 ? muted : grid});
+    shapes.push_back(
+        Drawing::Text{x.at(tick), bottom + 18, tick_label(tick, step_of(ticks)), 12, muted, Anchor::middle});
   }
-  drawing.text((x.start + x.end) / 2, bottom + 42, chart.axis, 13, ink, "middle");
+  shapes.push_back(Drawing::Text{(x.start + x.end) / 2, bottom + 42, chart.axis, 13, ink, Anchor::middle});
 
   double legend = x.start;
   auto entry = [&](const std::string& name, const char* colour) {
-    drawing.box(legend, top - 28 - lift, 12, 12, colour, 2);
-    drawing.text(legend + 18, top - 18 - lift, name, 12, ink);
+    shapes.push_back(Drawing::Box{legend, top - 28 - lift, 12, 12, colour, 2});
+    shapes.push_back(Drawing::Text{legend + 18, top - 18 - lift, name, 12, ink});
     legend += 18 + text_width(name, 12) + 24;
   };
   if (has_after) entry(chart.after, after_colour);
@@ -313,39 +227,44 @@ std::string to_svg(const BarChart& chart) {
 
   if (chart.reference && drawable(*chart.reference)) {
     double at = x.at(*chart.reference);
-    drawing.line(at, top - 4, at, bottom, reference_colour, 1.5, "5 4");
-    drawing.text(at, top - 10, chart.reference_name, 12, reference_colour, "middle");
+    shapes.push_back(Drawing::Line{at, top - 4, at, bottom, reference_colour, 1.5, "5 4"});
+    shapes.push_back(Drawing::Text{at, top - 10, chart.reference_name, 12, reference_colour, Anchor::middle});
   }
   double middle = top + row / 2;
   for (const auto& bar : chart.bars) {
-    drawing.text(x.start - 10, middle + 4.5, fitted(bar.label, size, labels + 2), size, ink, "end");
+    shapes.push_back(
+        Drawing::Text{x.start - 10, middle + 4.5, fitted(bar.label, size, labels + 2), size, ink, Anchor::end});
     bool both = finite(bar.before) && finite(bar.after);
-    auto draw = [&](double value, double y, const char* colour, const char* text_colour, double spread) {
+    auto bar_at = [&](double value, double y, const char* colour, const char* text_colour, double spread) {
       double from = std::min(x.at(0), x.at(value)), to = std::max(x.at(0), x.at(value));
-      drawing.box(from, y, std::max(to - from, 0.5), thickness, colour, 2);
+      shapes.push_back(Drawing::Box{from, y, std::max(to - from, 0.5), thickness, colour, 2});
       if (spread > 0) {
         double left = x.at(value - spread), right = x.at(value + spread), centre = y + thickness / 2;
-        drawing.line(left, centre, right, centre, ink, 1.5);
-        for (double end : {left, right}) drawing.line(end, centre - 4, end, centre + 4, ink, 1.5);
+        shapes.push_back(Drawing::Line{left, centre, right, centre, ink, 1.5});
+        for (double end : {left, right}) shapes.push_back(Drawing::Line{end, centre - 4, end, centre + 4, ink, 1.5});
         to = std::max(to, right);
       }
-      drawing.haloed_text(to + 6, y + thickness - 2.5, value_label(value), 11.5, text_colour);
+      shapes.push_back(Drawing::Text{to + 6, y + thickness - 2.5, value_label(value), 11.5, text_colour, Anchor::start,
+                                     false, true});
     };
     if (finite(bar.after))
-      draw(*bar.after, both ? middle - thickness - 0.5 : middle - thickness / 2, after_colour, ink, whisker(bar));
-    if (finite(bar.before)) draw(*bar.before, both ? middle + 0.5 : middle - thickness / 2, before_colour, muted, 0);
+      bar_at(*bar.after, both ? middle - thickness - 0.5 : middle - thickness / 2, after_colour, ink, whisker(bar));
+    if (finite(bar.before)) bar_at(*bar.before, both ? middle + 0.5 : middle - thickness / 2, before_colour, muted, 0);
     if (finite(bar.published)) {
       double at = x.at(*bar.published);
-      drawing.line(at, middle - thickness - 3, at, middle + thickness + 3, published_colour, 3);
+      shapes.push_back(Drawing::Line{at, middle - thickness - 3, at, middle + thickness + 3, published_colour, 3});
     }
-    if (!finite(bar.before) && !finite(bar.after)) drawing.text(x.at(0) + 6, middle + 4.5, "no value", 11.5, muted);
+    if (!finite(bar.before) && !finite(bar.after))
+      shapes.push_back(Drawing::Text{x.at(0) + 6, middle + 4.5, "no value", 11.5, muted});
     middle += row;
   }
-  if (chart.bars.empty()) drawing.text((x.start + x.end) / 2, middle + 4, "nothing to show yet", 13, muted, "middle");
-  return drawing.finish();
+  if (chart.bars.empty())
+    shapes.push_back(
+        Drawing::Text{(x.start + x.end) / 2, middle + 4, "nothing to show yet", 13, muted, Anchor::middle});
+  return drawing;
 }
 
-std::string to_svg(const LineChart& chart) {
+Drawing draw(const LineChart& chart) {
   constexpr double legend_width = 280, legend_row = 20;
   std::vector<std::vector<PlotPoint>> lines;
   Range xs, ys;
@@ -370,45 +289,51 @@ std::string to_svg(const LineChart& chart) {
     subtitle += (subtitle.empty() ? "" : " · ") + std::string("long curves are drawn as means of short stretches");
   const double top = margin + (subtitle.empty() ? 40 : 62);
   const double bottom = top + std::max(340.0, legend_row * static_cast<double>(chart.curves.size()) + 8);
-  Drawing drawing(bottom + 62, chart.title, subtitle);
+  Drawing drawing = page(bottom + 62, chart.title, subtitle);
+  auto& shapes = drawing.shapes;
   Scale x{xs.low, xs.high, margin + 66, page_width - margin - legend_width - 22};
   Scale y{ys.low, ys.high, bottom, top, log};
 
   auto y_ticks = log ? log_ticks(ys.low, ys.high) : linear_ticks(ys.low, ys.high, 6);
   for (double tick : y_ticks) {
-    drawing.line(x.start, y.at(tick), x.end, y.at(tick), grid);
+    shapes.push_back(Drawing::Line{x.start, y.at(tick), x.end, y.at(tick), grid});
     std::string label = log ? fmt::format("{:g}", tick) : tick_label(tick, step_of(y_ticks));
-    drawing.text(x.start - 8, y.at(tick) + 4, label, 12, muted, "end");
+    shapes.push_back(Drawing::Text{x.start - 8, y.at(tick) + 4, label, 12, muted, Anchor::end});
   }
   auto x_ticks = linear_ticks(xs.low, xs.high, 7);
   for (double tick : x_ticks) {
-    drawing.line(x.at(tick), bottom, x.at(tick), bottom + 5, muted);
-    drawing.text(x.at(tick), bottom + 20, tick_label(tick, step_of(x_ticks)), 12, muted, "middle");
+    shapes.push_back(Drawing::Line{x.at(tick), bottom, x.at(tick), bottom + 5, muted});
+    shapes.push_back(
+        Drawing::Text{x.at(tick), bottom + 20, tick_label(tick, step_of(x_ticks)), 12, muted, Anchor::middle});
   }
-  drawing.line(x.start, bottom, x.end, bottom, muted);
-  drawing.text((x.start + x.end) / 2, bottom + 44, chart.x_axis, 13, ink, "middle");
-  drawing.upright_text(margin + 6, (top + bottom) / 2, chart.y_axis + (log ? " (logarithmic)" : ""), 13, ink);
-  if (empty) drawing.text((x.start + x.end) / 2, (top + bottom) / 2, "nothing to show yet", 13, muted, "middle");
+  shapes.push_back(Drawing::Line{x.start, bottom, x.end, bottom, muted});
+  shapes.push_back(Drawing::Text{(x.start + x.end) / 2, bottom + 44, chart.x_axis, 13, ink, Anchor::middle});
+  shapes.push_back(Drawing::Text{margin + 6, (top + bottom) / 2, chart.y_axis + (log ? " (logarithmic)" : ""), 13, ink,
+                                 Anchor::middle, false, false, true});
+  if (empty)
+    shapes.push_back(
+        Drawing::Text{(x.start + x.end) / 2, (top + bottom) / 2, "nothing to show yet", 13, muted, Anchor::middle});
 
   for (size_t i = lines.size(); i-- > 0;) {  // the first lies on top
     const char* colour = colours[i % colours.size()];
     std::vector<PlotPoint> pixels;
     for (const auto& point : lines[i]) pixels.push_back({x.at(point.x), y.at(point.y)});
-    if (pixels.size() > 1) drawing.path(pixels, colour, dashes[i / colours.size() % dashes.size()]);
+    if (pixels.size() > 1) shapes.push_back(Drawing::Path{pixels, colour, dashes[i / colours.size() % dashes.size()]});
     if (pixels.size() <= 24) {
-      for (const auto& point : pixels) drawing.dot(point.x, point.y, colour);
+      for (const auto& point : pixels) shapes.push_back(Drawing::Dot{point.x, point.y, colour});
     }
   }
   double at = top + 10;
   for (size_t i = 0; i < lines.size(); ++i, at += legend_row) {
     double left = x.end + 22;
     const char* dash = dashes[i / colours.size() % dashes.size()];
-    drawing.line(left, at, left + 26, at, colours[i % colours.size()], 2.5, dash);
+    shapes.push_back(Drawing::Line{left, at, left + 26, at, colours[i % colours.size()], 2.5, dash});
     std::string last = lines[i].empty() ? "–" : value_label(lines[i].back().y);
-    drawing.text(left + 34, at + 4, fitted(chart.curves[i].label, 12, legend_width - 34 - 62), 12, ink);
-    drawing.text(page_width - margin, at + 4, last, 12, muted, "end");
+    shapes.push_back(
+        Drawing::Text{left + 34, at + 4, fitted(chart.curves[i].label, 12, legend_width - 34 - 62), 12, ink});
+    shapes.push_back(Drawing::Text{page_width - margin, at + 4, last, 12, muted, Anchor::end});
   }
-  return drawing.finish();
+  return drawing;
 }
 
 }  // namespace hivq

@@ -1,12 +1,13 @@
 #pragma once
 
-// Figures as self-contained SVG. Pure: values in, text out. Colours are told apart by colour-blind readers too (Okabe &
-// Ito).
+// Figures of bars and curves. Pure: values in, shapes or text out. Colours are told apart by colour-blind readers too
+// (Okabe & Ito).
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "jobs/drawing.h"
 
 namespace hivq {
 
@@ -28,11 +29,7 @@ struct BarChart {
   std::vector<Bar> bars;  // from top to bottom
 };
 
-std::string to_svg(const BarChart& chart);
-
-struct PlotPoint {
-  double x = 0, y = 0;
-};
+Drawing draw(const BarChart& chart);
 
 struct Curve {
   std::string label;
@@ -47,7 +44,7 @@ struct LineChart {
 };
 
 /// A curve of more points than can be seen is drawn as the means of equal stretches of x; the figure then says so.
-std::string to_svg(const LineChart& chart);
+Drawing draw(const LineChart& chart);
 
 /// A logarithmic axis is sensible: all values are positive, and the largest is many times the smallest.
 bool suits_log_axis(const std::vector<Curve>& curves);
@@ -56,8 +53,5 @@ bool suits_log_axis(const std::vector<Curve>& curves);
 std::vector<double> linear_ticks(double low, double high, int count);
 /// Powers of ten within [low, high], with 2 and 5 times them where these are few.
 std::vector<double> log_ticks(double low, double high);
-
-/// For text and attributes of XML: `<`, `&`, quotes escaped; characters that XML cannot hold become U+FFFD.
-std::string xml_escape(std::string_view text);
 
 }  // namespace hivq

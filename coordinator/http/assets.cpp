@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-// Each is declared by the assembler file that CMake writes (CMakeLists.txt).
-#define HIVQ_ASSET(number, name) extern "C" const char hivq_asset_##number[], hivq_asset_end_##number[];
-#include <hivq_assets.inc>
-#undef HIVQ_ASSET
+#define HIVQ_EMBEDDED(symbol, name) extern "C" const char symbol[], symbol##_end[];
+#include <hivq_assets.inc>  // by CMake: cmake/Embed.cmake
+#undef HIVQ_EMBEDDED
 
 namespace hivq {
 
@@ -28,10 +27,9 @@ std::string_view type_of(std::string_view name) {
 
 const std::vector<Asset>& assets() {
   static const std::vector<Asset> all = {
-#define HIVQ_ASSET(number, name) \
-  {name, type_of(name), {hivq_asset_##number, static_cast<size_t>(hivq_asset_end_##number - hivq_asset_##number)}},
+#define HIVQ_EMBEDDED(symbol, name) {name, type_of(name), {symbol, static_cast<size_t>(symbol##_end - symbol)}},
 #include <hivq_assets.inc>
-#undef HIVQ_ASSET
+#undef HIVQ_EMBEDDED
   };
   return all;
 }

@@ -6,6 +6,7 @@
 
 #include "common/version.h"
 #include "jobs/cli/commands.h"
+#include "jobs/cli/complete.h"
 #include "jobs/cli/worker_command.h"
 
 namespace hivq::cli {
@@ -33,6 +34,7 @@ struct CommandLine {
   std::vector<std::string> names;
   uint64_t most_points = 0;
   ResultsArguments results;
+  PlotArguments plot;
   SubmitArguments submit;
   DrainArguments drain;
   bool estimate = false;
@@ -244,10 +246,20 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   add_where(sub, line);
   add_json(sub, line);
 
-  sub = add(app, line, "plot", "Write a job's figures as SVG", "hivq plot 1 --out figures",
-            [&] { return plot(line.common, line.job, line.out); });
-  add_job(sub, line);
-  sub->add_option("--out", line.out, "Folder of the figures (DATA/figures/job-N)")->type_name("DIR");
+  sub = add(app, line, "plot", "Draw a job's figures: as files, or in the terminal",
+            "hivq plot 1 --out figures\n  hivq plot 1 --format png --metric pixel_auroc\n  hivq plot 1 --format text",
+            [&] { return plot(line.common, line.plot); });
+  sub->add_option("job", line.plot.job, "Number of the job")->required();
+  auto* out = sub->add_option("--out", line.plot.out, "Folder of the figures (DATA/figures/job-N)")->type_name("DIR");
+  auto* format = sub->add_option("--format", line.plot.format, "svg, png, or text in the terminal")
+                     ->check(CLI::IsMember({"svg", "png", "text"}))
+                     ->type_name("FORMAT")
+                     ->capture_default_str();
+  sub->add_flag_callback(
+         "--text", [&] { line.plot.format = "text"; }, "The same as --format text")
+      ->excludes(out)
+      ->excludes(format);
+  sub->add_option("--metric", line.plot.metric, "Another metric than the sweep's")->type_name("NAME");
   add_where(sub, line);
   add_json(sub, line);
 
@@ -275,6 +287,22 @@ void add_reading_commands(CLI::App& app, CommandLine& line) {
   sub = add(app, line, "gangs", "The workers that are connected", "hivq gangs", [&] { return gangs(line.common); });
   add_where(sub, line);
   add_json(sub, line);
+}
+
+/// `app` is the whole program, which the commands describe.
+void add_helping_commands(CLI::App& app, CommandLine& line) {
+  auto* sub = add(app, line, "help", "A page of the documentation, or a command's options",
+                  "hivq help\n  hivq help search", [&] { return help(app, line.name); });
+  sub->add_option("topic", line.name, "A topic, or a command; without it the topics are listed");
+  sub = add(app, line, "completion", "A shell's completion of commands, options, jobs and trials",
+            "eval \"$(hivq completion bash)\"        # in ~/.bashrc\n"
+            "  eval \"$(hivq completion zsh)\"         # in ~/.zshrc\n"
+            "  hivq completion fish | source          # in ~/.config/fish/config.fish",
+            [&]() -> Result<int> {
+              auto script = completion_script(line.name);
+              return script ? printed(*script) : wrong_input(script.error());
+            });
+  sub->add_option("shell", line.name, "bash, zsh or fish")->required();
 }
 
 /// For `hivq --help`: their arguments are hivq-worker's and are not parsed here.
@@ -322,7 +350,11 @@ int run_command_line(int argc, const char* const* argv) {
   app.require_subcommand(1);
   add_working_commands(app, line);
   add_reading_commands(app, line);
+  add_helping_commands(app, line);
   list_worker_commands(app);
+  if (argc > 1 && argv[1] == std::string_view("__complete")) {  // by the shells: jobs/cli/complete.cpp
+    return finish(print_completions(app, {argv + 2, argv + argc}));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {

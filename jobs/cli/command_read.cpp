@@ -287,15 +287,24 @@ Result<int> logs(const Common& common, const std::string& trial_text_given, bool
   return exit_code::interrupt_base + interrupted();
 }
 
-Result<int> plot(const Common& common, const std::string& job_text, std::string out) {
-  auto job = parse_job_id(job_text);
+Result<int> plot(const Common& common, const PlotArguments& arguments) {
+  auto job = parse_job_id(arguments.job);
   if (!job) return wrong_input(job.error());
   auto session = Session::for_reading(common.where);
   if (!session) return session.error();
   auto view = ask_results(*session, *job);
   if (!view) return view.error();
-  if (out.empty()) out = figures_folder(common.where, *job);
-  auto paths = write_figures(session->client(), *view, out);
+  const auto figures = job_figures(session->client(), *view, arguments.metric);
+  if (!figures) return figures.error();
+  if (arguments.format == "text") {
+    const Terminal terminal = terminal_of(1);
+    TextStyle style;
+    if (terminal.width > 0) style.width = terminal.width;
+    style.colour = terminal.colour;
+    return printed(to_text(*figures, style));
+  }
+  const std::string out = arguments.out.empty() ? figures_folder(common.where, *job) : arguments.out;
+  const auto paths = write_figures(*figures, out, arguments.format == "png" ? FigureFormat::png : FigureFormat::svg);
   if (!paths) return paths.error();
   if (common.json) return printed(text_of({{"figures", *paths}}));
   std::string text;

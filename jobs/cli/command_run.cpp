@@ -139,7 +139,9 @@ Result<Results> ask_results(Session& session, JobId job) {
 
 Result<int> report_end(const Common& common, Session& session, const JobDetail& detail, const std::string& spec_file) {
   Results results = make_results(detail, newest_losses(session.client(), detail), detail.job.ended);
-  auto figures = write_figures(session.client(), results, figures_folder(common.where, detail.job.id));
+  auto charts = job_figures(session.client(), results);
+  auto figures = charts ? write_figures(*charts, figures_folder(common.where, detail.job.id), FigureFormat::svg)
+                        : Result<std::vector<std::string>>(charts.error());
   std::string text;
   if (common.json) {
     auto json = to_json(results);

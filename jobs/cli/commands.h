@@ -11,6 +11,10 @@
 #include "jobs/spec.h"
 #include "jobs/views/results.h"
 
+namespace CLI {
+class App;
+}
+
 namespace hivq::cli {
 
 namespace exit_code {
@@ -82,12 +86,21 @@ Result<int> importance(const Common& common, const std::string& job, const std::
 /// `most` points of each curve, those that its drawing needs; 0: all.
 Result<int> metrics(const Common& common, const std::string& trial, const std::string& name, uint64_t most);
 Result<int> logs(const Common& common, const std::string& trial, bool follow);
-Result<int> plot(const Common& common, const std::string& job, std::string out);
+struct PlotArguments {
+  std::string job, metric, out;  // metric: empty: the sweep's; out: empty: figures_folder()
+  std::string format = "svg";    // or png; text: in the terminal
+};
+Result<int> plot(const Common& common, const PlotArguments& arguments);
 Result<int> gangs(const Common& common);
 Result<int> dashboard(const Common& common);
 /// A question in SQL; an empty one tells the tables.
 /// `parquet`: a file for the answer, or empty.
 Result<int> query(const Common& common, const std::string& question, const std::string& parquet);
+
+/// A page of the documentation, or a command's options; an empty topic lists the pages.
+Result<int> help(const CLI::App& app, const std::string& topic);
+/// What the last word can become, a line each.
+Result<int> print_completions(const CLI::App& app, const std::vector<std::string>& words);
 
 // ---- Shared by the commands ----
 

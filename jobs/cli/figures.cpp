@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
+#include "jobs/cli/png.h"
 #include "jobs/views/format.h"
 #include "jobs/views/settings.h"
 
@@ -39,7 +41,7 @@ std::string subtitle(const Results& results) {
 std::string file_name(const std::string& metric) {
   std::string name;
   for (char c : metric) name += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ? c : '-';
-  return (name == loss_name ? name + "-by-trial" : name) + ".svg";
+  return name == loss_name ? name + "-by-trial" : name;
 }
 
 Status write_file(const std::string& path, const std::string& text) {
@@ -71,6 +73,28 @@ void add_settings(BarChart& chart, const BySetting& grouped) {
   if (grouped.settings.size() > most_plotted) {
     chart.subtitle += fmt::format(" · the first {} of {} settings", most_plotted, grouped.settings.size());
   }
+}
+
+/// As if the metric were the sweep's. Errors: no trial has it.
+Status rank_by(Results& results, const std::string& metric) {
+  std::set<std::string> names;
+  for (const ResultRow& row : results.rows) {
+    for (const auto& [name, value] : row.trial.final) names.insert(name);
+  }
+  if (!names.contains(metric)) {
+    return error("no trial of job {} has the metric '{}'; there are {}", results.job.id, metric,
+                 fmt::join(names, ", "));
+  }
+  if (Status sorted = sort(results, metric, false); !sorted) return sorted;
+  uint64_t rank = 0;
+  for (ResultRow& row : results.rows) {
+    row.before = value_of(row.trial.initial, metric);
+    row.after = value_of(row.trial.final, metric);
+    row.rank = row.after ? ++rank : 0;
+  }
+  results.job.metric = metric;
+  results.published.clear();
+  return {};
 }
 
 }  // namespace
@@ -114,9 +138,13 @@ LineChart metric_curves(const Results& results, const std::string& metric, const
   return chart;
 }
 
-Result<std::vector<std::string>> write_figures(Client& client, const Results& results, const std::string& folder) {
-  std::map<uint64_t, std::vector<MetricPoint>> losses, values;
+Result<std::vector<Figure>> job_figures(Client& client, const Results& asked, const std::string& other_metric) {
+  Results results = asked;
+  if (!other_metric.empty()) {
+    if (Status ranked = rank_by(results, other_metric); !ranked) return ranked.error();
+  }
   const std::string& metric = results.job.metric;
+  std::map<uint64_t, std::vector<MetricPoint>> losses, values;
   for (const auto* row : best_rows(results)) {
     for (const auto& [name, into] : {std::pair{std::string(loss_name), &losses}, {metric, &values}}) {
       auto answer = client.ask<MetricSeries>(QueryMetrics{row->trial.id, name, 0, drawn_points});
@@ -125,26 +153,37 @@ Result<std::vector<std::string>> write_figures(Client& client, const Results& re
         (*into)[row->trial.id.index] = found->second;
     }
   }
+  std::vector<Figure> figures = {{file_name(metric), metric_bars(results)}};
+  LineChart loss = metric_curves(results, loss_name, "training loss", losses);
+  if (has_points(loss)) figures.push_back({"loss", std::move(loss)});
+  LineChart curves = metric_curves(results, metric, metric + " while training", values);
+  if (has_points(curves) && metric != loss_name) figures.push_back({"metric-over-steps", std::move(curves)});
+  return figures;
+}
+
+Result<std::vector<std::string>> write_figures(const std::vector<Figure>& figures, const std::string& folder,
+                                               FigureFormat format) {
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) return error("cannot make the folder {}: {}; choose another with --out", folder, failed.message());
   std::vector<std::string> paths;
-  auto write = [&](const std::string& name, const std::string& svg) -> Status {
-    std::string path = (fs::path(folder) / name).lexically_normal().string();
-    if (auto written = write_file(path, svg); !written) return written;
-    paths.push_back(path);
-    return {};
-  };
-  if (auto written = write(file_name(metric), to_svg(metric_bars(results))); !written) return written.error();
-  LineChart loss = metric_curves(results, loss_name, "training loss", losses);
-  if (has_points(loss)) {
-    if (auto written = write("loss.svg", to_svg(loss)); !written) return written.error();
-  }
-  LineChart curves = metric_curves(results, metric, metric + " while training", values);
-  if (has_points(curves) && metric != loss_name) {
-    if (auto written = write("metric-over-steps.svg", to_svg(curves)); !written) return written.error();
+  for (const Figure& figure : figures) {
+    const Drawing drawing = std::visit([](const auto& chart) { return draw(chart); }, figure.chart);
+    const bool png = format == FigureFormat::png;
+    paths.push_back((fs::path(folder) / (figure.name + (png ? ".png" : ".svg"))).lexically_normal().string());
+    const Status written = png ? write_png(drawing, paths.back()) : write_file(paths.back(), to_svg(drawing));
+    if (!written) return written.error();
   }
   return paths;
+}
+
+std::string to_text(const std::vector<Figure>& figures, const TextStyle& style) {
+  std::string text;
+  for (const Figure& figure : figures) {
+    if (!text.empty()) text += '\n';
+    text += std::visit([&](const auto& chart) { return hivq::to_text(chart, style); }, figure.chart);
+  }
+  return text;
 }
 
 std::map<uint64_t, LastLoss> newest_losses(Client& client, const JobDetail& detail) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "jobs/plot_text.h"
 #include "jobs/table.h"
 #include "jobs/views/format.h"
 #include "jobs/views/results.h"
@@ -12,6 +13,9 @@ namespace {
 
 constexpr Millis least_time = 3000;   // of watching, before a guess is made
 constexpr double least_share = 0.01;  // that must have been done in it
+constexpr Millis rate_time = 15'000;  // over which steps are counted
+constexpr Millis least_rate_time = 2000;
+constexpr size_t spark_width = 12;
 
 double share_of(const TrialView& trial) {
   if (has_ended(trial.state)) return 1;
@@ -39,6 +43,22 @@ std::string metric_change(const TrialView& trial, const std::string& metric) {
 std::string name_of(const TrialView& trial, const Results& names) {
   std::string label = trial_label(trial, names);
   return to_string(trial.id) + (label == to_string(trial.id) ? "" : " " + label);
+}
+
+/// `epoch 4/10`; the steps where the epochs are not known.
+std::string place_of(const TrialView& trial, const std::map<TrialId, std::string>& epochs) {
+  if (trial.total_steps <= 0) return "";
+  const auto said = epochs.find(trial.id);
+  const int64_t all = said == epochs.end() ? 0 : std::atoll(said->second.c_str());
+  if (all <= 0) return fmt::format("  step {}/{}", trial.step, trial.total_steps);
+  const int64_t epoch = trial.step * all / trial.total_steps + 1;
+  return fmt::format("  epoch {}/{}", std::clamp<int64_t>(epoch, 1, all), all);
+}
+
+std::string loss_of(const TrialView& trial, const Pace& pace) {
+  const auto losses = pace.losses.find(trial.id);
+  if (losses == pace.losses.end() || losses->second.empty()) return "";
+  return fmt::format("  loss {} {:.4g}", sparkline(losses->second, spark_width), losses->second.back());
 }
 
 std::string end_line(const TrialView& trial, const std::string& name, const std::string& metric) {
@@ -81,6 +101,28 @@ std::optional<Millis> TimeLeft::left() const {
   return static_cast<Millis>((1 - last_) / rate);
 }
 
+void Throughput::observe(Millis now, const JobDetail& detail) {
+  int64_t steps = seen_.empty() ? 0 : seen_.back().steps;
+  std::map<TrialId, int64_t> running;
+  for (const auto& trial : detail.trials) {
+    if (trial.state != "running") continue;
+    running[trial.id] = trial.step;
+    // What it had done before it was first seen does not count, nor do steps that are made again.
+    if (const auto found = last_.find(trial.id); found != last_.end()) {
+      steps += std::max<int64_t>(0, trial.step - found->second);
+    }
+  }
+  last_ = std::move(running);
+  seen_.push_back({now, steps});
+  while (seen_.size() > 2 && seen_[1].at <= now - rate_time) seen_.pop_front();
+}
+
+double Throughput::steps_per_second() const {
+  if (seen_.size() < 2 || seen_.back().at - seen_.front().at < least_rate_time) return 0;
+  return 1000.0 * static_cast<double>(seen_.back().steps - seen_.front().steps) /
+         static_cast<double>(seen_.back().at - seen_.front().at);
+}
+
 std::vector<std::string> changes(const JobDetail& before, const JobDetail& after) {
   std::vector<std::string> lines;
   const Results names = make_results(after, {}, 0);
@@ -107,27 +149,32 @@ std::vector<std::string> changes(const JobDetail& before, const JobDetail& after
   return lines;
 }
 
-std::string summary(const JobDetail& detail, Millis now, std::optional<Millis> left) {
+std::string summary(const JobDetail& detail, Millis now, const Pace& pace) {
   const JobView& job = detail.job;
   uint64_t ended = job.finished + job.failed + job.cancelled;
   std::string text = fmt::format("{:3.0f} %", 100 * done_share(detail));
   // What matters most comes first: the end may not fit.
-  if (left) text += fmt::format(" · about {} left", duration_text(std::max<Millis>(*left / 1000 * 1000, 1000)));
+  if (pace.left) {
+    text += fmt::format(" · about {} left", duration_text(std::max<Millis>(*pace.left / 1000 * 1000, 1000)));
+  }
   text += fmt::format(" · {} of {}", ended, count_text(job.trials, "trial"));
   if (job.failed > 0) text += fmt::format(" · {} failed", job.failed);
   if (job.running > 0) text += fmt::format(" · {} running", job.running);
+  if (pace.steps_per_second > 0) text += fmt::format(" · {:.3g} steps/s", pace.steps_per_second);
   text += fmt::format(" · {}", duration_text(now - job.submitted));
   return text;
 }
 
-std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional<Millis> left, size_t width,
-                              size_t rows, bool colour) {
+std::vector<std::string> bars(const JobDetail& detail, Millis now, const Pace& pace, size_t width, size_t rows,
+                              bool colour) {
   const Results names = make_results(detail, {}, now);
   const size_t bar_width = std::clamp<size_t>(width / 6, 8, 24);
   std::vector<const TrialView*> running;
   for (const auto& trial : detail.trials) {
     if (trial.state == "running") running.push_back(&trial);
   }
+  std::map<TrialId, std::string> epochs;
+  for (const auto& row : names.rows) epochs[row.trial.id] = row.epochs;
   size_t label_width = 0;
   const size_t shown = std::min(running.size(), rows);
   for (size_t i = 0; i < shown; ++i)
@@ -146,7 +193,7 @@ std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional
     std::string rest = fmt::format("{:3.0f} %", 100 * share_of(trial));
     std::string metric = metric_change(trial, detail.job.metric);
     if (!metric.empty()) rest += fmt::format("  {}", metric);
-    if (trial.total_steps > 0) rest += fmt::format("  step {}/{}", trial.step, trial.total_steps);
+    rest += place_of(trial, epochs) + loss_of(trial, pace);
     if (!trial.phase.empty()) rest += fmt::format("  {}", trial.phase);
     add(name_of(trial, names), share_of(trial), rest, Tint::accent);
   }
@@ -154,7 +201,7 @@ std::vector<std::string> bars(const JobDetail& detail, Millis now, std::optional
   if (!detail.waiting.empty())
     lines.push_back(tinted(elide(printable("waiting: " + detail.waiting), width), Tint::dim, colour));
   label_width = std::max(label_width, std::min(display_width(printable(detail.job.name)), width / 4));
-  add(detail.job.name, done_share(detail), summary(detail, now, left), Tint::good);
+  add(detail.job.name, done_share(detail), summary(detail, now, pace), Tint::good);
   return lines;
 }
 

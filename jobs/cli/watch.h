@@ -20,13 +20,17 @@ class Display {
 
   /// A line that stays.
   void say(const std::string& line);
-  /// The state of the job: what has changed since the last call stays as lines, the rest is redrawn.
-  void show(const JobDetail& detail, Millis now);
+  /// The state of the job: what has changed since the last call stays as lines, the rest is redrawn. `losses`: of
+  /// running trials, by shows_losses().
+  void show(const JobDetail& detail, Millis now, std::map<TrialId, std::vector<double>> losses = {});
+  /// It draws what runs, so that curves are worth asking for.
+  bool shows_losses() const;
   /// Takes the block away.
   void clear();
 
  private:
   TimeLeft time_left_;
+  Throughput throughput_;
   std::optional<JobDetail> last_;
   size_t block_lines_ = 0;
   Millis next_summary_ = 0;  // where there is no terminal

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "jobs/views/format.h"
 #include "jobs/table.h"
+#include "jobs/views/format.h"
 
 namespace hivq::cli {
 namespace {
@@ -118,13 +118,37 @@ TEST(Bars, FitTheTerminalAndTellOfTrialsThatFindNoPlace) {
   JobDetail detail = job(trials);
   detail.waiting = "it waits for a gang of 2 ranks; connected gangs have no ranks";
   for (size_t width : {40u, 80u, 200u}) {
-    auto lines = bars(detail, 10'000, 5'000, width, 8, false);
+    auto lines = bars(detail, 10'000, {5'000}, width, 8, false);
     EXPECT_EQ(lines.size(), 11u);  // 8 bars, "and 22 more", why it waits, all
     for (const auto& line : lines) EXPECT_LE(display_width(line), width) << line;
   }
-  auto lines = bars(detail, 10'000, 5'000, 120, 8, false);
+  auto lines = bars(detail, 10'000, {5'000}, 120, 8, false);
   EXPECT_NE(lines[8].find("22 more"), std::string::npos);
   EXPECT_NE(lines.back().find("about 5.0 s left"), std::string::npos) << lines.back();
+}
+
+TEST(Bars, ShowTheEpochTheLossAndTheThroughput) {
+  JobDetail detail = job({trial(0, "running", 25, 100)});
+  detail.yaml = "name: test\ntrain: {epochs: 10}\n";
+  Pace pace{{}, 41.4, {{{1, 0}, {4, 3, 2, 1}}}};
+  const auto lines = bars(detail, 10'000, pace, 160, 8, false);
+  EXPECT_NE(lines[0].find("epoch 3/10  loss █▆▃▁ 1"), std::string::npos) << lines[0];
+  EXPECT_NE(lines.back().find("41.4 steps/s"), std::string::npos) << lines.back();
+  detail.yaml.clear();
+  EXPECT_NE(bars(detail, 10'000, {}, 160, 8, false)[0].find("step 25/100"), std::string::npos);
+}
+
+TEST(Throughput, CountsTheStepsOfAllTrialsAndNoneTwice) {
+  Throughput pace;
+  EXPECT_EQ(pace.steps_per_second(), 0);
+  pace.observe(0, job({trial(0, "running", 1000, 5000)}));
+  EXPECT_EQ(pace.steps_per_second(), 0) << "what was done before is not known";
+  pace.observe(4000, job({trial(0, "running", 1040, 5000), trial(1, "running", 70, 5000)}));
+  EXPECT_DOUBLE_EQ(pace.steps_per_second(), 10) << "those of a trial count from when it was first seen";
+  pace.observe(8000, job({trial(0, "running", 1020, 5000), trial(1, "running", 110, 5000)}));
+  EXPECT_DOUBLE_EQ(pace.steps_per_second(), 10) << "a trial that went back to its checkpoint";
+  for (Millis now = 9000; now <= 60'000; now += 1000) pace.observe(now, job({trial(1, "running", 110, 5000)}));
+  EXPECT_EQ(pace.steps_per_second(), 0) << "what was long ago is forgotten";
 }
 
 TEST(Format, WritesDurationsAsPeopleDo) {

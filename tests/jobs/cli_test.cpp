@@ -507,6 +507,70 @@ TEST_F(CommandLine, PlotWritesTheFiguresAndPrintsTheirPaths) {
   EXPECT_TRUE(contains(refused.output, "--out")) << refused.output;
 }
 
+TEST_F(CommandLine, PlotPaintsPngAndDrawsInTheTerminal) {
+  FakeCoordinator coordinator(answer_all);
+  auto png = run({"plot", "4", "--format", "png", "--out", path("figures"), "--coordinator", coordinator.endpoint()});
+  ASSERT_EQ(png.code, 0) << png.output;
+  for (const char* name : {"auroc.png", "loss.png", "metric-over-steps.png"}) {
+    const std::string bytes = read_text(path("figures/") + name);
+    ASSERT_GT(bytes.size(), 1000u) << name;
+    EXPECT_EQ(bytes.substr(0, 8), "\x89PNG\r\n\x1a\n") << name;
+    EXPECT_EQ(bytes.substr(16, 4), std::string("\0\0\x07\x08", 4)) << "1800 pixels wide";
+  }
+  auto text = run({"plot", "4", "--text", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(text.code, 0);
+  EXPECT_TRUE(contains(text.output, "0.5 → 0.8125 ± 0.088")) << text.output;
+  EXPECT_TRUE(contains(text.output, "small: training loss")) << text.output;
+  auto other = run({"plot", "4", "--text", "--metric", "recall", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_TRUE(contains(other.output, "no trial of job 4 has the metric 'recall'; there are auroc")) << other.output;
+}
+
+TEST_F(CommandLine, HelpHasAPageForEachTopicAndEachCommand) {
+  auto listed = run({"help"});
+  EXPECT_EQ(listed.code, 0);
+  for (const char* topic : {"search", "scheduling", "dashboard", "python", "model"}) {
+    EXPECT_TRUE(contains(listed.output, std::string("hivq help ") + topic)) << listed.output;
+    auto page = run({"help", topic});
+    EXPECT_EQ(page.code, 0) << topic;
+    EXPECT_TRUE(page.output.starts_with("# ")) << page.output.substr(0, 100);
+    EXPECT_GT(page.output.size(), 500u) << topic;
+  }
+  EXPECT_EQ(run({"help", "search"}).output.find("]("), std::string::npos) << "a link is its text";
+  EXPECT_EQ(run({"help", "results"}).output, run({"results", "--help"}).output);
+  auto unknown = run({"help", "nonsense"});
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_TRUE(contains(unknown.output, "topics are ")) << unknown.output;
+}
+
+TEST_F(CommandLine, TheShellCompletesCommandsOptionsJobsAndTrials) {
+  FakeCoordinator coordinator(answer_all);
+  auto complete = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "__complete");
+    return run(words).output;
+  };
+  EXPECT_EQ(complete({"pl"}), "plot\n");
+  EXPECT_EQ(complete({"pr"}), "predict\n");
+  EXPECT_EQ(complete({"results", "--by"}), "--by-setting\n");
+  EXPECT_EQ(complete({"show", "--coordinator", coordinator.endpoint(), ""}), "4\n");
+  EXPECT_EQ(complete({"show", "--coordinator", coordinator.endpoint(), "4/"}), "4/0\n4/1\n");
+  EXPECT_EQ(complete({"compare", "--coordinator", coordinator.endpoint(), "4/0", "4/1"}), "4/1\n");
+  EXPECT_EQ(complete({"plot", "4", "--out", ""}), "") << "a folder: the shell's own completion";
+  EXPECT_EQ(complete({"submit", ""}), "") << "a file";
+  EXPECT_EQ(complete({"completion", "z"}), "zsh\n");
+  EXPECT_EQ(complete({"show", "--data", path("nothing"), ""}), "") << "and none is started for it";
+  EXPECT_FALSE(fs::exists(path("nothing")));
+  const std::string script =
+      write("completion.bash", run({"completion", "bash"}).output +
+                                   "COMP_WORDS=(hivq plo); COMP_CWORD=1; _hivq; echo \"${COMPREPLY[@]}\"\n");
+  const std::string output = path("bash-output");
+  SpawnOptions options;
+  options.command = {"bash", "-c", "PATH=" HIVQ_BIN_DIR ":$PATH; . " + script};
+  options.output = output;
+  EXPECT_EQ(wait(spawn(options).value(), output).output, "plot\n") << "bash can read it";
+  EXPECT_EQ(run({"completion", "tcsh"}).code, 2);
+}
+
 TEST_F(CommandLine, OutputThatCannotBeWrittenIsAnError) {
   FakeCoordinator coordinator(answer_all);
   auto process = start({"results", "4", "--coordinator", coordinator.endpoint()}, "/dev/full");

@@ -9,6 +9,11 @@
 namespace hivq {
 namespace {
 
+template <typename Chart>
+std::string to_svg(const Chart& chart) {
+  return hivq::to_svg(draw(chart));
+}
+
 // A small check of well-formedness: every tag is closed in order, attributes are quoted, no bare & or <.
 std::string xml_problem(const std::string& text) {
   static const std::regex tag(R"(<(/?)([A-Za-z]+)((?:\s+[A-Za-z0-9:-]+="[^"<]*")*)\s*(/?)>)");
