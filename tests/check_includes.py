@@ -39,7 +39,7 @@ LIBRARIES = {
     r"archive": ["worker/data/tar.cpp"],
     r"tiff": ["worker/data/image/tiff.cpp"],
     r"CLI/": ["jobs/", "coordinator/main.cpp", "worker/main.cpp", "worker/commands/"],
-    r"cairo/": ["worker/figures/canvas.cpp"],
+    r"cairo/": ["worker/figures/canvas.cpp", "jobs/cli/png.cpp"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
