@@ -72,6 +72,7 @@ void GangSession::take_credit(uint64_t credit) {
 
 void GangSession::on(const Welcome& welcome, Millis now) {
   welcomed_ = true;
+  takes_pictures_ = welcome.pictures;
   take_credit(welcome.credit);
   // A coordinator that has just come back has lost what was on its way.
   for (auto& [lease, stream] : streams_) send_again(stream, now);
@@ -174,6 +175,7 @@ void GangSession::on(const Yield& yield, Millis now) {
 void GangSession::report(const Lease& lease, Item item, Millis now) {
   auto found = streams_.find(lease);
   if (found == streams_.end() || found->second.ended) return;
+  if (std::holds_alternative<PictureItem>(item) && !takes_pictures_) return;
   Stream& stream = found->second;
   stream.ended = std::holds_alternative<EndItem>(item) || std::holds_alternative<YieldItem>(item);
   if (auto* line = std::get_if<LogItem>(&item); line && line->text.size() > log_bytes) line->text.resize(log_bytes);

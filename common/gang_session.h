@@ -50,7 +50,8 @@ class GangSession {
 
   /// The next pack to run, once all of its checkpoints are here and verified; empty: none is.
   std::vector<Assignment> take_assignments();
-  /// Adds an item to the lease's stream; ignored when the lease is no longer ours. A log line is cut at 64 KiB.
+  /// Adds an item to the lease's stream; ignored when the lease is no longer ours. A log line is cut at 64 KiB; a picture
+  /// is left out where the coordinator knows none.
   void report(const Lease& lease, Item item, Millis now);
   /// A checkpoint's bytes as chunks and their manifest.
   void report_checkpoint(const Lease& lease, int64_t step, std::string_view bytes, Millis now);
@@ -122,6 +123,7 @@ class GangSession {
   Millis last_heard_ = 0;
   Millis last_heartbeat_ = 0;
   bool welcomed_ = false;
+  bool takes_pictures_ = true;  // until a Welcome of an older coordinator says otherwise
   bool leaving_ = false;
   bool gone_ = false;  // goodbye() was called
 

@@ -52,6 +52,22 @@ struct CheckpointItem {
   std::vector<std::string> chunks;
   HIVQ_FIELDS(step, size, chunks)
 };
+/// A test image of the trial's last evaluation, and what the model made of it. Another one of the same number takes its
+/// place. PNGs of 8 bits, `most_picture_side` pixels a side and `most_picture_bytes` at most.
+struct PictureItem {
+  static constexpr const char* type = "picture";
+  uint64_t number = 0;  // its place among the trial's pictures, below most_pictures
+  int64_t step = 0;     // of the model
+  std::string name;     // what the data set calls the image
+  std::string class_name;
+  bool anomalous = false;
+  double score = 0;
+  std::string image;
+  std::string truth;  // grey, white where it is defective; empty: not known, or nothing is
+  std::string map;    // grey, from map_low (black) to map_high (white) …
+  double map_low = 0, map_high = 1;  // … the ends of the maps of all test images
+  HIVQ_FIELDS(number, step, name, class_name, anomalous, score, image, truth, map, map_low, map_high)
+};
 /// The trial has ended.
 struct EndItem {
   static constexpr const char* type = "end";
@@ -66,9 +82,15 @@ struct YieldItem {
   uint64_t unused = 0;
   HIVQ_FIELDS(unused)
 };
-using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem, YieldItem>;
+using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem, YieldItem, PictureItem>;
 
 inline constexpr size_t chunk_bytes = 4 << 20;
+inline constexpr uint64_t most_pictures = 64;  // of a trial
+inline constexpr size_t most_picture_name = 300;  // bytes of its name, and of its class's
+inline constexpr uint32_t most_picture_side = 256;
+inline constexpr size_t most_picture_bytes = 256 << 10;  // more than such a PNG takes, whatever is on it
+inline constexpr uint64_t most_figures = 8;              // of a trial
+inline constexpr size_t most_figure_bytes = 4 << 20;
 
 /// The manifest of a checkpoint: which chunks make up its bytes.
 struct Manifest {
@@ -143,7 +165,8 @@ struct Welcome {
   static constexpr const char* type = "welcome";
   std::string coordinator;  // version
   uint64_t credit = 0;      // as in Heard
-  HIVQ_FIELDS(coordinator, credit)
+  bool pictures = false;    // it takes PictureItems, which older ones do not know
+  HIVQ_FIELDS(coordinator, credit, pictures)
 };
 /// The answer to a heartbeat: the coordinator lives.
 struct Heard {
@@ -283,6 +306,29 @@ struct Pin {
   int64_t step = -1;  // -1: the newest
   bool pinned = true;
   HIVQ_FIELDS(trial, step, pinned)
+};
+/// The pictures and figures of a trial, without their bytes.
+struct ListPictures {
+  static constexpr const char* type = "list_pictures";
+  TrialId trial;
+  HIVQ_FIELDS(trial)
+};
+/// One PNG of a trial.
+struct FetchPicture {
+  static constexpr const char* type = "fetch_picture";
+  TrialId trial;
+  uint64_t number = 0;  // of the picture or figure
+  std::string part;     // image, truth or map of a picture; figure
+  HIVQ_FIELDS(trial, number, part)
+};
+/// A figure that was drawn of a trial goes with it, in the place of an older one of the same number. Asking again changes
+/// nothing.
+struct AttachFigure {
+  static constexpr const char* type = "attach_figure";
+  TrialId trial;
+  uint64_t figure = 0;  // 1: errors by class, 2: images with their maps, as the paper numbers them; up to most_figures
+  std::string png;      // most_figure_bytes at most
+  HIVQ_FIELDS(trial, figure, png)
 };
 /// Answered as soon as something of the job has changed after `version`, or when `wait` is over.
 struct Watch {
@@ -448,6 +494,40 @@ struct TrialCheckpoint {
   Manifest manifest;
   HIVQ_FIELDS(manifest)
 };
+struct PictureView {
+  uint64_t number = 0;
+  int64_t step = 0;
+  std::string name, class_name;
+  bool anomalous = false;
+  double score = 0, map_low = 0, map_high = 1;
+  uint64_t width = 0, height = 0;  // pixels
+  std::string image, truth, map;   // SHA-256 of the PNGs; truth may be empty
+  HIVQ_FIELDS(number, step, name, class_name, anomalous, score, map_low, map_high, width, height, image, truth, map)
+};
+struct FigureView {
+  uint64_t figure = 0;
+  Millis at = 0;  // when it was attached
+  uint64_t width = 0, height = 0;
+  std::string hash;  // SHA-256 of the PNG
+  HIVQ_FIELDS(figure, at, width, height, hash)
+};
+struct PictureList {
+  static constexpr const char* type = "picture_list";
+  std::vector<PictureView> pictures;  // by number
+  std::vector<FigureView> figures;
+  HIVQ_FIELDS(pictures, figures)
+};
+struct Picture {
+  static constexpr const char* type = "picture";
+  std::string hash;  // SHA-256 of …
+  std::string png;
+  HIVQ_FIELDS(hash, png)
+};
+struct FigureAttached {
+  static constexpr const char* type = "figure_attached";
+  uint64_t figure = 0;
+  HIVQ_FIELDS(figure)
+};
 struct Pinned {
   static constexpr const char* type = "pinned";
   int64_t step = 0;
@@ -494,7 +574,8 @@ using Body =
                  Chunk, Leave, Submit, EstimateJob, ExplainJob, SetDrained, Cancel, SetPaused, ListJobs, ShowJob,
                  QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled,
                  PausedSet, DrainSet, Explanation, Estimate, JobList, JobDetail, MetricSeries, LogLines,
-                 TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup, Pinned, Changed, BackedUp>;
+                 TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup, Pinned, Changed, BackedUp, ListPictures,
+                 FetchPicture, AttachFigure, PictureList, Picture, FigureAttached>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

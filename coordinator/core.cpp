@@ -60,6 +60,7 @@ void Core::on(Running& run, const Received& received) {
   if (auto* wish = std::get_if<SetPaused>(&body)) return on(run, received.identity, *wish, id);
   if (auto* wish = std::get_if<SetDrained>(&body)) return on(run, received.identity, *wish, id);
   if (auto* pin = std::get_if<Pin>(&body)) return on(run, received.identity, *pin, id);
+  if (auto* wish = std::get_if<AttachFigure>(&body)) return on(run, received.identity, *wish, id);
   run.reply(received.identity, id, Failed{"this message is not for the coordinator"});
 }
 

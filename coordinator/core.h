@@ -184,6 +184,11 @@ class Core {
   void put_curves(Running&, const TrialId&);
   void end_stream(Running&, Job&, Trial&, const Item&);
 
+  // Pictures and figures: core_pictures.cpp.
+  static Status lawful_picture(const PictureItem&);
+  static void apply_picture(Running&, const TrialId&, const PictureItem&);
+  void on(Running&, const std::string& peer, const AttachFigure&, uint64_t request);
+
   // Checkpoints and which are kept: core_checkpoints.cpp.
   void on(Running&, const std::string& peer, const Pin&, uint64_t request);
   void apply_checkpoint(Running&, Job&, Trial&, const CheckpointItem&);

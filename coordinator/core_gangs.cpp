@@ -32,7 +32,7 @@ void Core::on(Running& run, const std::string& peer, const Hello& hello) {
   gang.connected = true;
   gang.heard = run.now;
   next_epoch_ = std::max(next_epoch_, hello.epoch + 1);
-  run.tell(peer, Welcome{version, credit()});
+  run.tell(peer, Welcome{version, credit(), true});
 }
 
 /// So much less for each, the more there are: together they never have more on the way than the coordinator has memory
@@ -46,7 +46,7 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
   if (found == gangs_.end()) return run.tell(peer, HelloAgain{});
   GangState& gang = found->second;
   // After a restart of ours: the gang shall send again what was on its way.
-  if (!gang.connected) run.tell(peer, Welcome{version, credit()});
+  if (!gang.connected) run.tell(peer, Welcome{version, credit(), true});
   gang.connected = true;
   gang.heard = run.now;
   gang.progress.clear();

@@ -21,6 +21,10 @@ struct Core::Running {
   void put(Family family, std::string key, std::string value) {
     effects.writes.push_back({family, std::move(key), std::move(value)});
   }
+  /// The same, where the value of the key is always the same.
+  void put_once(Family family, std::string key, std::string value) {
+    effects.writes.push_back({family, std::move(key), std::move(value), false, true});
+  }
   /// Points come into the rows of their curve.
   void merge(std::string key, std::string points) {
     effects.writes.push_back({Family::points, std::move(key), std::move(points), true});

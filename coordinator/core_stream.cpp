@@ -1,4 +1,4 @@
-// The stream of a lease: metrics, log lines, checkpoints, the end.
+// The stream of a lease: metrics, log lines, checkpoints, pictures, the end.
 
 #include <fmt/format.h>
 
@@ -67,6 +67,8 @@ Status Core::lawful(const LeaseRow& lease, const Item& item) {
     for (const auto& hash : checkpoint->chunks) {
       if (!staged.contains(hash)) return error("a checkpoint without its chunk {}", hash);
     }
+  } else if (auto* picture = std::get_if<PictureItem>(&item)) {
+    return lawful_picture(*picture);
   }
   return {};
 }
@@ -84,6 +86,8 @@ bool Core::apply(Running& run, Job& owner, Trial& trial, uint64_t number, const 
     lease.staged.push_back(chunk->hash);
   } else if (auto* checkpoint = std::get_if<CheckpointItem>(&item)) {
     apply_checkpoint(run, owner, trial, *checkpoint);
+  } else if (auto* picture = std::get_if<PictureItem>(&item)) {
+    apply_picture(run, trial.row.id, *picture);
   } else {
     end_stream(run, owner, trial, item);
     return false;

@@ -97,9 +97,10 @@ Result<bool> verify_store(const std::string& data) {
   if (!store) return store.error();
   auto seen = verify(*store);
   if (!seen) return seen.error();
-  fmt::print("{} jobs, {} trials, {} metric points, {} checkpoints in {} chunks of {} in all, {} log lines, {} events\n",
+  fmt::print("{} jobs, {} trials, {} metric points, {} checkpoints in {} chunks of {} in all, {} log lines, {} events, "
+             "{} PNGs of pictures\n",
              seen->jobs, seen->trials, seen->points, seen->checkpoints, seen->chunks, size_text(seen->chunk_bytes),
-             seen->log_lines, seen->events);
+             seen->log_lines, seen->events, seen->pictures);
   for (const auto& finding : seen->findings) {
     fmt::print("{}{}{}\n", finding.what, finding.remedy.empty() ? "" : "; ", finding.remedy);
   }

@@ -223,6 +223,59 @@ Body answer_to(const FetchChunk& question, const Store& store) {
   return Chunk{question.hash, std::move(**bytes), ""};
 }
 
+Body answer_to(const ListPictures& question, const Store& store) {
+  const TrialId& id = question.trial;
+  if (auto failed = missing(id, store)) return *failed;
+  PictureList list;
+  Status read =
+      each_row<PictureView>(store, Family::pictures, picture_keys(id, PictureKey::picture), [&](auto, PictureView row) {
+        list.pictures.push_back(std::move(row));
+        return Status();
+      });
+  if (!read) return Failed{read.error().message};
+  read = each_row<FigureView>(store, Family::pictures, picture_keys(id, PictureKey::figure), [&](auto, FigureView row) {
+    list.figures.push_back(std::move(row));
+    return Status();
+  });
+  if (!read) return Failed{read.error().message};
+  return list;
+}
+
+/// Where a PNG lies and what its SHA-256 is. Errors: there is none, or the store's.
+Result<std::pair<std::string, std::string>> png_of(const FetchPicture& question, const Store& store) {
+  const auto& [id, number, part] = question;
+  const Error none =
+      error("there is no {} {} of trial {}", part == "figure" ? "figure" : "picture", number, to_string(id));
+  if (part == "figure") {
+    auto row = find<FigureView>(store, Family::pictures, picture_key(id, PictureKey::figure, number));
+    if (!row) return row.error();
+    if (!*row) return none;
+    return std::pair(picture_key(id, PictureKey::figure_png, number), (*row)->hash);
+  }
+  auto row = find<PictureView>(store, Family::pictures, picture_key(id, PictureKey::picture, number));
+  if (!row) return row.error();
+  if (!*row) return none;
+  if (part == "map") return std::pair(picture_key(id, PictureKey::map, number), (*row)->map);
+  if (part == "image") return std::pair(shared_picture_key(id.job, (*row)->image), (*row)->image);
+  if (part != "truth") return error("a picture has no part '{}'; image, truth and map are there", part);
+  if ((*row)->truth.empty()) return error("there is no ground truth of picture {} of trial {}", number, to_string(id));
+  return std::pair(shared_picture_key(id.job, (*row)->truth), (*row)->truth);
+}
+
+Body answer_to(const FetchPicture& question, const Store& store) {
+  if (auto failed = missing(question.trial, store)) return *failed;
+  auto place = png_of(question, store);
+  if (!place) return Failed{place.error().message};
+  auto& [key, hash] = *place;
+  auto png = store.get(Family::pictures, key);
+  if (!png) return Failed{png.error().message};
+  if (!*png || sha256_hex(**png) != hash) {
+    return Failed{fmt::format("the {} {} of trial {} is damaged on disk", question.part, question.number,
+                              to_string(question.trial))};
+  }
+  return Picture{std::move(hash), std::move(**png)};
+}
+
 template <typename Other>
 Body answer_to(const Other&, const Store&) {
   return Failed{"this message is not a question"};
@@ -243,7 +296,8 @@ bool is_query(const Body& body) {
 
 bool reads_store_alone(const Body& body) {
   return std::holds_alternative<QueryMetrics>(body) || std::holds_alternative<QueryLogs>(body) ||
-         std::holds_alternative<FetchChunk>(body);
+         std::holds_alternative<FetchChunk>(body) || std::holds_alternative<ListPictures>(body) ||
+         std::holds_alternative<FetchPicture>(body);
 }
 
 Body answer(const Body& question, const Store& store, const Core& core) {

@@ -8,7 +8,7 @@
 namespace hivq {
 
 bool is_query(const Body& body);
-/// A query that needs nothing of the core: curves, logs, chunks.
+/// A query that needs nothing of the core: curves, logs, chunks, pictures.
 bool reads_store_alone(const Body& body);
 
 /// The answer, or Failed with a sentence.

@@ -27,10 +27,11 @@ enum class Family {
   logs,
   events,
   searchers,
-  meta
+  meta,
+  pictures  // and figures
 };
-inline constexpr const char* family_names[] = {"jobs",  "trials", "leases",  "gangs", "points", "checkpoints", "blobs",
-                                               "uses",  "garbage", "logs",   "events", "searchers", "meta"};
+inline constexpr const char* family_names[] = {"jobs", "trials",  "leases", "gangs",  "points",    "checkpoints", "blobs",
+                                               "uses", "garbage", "logs",   "events", "searchers", "meta",        "pictures"};
 inline constexpr size_t family_count = std::size(family_names);
 
 /// One change of the store: a value, or nothing to erase the key.
@@ -39,6 +40,7 @@ struct Write {
   std::string key;
   std::optional<std::string> value;
   bool merge = false;  // the value comes into what is there: merge_points(); for points only
+  bool once = false;   // written only where the key is not there: its value never changes
 };
 
 enum class State { pending, running, finished, failed, cancelled };
@@ -156,6 +158,8 @@ struct EventRow {
   HIVQ_FIELDS(at, text)
 };
 
+// Family pictures: PictureView and FigureView are the rows of a trial; the bytes lie apart from them.
+
 /// Numbers in keys are big-endian, so that keys sort as numbers do.
 inline void append(std::string& key, uint64_t number) {
   for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(number >> shift & 0xff));
@@ -207,6 +211,22 @@ inline std::string points_key(const TrialId& trial, std::string_view name, int64
 }
 /// The metric's name in such a key.
 inline std::string_view points_name(std::string_view key) { return key.substr(16, key.size() - 25); }
+/// What lies in family pictures under a trial and a number.
+enum class PictureKey : char { picture = 'p', map = 'm', figure = 'f', figure_png = 'g' };
+/// Of all of a kind; those of one kind lie side by side, in the order of their numbers.
+inline std::string picture_keys(const TrialId& trial, PictureKey kind) {
+  return key_of(trial) + static_cast<char>(kind);
+}
+inline std::string picture_key(const TrialId& trial, PictureKey kind, uint64_t number) {
+  std::string key = picture_keys(trial, kind);
+  append(key, number);
+  return key;
+}
+/// An image or a ground truth, by its SHA-256: one for all trials of a job. No trial has this index.
+inline constexpr uint64_t shared_index = ~uint64_t{0};
+inline std::string shared_picture_key(JobId job, const std::string& hash) {
+  return key_of(TrialId{job, shared_index}) + hash;
+}
 inline std::string log_key(const Lease& lease, uint64_t number) {
   std::string key = key_of(lease.trial);
   append(key, lease.epoch);

@@ -86,6 +86,12 @@ rocksdb::ColumnFamilyOptions options_of(const std::string& family, const std::sh
     options.blob_garbage_collection_age_cutoff = 1.0;
     options.blob_garbage_collection_force_threshold = 0.5;
   }
+  if (family == family_names[static_cast<size_t>(Family::pictures)]) {
+    // The rows are asked for without the PNGs, which no compression makes smaller.
+    options.enable_blob_files = true;
+    options.min_blob_size = 4 << 10;
+    options.enable_blob_garbage_collection = true;
+  }
   return options;
 }
 
@@ -237,6 +243,10 @@ Status Store::commit(std::span<const Write> writes) {
       uses->Seek(write.key);
       const bool there = uses->Valid() && uses->key().starts_with(write.key);
       if (!there) status = batch.Put(family, write.key, *write.value);
+    } else if (write.once) {
+      rocksdb::PinnableSlice there;
+      status = state_->db->Get({}, family, write.key, &there);
+      if (status.IsNotFound()) status = batch.Put(family, write.key, *write.value);
     } else {
       status = batch.Put(family, write.key, *write.value);
     }

@@ -32,6 +32,7 @@ class Verifier {
     checkpoints();
     uses();
     logs();
+    pictures();
     for (const auto& [kind, count] : counts_) {
       if (count > most_of_kind) {
         result_.findings.push_back({fmt::format("{} more findings of the kind '{}'", count - most_of_kind, kind), ""});
@@ -63,6 +64,7 @@ class Verifier {
   }
 
   static std::string shown(std::string_view key) {
+    if (key.size() >= 16 && number_at(key, 8) == shared_index) return fmt::format("of job {}", number_at(key, 0));
     if (key.size() >= 16) return "of trial " + to_string(trial_at(key));
     return key.size() == 8 ? std::to_string(number_at(key, 0)) : std::string(key);
   }
@@ -199,6 +201,71 @@ class Verifier {
 
   void logs() {
     rows<EventRow>(Family::logs, [&](std::string_view, const EventRow&) { ++result_.log_lines; });
+  }
+
+  /// SHA-256 by key: of the PNGs that rows name, and of those that are there.
+  struct Pngs {
+    std::map<std::string, std::string> named, there;
+  };
+
+  void compare(Pngs& pngs) {
+    const std::string remedy = "the dashboard shows the trial without it; `hivq figures` draws figures again";
+    for (const auto& [key, hash] : std::exchange(pngs.named, {})) {
+      const auto bytes = pngs.there.find(key);
+      if (bytes == pngs.there.end()) {
+        found("pictures", fmt::format("a PNG {} is not there", shown(key)), remedy);
+      } else if (bytes->second != hash) {
+        found("pictures", fmt::format("a PNG {} is damaged", shown(key)), remedy);
+      }
+    }
+    pngs.there.clear();
+  }
+
+  /// What rows of a trial name; what the trials of its job share comes after all of them.
+  void picture_row(std::string_view key, std::string_view value, Pngs& own, Pngs& shared) {
+    const TrialId id = trial_at(key);
+    Status read;
+    if (key[16] == static_cast<char>(PictureKey::picture)) {
+      auto row = unpack<PictureView>(value);
+      if (!row) read = row.error();
+      if (row) {
+        own.named[picture_key(id, PictureKey::map, row->number)] = row->map;
+        shared.named[shared_picture_key(id.job, row->image)] = row->image;
+        if (!row->truth.empty()) shared.named[shared_picture_key(id.job, row->truth)] = row->truth;
+      }
+    } else {
+      auto row = unpack<FigureView>(value);
+      if (!row) read = row.error();
+      if (row) own.named[picture_key(id, PictureKey::figure_png, row->figure)] = row->hash;
+    }
+    if (!read) found("pictures", fmt::format("a picture {} cannot be read: {}", shown(key), read.error().message), from_backup);
+  }
+
+  void pictures() {
+    Pngs own, shared;
+    TrialId at;
+    auto scanned = store_.scan(Family::pictures, "", [&](std::string_view key, std::string_view value) {
+      if (key.size() < 25) {
+        found("pictures", fmt::format("a key of 'pictures' has {} bytes", key.size()), from_backup);
+        return true;
+      }
+      const TrialId id = trial_at(key);
+      if (id != at) compare(own);
+      if (id.job != at.job) compare(shared);
+      at = id;
+      const bool is_row = id.index != shared_index && (key[16] == static_cast<char>(PictureKey::picture) ||
+                                                       key[16] == static_cast<char>(PictureKey::figure));
+      if (is_row) {
+        picture_row(key, value, own, shared);
+      } else {
+        ++result_.pictures;
+        (id.index == shared_index ? shared : own).there[std::string(key)] = sha256_hex(value);
+      }
+      return true;
+    });
+    if (!scanned) found("pictures", "'pictures' cannot be read to its end: " + scanned.error().message, from_backup);
+    compare(own);
+    compare(shared);
   }
 
   const Store& store_;

@@ -18,7 +18,8 @@ struct Finding {
 };
 
 struct Verified {
-  uint64_t jobs = 0, trials = 0, points = 0, checkpoints = 0, chunks = 0, chunk_bytes = 0, log_lines = 0, events = 0;
+  uint64_t jobs = 0, trials = 0, points = 0, checkpoints = 0, chunks = 0, chunk_bytes = 0, log_lines = 0, events = 0,
+           pictures = 0;
   std::vector<Finding> findings;  // of each kind the first few, and how many more
 };
 

@@ -37,7 +37,7 @@ class Watchers {
     for (const auto& write : writes) {
       const bool of_job = write.family == Family::jobs || write.family == Family::trials ||
                           write.family == Family::points || write.family == Family::logs ||
-                          write.family == Family::checkpoints;
+                          write.family == Family::checkpoints || write.family == Family::pictures;
       if (of_job && write.key.size() >= 8) touched_.insert(number_at(write.key, 0));
     }
   }

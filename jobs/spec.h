@@ -100,6 +100,7 @@ struct EvalSpec {
   double pot = 80;            // weight of the POT score added to the map, as in the authors' code; 0: none
   // Levels whose POT scores are added, 0 the top; empty: the finest only, as in the authors' code.
   std::vector<int64_t> pot_levels;
+  int64_t pictures = 1;  // test images of each class, normal and anomalous, that a trial shows at its end; 0: none
   bool operator==(const EvalSpec&) const = default;
 };
 

@@ -157,6 +157,8 @@ std::vector<Field> make_fields() {
        "weight of the transport score in the anomaly map"},
       {"eval.pot_levels", ListField{[](JobSpec& j) { return &j.trial.eval.pot_levels; }, 0, 64, true},
        "levels whose transport scores are added, 0 the top; empty: the finest"},
+      {"eval.pictures", WholeField{[](JobSpec& j) { return &j.trial.eval.pictures; }, 0, 16},
+       "test images of each class, normal and anomalous, that are kept with their maps (64 a trial at most); 0: none"},
 
       {"gang.ranks", WholeField{[](JobSpec& j) { return &j.trial.gang.ranks; }, 0, 65536},
        "ranks of the gang that runs a trial; 0: any"},

@@ -66,6 +66,7 @@ std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& endi
   std::vector<Route> routes;
   add_job_routes(routes, pool);
   add_trial_routes(routes, pool);
+  add_picture_routes(routes, pool);
   add_cluster_routes(routes, pool);
   add_streams(routes, pool, ending);
   return routes;

@@ -29,6 +29,7 @@ std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& endi
 // Its parts.
 void add_job_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_trial_routes(std::vector<Route>& routes, ClientPool& pool);
+void add_picture_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_cluster_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_streams(std::vector<Route>& routes, ClientPool& pool, const std::atomic<bool>& ending);
 

@@ -11,6 +11,7 @@
 
 #include "common/process.h"
 #include "jobs/checkpoint.h"
+#include "jobs/cli/attach_figures.h"
 #include "jobs/cli/commands.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/cli/session.h"
@@ -33,7 +34,10 @@ constexpr WorkerCommand commands[] = {
     {"evaluate", "evaluate", Takes::arguments, "Evaluate a stored model on a specification's data",
      "hivq evaluate --model MODEL.safetensors SPEC.yaml"},
     {"figures", "figures", Takes::trial, "Draw a trial's figures: errors by class, and images with their maps",
-     "hivq figures TRIAL [--out DIR] [SPEC.yaml]\nThe trial's newest checkpoint is --model."},
+     "hivq figures TRIAL [--out DIR] [--no-attach] [SPEC.yaml]\nThe trial's newest checkpoint is --model. The figures "
+     "are "
+     "attached to the trial, whose page of the dashboard shows\nthem then; --no-attach leaves that.",
+     true},
     {"export", "export", Takes::trial, "Write a trial's model for serving",
      "hivq export TRIAL --out MODEL.safetensors [--format safetensors|torchscript]\n"
      "The trial's newest checkpoint is --model."},
@@ -94,6 +98,9 @@ std::optional<Result<std::string>> take_option(Arguments& arguments, const std::
   return std::nullopt;
 }
 
+/// Takes `--name` out of the arguments, and tells whether it was there.
+bool take_flag(Arguments& arguments, const std::string& name) { return std::erase(arguments, name) > 0; }
+
 /// Takes out where the coordinator is. Errors: an option without its value.
 Result<Where> take_where(Arguments& arguments) {
   Where where;
@@ -138,6 +145,12 @@ Result<int> run_worker(const WorkerCommand& command, Arguments arguments) {
   }
 }
 
+/// hivq-worker's --out, which it draws into.
+std::string out_folder(Arguments arguments) {
+  const auto named = take_option(arguments, "--out");
+  return named && *named ? **named : "figures";
+}
+
 Result<int> run_on_trial(const WorkerCommand& command, const std::string& named, Arguments arguments) {
   auto trial = read_trial_id(named);
   if (!trial) return wrong_input(trial.error());
@@ -152,7 +165,12 @@ Result<int> run_on_trial(const WorkerCommand& command, const std::string& named,
     return fetched.error();
   }
   arguments.insert(arguments.begin(), {"--model", checkpoint});
-  return run_worker(command, std::move(arguments));
+  if (!command.draws_figures) return run_worker(command, std::move(arguments));
+  const bool attach = !take_flag(arguments, "--no-attach");
+  const std::string drawn = out_folder(arguments);
+  auto code = run_worker(command, std::move(arguments));
+  if (attach && code && *code == 0) attach_figures(*where, *trial, drawn);
+  return code;
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ struct WorkerCommand {
   std::string_view name, worker_name;  // of hivq's command, and of hivq-worker's
   Takes takes;
   std::string_view what;
-  std::string_view usage;  // what stands before hivq-worker's own help
+  std::string_view usage;      // what stands before hivq-worker's own help
+  bool draws_figures = false;  // into its --out; they go to the coordinator, beside the trial
 };
 
 std::span<const WorkerCommand> worker_commands();

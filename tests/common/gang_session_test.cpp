@@ -569,5 +569,27 @@ TEST_F(Session, IsToldToLeave) {
   EXPECT_TRUE(session_.leaving());
 }
 
+TEST_F(Session, PicturesGoOnlyToACoordinatorThatKnowsThem) {
+  const auto reported = [&] {
+    std::vector<bool> pictures;
+    for (const auto& report : sent<Report>()) {
+      for (const auto& bytes : report.items) {
+        pictures.push_back(std::holds_alternative<PictureItem>(*unpack_item(bytes)));
+      }
+    }
+    return pictures;
+  };
+  begin();
+  session_.report(lease, PictureItem{}, now_);
+  session_.report(lease, LogItem{"done"}, now_);
+  tick(1);
+  EXPECT_EQ(reported(), std::vector<bool>{false}) << "an older coordinator would refuse the lease";
+  receive(Ack{lease, 1});
+  receive(Welcome{"2", 0, true});
+  session_.report(lease, PictureItem{}, now_);
+  tick(1);
+  EXPECT_EQ(reported(), std::vector<bool>{true});
+}
+
 }  // namespace
 }  // namespace hivq

@@ -32,6 +32,18 @@ TEST(Messages, ArriveAsTheyWereSent) {
   EXPECT_EQ(detail.trials.at(0).final, view.final);
 }
 
+TEST(Messages, PicturesArriveAsTheyWereSent) {
+  const std::string bytes("\x89PNG\0\xff", 6);
+  const PictureItem sent{3, 630, "crack/001.png", "brick", true, 2.5, bytes, "", bytes + "m", 0.5, 4};
+  const auto item = std::get<PictureItem>(*unpack_item(pack_item(sent)));
+  EXPECT_EQ(pack(item), pack(sent));
+  EXPECT_EQ(item.image, bytes);
+  EXPECT_EQ(item.map, bytes + "m");
+  EXPECT_TRUE(item.truth.empty());
+  EXPECT_EQ(round_trip(1, AttachFigure{{1, 2}, 2, bytes}).png, bytes);
+  EXPECT_EQ(round_trip(1, FetchPicture{{1, 2}, 3, "map"}).part, "map");
+}
+
 template <typename Variant, size_t... I>
 void check_all(std::index_sequence<I...>, std::set<std::string>& names) {
   auto one = [&]<typename T>(const T&) {

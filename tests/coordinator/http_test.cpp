@@ -15,6 +15,7 @@
 #include "coordinator/http/reply.h"
 #include "coordinator/server.h"
 #include "jobs/client.h"
+#include "tests/common/png_bytes.h"
 
 namespace hivq {
 namespace {
@@ -78,8 +79,8 @@ class Http : public testing::Test {
     return problem.at("detail");
   }
 
-  /// A gang that trains the first trial as far as a checkpoint.
-  void train_first(const std::string& bytes) {
+  /// A gang that trains the first trial to its end; `shown`: pictures of it.
+  void train_first(const std::string& bytes, const std::vector<PictureItem>& shown = {}) {
     const std::string endpoint = running_endpoint(options_.data).value(), id = "00000000000000aa";
     auto dealer = std::move(Dealer::connect(endpoint, id).value());
     dealer.send(encode({0, Hello{id, "box", "1 CPU rank", "", "test", 1, 7, 0}}));
@@ -94,12 +95,12 @@ class Http : public testing::Test {
     ASSERT_TRUE(assign);
     const Lease lease = assign->parts.at(0).lease;
     const std::string hash = sha256_hex(bytes);
-    const std::vector<std::string> items = {pack_item(MetricsItem{0, {{"auroc", 0.5}}}),
-                                            pack_item(MetricsItem{1, {{"loss", 2.5}}}),
-                                            pack_item(LogItem{"hello <b>"}),
-                                            pack_item(ChunkItem{hash, bytes}),
-                                            pack_item(CheckpointItem{1, bytes.size(), {hash}}),
-                                            pack_item(EndItem{false, "", {{"auroc", 0.75}}})};
+    std::vector<std::string> items = {pack_item(MetricsItem{0, {{"auroc", 0.5}}}),
+                                      pack_item(MetricsItem{1, {{"loss", 2.5}}}), pack_item(LogItem{"hello <b>"}),
+                                      pack_item(ChunkItem{hash, bytes}),
+                                      pack_item(CheckpointItem{1, bytes.size(), {hash}})};
+    for (const PictureItem& picture : shown) items.push_back(pack_item(picture));
+    items.push_back(pack_item(EndItem{false, "", {{"auroc", 0.75}}}));
     bool acknowledged = false;
     for (int i = 0; i < 100 && !acknowledged; ++i) {
       dealer.send(encode({0, Report{id, lease, 1, items}}));
@@ -200,6 +201,55 @@ TEST_F(Http, TrialsCheckpointsLogsAndCurves) {
   EXPECT_EQ(json::parse(asked->body), (json{{"columns", {"n"}}, {"rows", {{4}}}, {"complete", true}}));
   problem_of(post("/query", R"({"sql": "DELETE FROM trials"})", "application/json"), 422);
   EXPECT_EQ(got("/gangs").at("gangs").at(0).at("host"), "box");
+}
+
+TEST_F(Http, PicturesAreListedAndKeptByTheBrowser) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  const std::string image = png_bytes(64, 48, false, "an image"), map = png_bytes(64, 48, true, "a map"),
+                    truth = png_bytes(64, 48, true, "a mask");
+  train_first("weights", {{0, 1, "crack/1.png", "brick \"1\"", true, 2.5, image, truth, map, 0.5, 4},
+                          {1, 1, "good/2.png", "brick \"1\"", false, 0.75, image, "", map, 0.5, 4}});
+  const json list = got("/trials/1/0/pictures");
+  EXPECT_EQ(list.at("trial"), "1/0");
+  EXPECT_EQ(list.at("figures"), json::array());
+  ASSERT_EQ(list.at("pictures").size(), 2u);
+  const json defect = list.at("pictures").at(0), normal = list.at("pictures").at(1);
+  EXPECT_EQ(defect.at("class"), "brick \"1\"");
+  EXPECT_EQ(defect.at("score"), 2.5);
+  EXPECT_EQ(defect.at("anomalous"), true);
+  EXPECT_EQ(defect.at("width"), 64);
+  EXPECT_EQ(normal.at("truth"), nullptr);
+
+  httplib::Client browser(address_);
+  for (const auto& [part, bytes] : {std::pair{"image", image}, {"truth", truth}, {"map", map}}) {
+    const std::string url = defect.at(part);
+    EXPECT_TRUE(url.starts_with(fmt::format("/api/v1/trials/1/0/pictures/0/{}.png?v=", part))) << url;
+    const auto png = checked(browser.Get(url));
+    EXPECT_EQ(png->status, 200);
+    EXPECT_EQ(png->body, bytes);
+    EXPECT_EQ(png->get_header_value("Content-Type"), "image/png");
+    EXPECT_EQ(png->get_header_value("X-Content-Type-Options"), "nosniff");
+    EXPECT_EQ(png->get_header_value("Cache-Control"), "max-age=31536000, immutable");
+    const auto again = checked(browser.Get(url, {{"If-None-Match", png->get_header_value("ETag")}}));
+    EXPECT_EQ(again->status, 304);
+    EXPECT_TRUE(again->body.empty());
+  }
+  const auto plain = get("/trials/1/0/pictures/1/image.png?v=other");
+  EXPECT_EQ(plain->body, image);
+  EXPECT_EQ(plain->get_header_value("Cache-Control"), "no-cache") << "it may be another one tomorrow";
+  EXPECT_EQ(got("/trials/1/1/pictures").at("pictures"), json::array());
+  problem_of(get("/trials/1/0/pictures/1/truth.png"), 404);
+  problem_of(get("/trials/1/0/pictures/7/image.png"), 404);
+  problem_of(get("/trials/1/9/pictures"), 404);
+  problem_of(get("/trials/1/0/pictures/0/thumb.png"), 404);
+  problem_of(get("/trials/1/0/figures/2.png"), 404);
+
+  Client client = std::move(Client::connect(running_endpoint(options_.data).value()).value());
+  ASSERT_TRUE(client.ask<FigureAttached>(AttachFigure{{1, 0}, 2, image}));
+  const json figure = got("/trials/1/0/pictures").at("figures").at(0);
+  EXPECT_EQ(figure.at("figure"), 2);
+  EXPECT_EQ(figure.at("height"), 48);
+  EXPECT_EQ(checked(browser.Get(figure.at("url").get<std::string>()))->body, image);
 }
 
 TEST_F(Http, EventsTellOfChangesAndOfTheEnd) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/sha256.h"
 #include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 
@@ -221,7 +222,8 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
   const auto* received = std::get_if<Received>(&input);
   const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
   for (const auto& write : step.writes) {
-    bool data = write.family == Family::points || write.family == Family::logs || is_new_checkpoint(ahead_, write) ||
+    bool data = write.family == Family::points || write.family == Family::logs ||
+                (write.family == Family::pictures && trial_at(write.key).index != shared_index) || is_new_checkpoint(ahead_, write) ||
                 (write.family == Family::blobs && write.value) || goes_on(ahead_, write);
     if (!data) continue;
     if (report == nullptr) violated("2: data was written without a report");
@@ -389,6 +391,26 @@ void Invariants::is_stored(const Lease& lease, const Item& item, const MapStore&
     }
   } else if (std::holds_alternative<YieldItem>(item)) {
     is_given_back(lease, store);
+  } else if (std::holds_alternative<PictureItem>(item)) {
+    is_shown(trial, store);
+  }
+}
+
+/// The trial's picture, and all PNGs that it names.
+void Invariants::is_shown(const TrialId& trial, const MapStore& store) const {
+  const PictureItem expected = script_.picture(trial);
+  const auto& rows = store.rows(Family::pictures);
+  const auto holds = [&](const std::string& key, const std::string& bytes) {
+    const auto found = rows.find(key);
+    return found != rows.end() && found->second == bytes;
+  };
+  const std::string key = picture_key(trial, PictureKey::picture, expected.number);
+  bool whole = rows.contains(key) && holds(picture_key(trial, PictureKey::map, expected.number), expected.map);
+  for (const std::string& png : {expected.image, expected.truth}) {
+    whole = whole && holds(shared_picture_key(trial.job, sha256_hex(png)), png);
+  }
+  if (!whole || store.row<PictureView>(Family::pictures, key).score != expected.score) {
+    violated("1: the picture of trial {} was acknowledged and is lost", to_string(trial));
   }
 }
 
@@ -475,6 +497,7 @@ void Invariants::at_the_end(const MapStore& store) const {
     if (trial.initial != script_.metrics(trial.id, 0).values || trial.final != script_.metrics(trial.id, last).values) {
       violated("1: the evaluations of trial {} are not those of its first and last step", to_string(trial.id));
     }
+    if (!trial.stopped) is_shown(trial.id, store);
     // One that was given back has a newer one.
     const int64_t reported = trial.stopped ? last - 1 : last;
     if (newest_checkpoint(store, trial.id) < reported / 3 * 3) {

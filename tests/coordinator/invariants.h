@@ -59,6 +59,7 @@ class Invariants {
   bool paused(JobId job) const;
   void acknowledged(const Ack& ack, const MapStore& store);
   void is_stored(const Lease& lease, const Item& item, const MapStore& store) const;
+  void is_shown(const TrialId& trial, const MapStore& store) const;
   void is_given_back(const Lease& lease, const MapStore& store) const;
 
   const Script& script_;

@@ -40,6 +40,13 @@ class Verify : public testing::Test {
     put(Family::logs, log_key(lease.lease, 1), pack(EventRow{1, "a line"}));
     put(Family::events, key_of(uint64_t{1}), pack(EventRow{1, "began"}));
     put(Family::events, key_of(uint64_t{2}), pack(EventRow{1, "went on"}));
+    PictureView picture;
+    picture.image = sha256_hex("an image"), picture.map = sha256_hex("a map");
+    put(Family::pictures, picture_key(trial.id, PictureKey::picture, 0), pack(picture));
+    put(Family::pictures, picture_key(trial.id, PictureKey::map, 0), "a map");
+    put(Family::pictures, shared_picture_key(1, picture.image), "an image");
+    put(Family::pictures, picture_key(trial.id, PictureKey::figure, 2), pack(FigureView{2, 1, 1, 1, sha256_hex("a figure")}));
+    put(Family::pictures, picture_key(trial.id, PictureKey::figure_png, 2), "a figure");
     put(Family::meta, "next_epoch", key_of(uint64_t{5}));
   }
   void TearDown() override {
@@ -76,6 +83,18 @@ TEST_F(Verify, AWholeStoreIsWholeAndCounted) {
   EXPECT_EQ(seen.chunk_bytes, 13u);
   EXPECT_EQ(seen.log_lines, 1u);
   EXPECT_EQ(seen.events, 2u);
+  EXPECT_EQ(seen.pictures, 3u);
+}
+
+TEST_F(Verify, APictureThatIsDamagedOrGoneIsNamedWithItsTrial) {
+  put(Family::pictures, picture_key({1, 0}, PictureKey::map, 0), "a nap");
+  EXPECT_TRUE(finds("a PNG of trial 1/0 is damaged; the dashboard shows the trial without it"));
+  erase(Family::pictures, shared_picture_key(1, sha256_hex("an image")));
+  EXPECT_TRUE(finds("a PNG of job 1 is not there"));
+  erase(Family::pictures, picture_key({1, 0}, PictureKey::figure_png, 2));
+  EXPECT_TRUE(finds("a PNG of trial 1/0 is not there"));
+  put(Family::pictures, picture_key({1, 0}, PictureKey::picture, 0), "garbage");
+  EXPECT_TRUE(finds("a picture of trial 1/0 cannot be read"));
 }
 
 TEST_F(Verify, ADamagedChunkIsNamedWithItsCheckpoint) {

@@ -2,6 +2,7 @@
 
 #include "common/sha256.h"
 #include "jobs/spec.h"
+#include "tests/common/png_bytes.h"
 
 namespace hivq {
 
@@ -32,6 +33,19 @@ MetricsItem Script::metrics(const TrialId& trial, int64_t step) const {
   MetricsItem item{step, {{"loss", value(trial, "loss", step)}}};
   if (step % 2 == 0 || step == steps(trial)) item.values["auroc"] = value(trial, "auroc", step);
   return item;
+}
+
+PictureItem Script::picture(const TrialId& trial) const {
+  const double score = value(trial, "score", 0);
+  return {0,
+          steps(trial),
+          "image.png",
+          "class",
+          true,
+          score,
+          png_bytes(2, 2, false, fmt::format("image of job {}", trial.job)),
+          png_bytes(2, 2, true, "truth"),
+          png_bytes(2, 2, true, fmt::format("map of {}", score))};
 }
 
 std::vector<std::string> Script::checkpoint(const TrialId& trial, int64_t step) const {
@@ -113,6 +127,7 @@ void VirtualGang::train(const Lease& lease, Training& training, Millis now) {
   }
   if (step < last || bug_ == Bug::trial_without_end) return;
   training.ended = true;
+  if (!fails) session_.report(lease, script_.picture(trial), now);
   session_.report(lease, EndItem{fails, fails ? "its loss is not finite" : "", script_.metrics(trial, step).values},
                   now);
 }

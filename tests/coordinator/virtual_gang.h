@@ -23,6 +23,8 @@ struct Script {
   double value(const TrialId& trial, std::string_view metric, int64_t step) const;
   MetricsItem metrics(const TrialId& trial, int64_t step) const;
   bool checkpoints_at(int64_t step) const { return step % 3 == 0; }
+  /// A picture at the trial's end; trials of a job show the same image.
+  PictureItem picture(const TrialId& trial) const;
   /// A checkpoint's chunks; the first is shared by all trials of a job, as content-addressing has it.
   std::vector<std::string> checkpoint(const TrialId& trial, int64_t step) const;
 };

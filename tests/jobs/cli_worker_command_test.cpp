@@ -127,6 +127,55 @@ TEST_F(WorkerCommands, OnATrialGetItsCheckpointAsAFileThatGoesAfterwards) {
   }
 }
 
+/// Draws two figures into --out.
+constexpr const char* drawing_script = R"sh(#!/bin/sh
+out=figures
+while [ $# -gt 0 ]; do
+  [ "$1" = --out ] && out=$2
+  shift
+done
+mkdir -p "$out"
+printf one > "$out/figure1.png"
+printf two > "$out/figure2.png"
+)sh";
+
+TEST_F(WorkerCommands, FiguresAreAttachedToTheirTrial) {
+  std::vector<std::string> attached;
+  FakeCoordinator coordinator([&](Router& router, const std::string& peer, const Message& question) {
+    holds_one_checkpoint(router, peer, question);
+    auto* figure = std::get_if<AttachFigure>(&question.body);
+    if (figure == nullptr) return;
+    attached.push_back(fmt::format("{} {} {}", to_string(figure->trial), figure->figure, figure->png));
+    reply(router, peer, question.id, FigureAttached{figure->figure});
+  });
+  install(drawing_script);
+  const std::string out = folder + "/drawn";
+  auto ended = run({"figures", "4/1", "--out", out, "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output, "attached to trial 4/1: figure1.png, figure2.png\n");
+  EXPECT_EQ(attached, (std::vector<std::string>{"4/1 1 one", "4/1 2 two"}));
+  auto alone = run({"figures", "4/1", "--no-attach", "--out=" + out, "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(alone.code, 0);
+  EXPECT_EQ(alone.output, "");
+  EXPECT_EQ(attached.size(), 2u);
+}
+
+TEST_F(WorkerCommands, FiguresThatCannotBeAttachedAreDrawnAllTheSame) {
+  FakeCoordinator coordinator([](Router& router, const std::string& peer, const Message& question) {
+    holds_one_checkpoint(router, peer, question);
+    if (std::holds_alternative<AttachFigure>(question.body)) {
+      reply(router, peer, question.id, Failed{"message of the unknown type 'attach_figure'"});
+    }
+  });
+  install(drawing_script);
+  const std::string out = folder + "/drawn";
+  auto ended = run({"figures", "4/1", "--out", out, "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output,
+            "hivq: the figures are not attached to trial 4/1: message of the unknown type 'attach_figure'\n");
+  EXPECT_TRUE(fs::exists(out + "/figure2.png"));
+}
+
 TEST_F(WorkerCommands, PredictTakesATrialsCheckpointAsItsModel) {
   FakeCoordinator coordinator(holds_one_checkpoint);
   for (const auto& trial : {std::vector<std::string>{"--trial", "4/1"}, {"--trial=4/1"}}) {

@@ -59,6 +59,7 @@ TEST(Fusion, ExactlyTheNamedFieldsAreFree) {
                                            "train.lr_drop_factor",
                                            "eval.pot",
                                            "eval.pot_levels",
+                                           "eval.pictures",
                                            "train.start_from"};
   for (const Field& field : all_fields()) {
     if (!field.is_parameter()) continue;

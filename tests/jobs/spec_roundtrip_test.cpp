@@ -124,6 +124,7 @@ class RandomJobs {
     t.eval.score = one_of<std::string>({"max", "mean", "std"});
     t.eval.pot = real(0, 1e6);
     if (t.model.quantizer.hierarchical && flag()) t.eval.pot_levels = {1, 0};
+    t.eval.pictures = whole(0, 16);
     if (flag()) t.train.start_from = fmt::format("{}/{}", whole(1, 1000000), whole(0, 1000000));
     t.gang.ranks = whole(0, 100);
     t.gang.fuse = whole(1, 1024);
@@ -271,6 +272,7 @@ eval:
   score: max
   pot: 80
   pot_levels: []
+  pictures: 1
 gang:
   ranks: 0
   fuse: 1

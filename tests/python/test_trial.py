@@ -108,3 +108,19 @@ def test_a_checkpoint_is_pinned(stub, trial):
 def test_a_trials_specification_tells_its_differences(stub, trial):
     stub.on("GET", "/trials/3/0/spec", {"yaml": "a: 1\n", "differences": [{"key": "train.lr", "value": "0.01", "default": "0.001"}]})
     assert trial.spec().differences == {"train.lr": ("0.01", "0.001")}
+
+
+def test_pictures_give_their_pngs(stub, trial):
+    one = {
+        "number": 1, "step": 40, "name": "test/crack/001.png", "class": "brick", "anomalous": True, "score": 2.5, "map_low": 0.5,
+        "map_high": 4.0, "width": 64, "height": 64, "image": "/i", "truth": None, "map": "/m",
+    }  # fmt: skip
+    stub.on("GET", "/trials/3/0/pictures", {"trial": "3/0", "pictures": [one, {**one, "number": 2, "truth": "/t"}], "figures": []})
+    stub.on("GET", "/trials/3/0/pictures/1/image.png", Answer(drop=True), Answer(200, b"an image", "image/png"))
+    stub.on("GET", "/trials/3/0/pictures/2/truth.png", Answer(200, b"a mask", "image/png"))
+    stub.on("GET", "/trials/3/0/pictures/2/map.png", problem(404, "there is no picture 2"))
+    first, second = trial.pictures()
+    assert (first.class_name, first.anomalous, first.score, first.has_truth) == ("brick", True, 2.5, False)
+    assert first.image() == b"an image" and first.truth() is None and second.truth() == b"a mask"
+    with pytest.raises(hivq.ApiError, match="there is no picture 2"):
+        second.map()

@@ -33,6 +33,7 @@ class Coordinator:
     """One coordinator of its own folder, which launches a gang."""
 
     def __init__(self, folder):
+        self.data = folder / "data"
         self.log = open(folder / "coordinator.log", "wb")
         environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
         self.process = subprocess.Popen(
@@ -49,6 +50,10 @@ class Coordinator:
                 return json.load(answer)
         except urllib.error.HTTPError as refused:
             raise AssertionError(refused.read().decode()) from None
+
+    def run(self, *command):
+        """A command of hivq against this coordinator."""
+        subprocess.run([BIN / "hivq", *command, "--data", self.data], check=True, stdout=self.log, stderr=self.log, timeout=300)
 
     def submit(self, name, epochs=2):
         return self.ask(f"/jobs?user=ada&key={name}", SMALL.format(name=name, epochs=epochs))["job"]

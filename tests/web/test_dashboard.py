@@ -69,6 +69,21 @@ def drawn(page):
     return canvases.count()
 
 
+def loaded(page):
+    """Every picture on the page is there once it was in sight: its image has pixels, and its map colours."""
+    heats = page.locator("canvas.heat")
+    expect(heats.first).to_be_attached()
+    page.evaluate("""async () => {
+      for (const pane of document.querySelectorAll('.pane')) {
+        pane.scrollIntoView({block: 'center'});
+        await new Promise((done) => setTimeout(done, 30));
+      }
+    }""")
+    until(lambda: page.evaluate("[...document.querySelectorAll('.pane img')].every((img) => img.complete && img.naturalWidth > 0)"), 30)
+    until(lambda: all(heat.evaluate(COLOURED) > 8 for heat in heats.all()), 30)
+    page.evaluate("scrollTo(0, 0)")
+
+
 def accessible(page):
     found = Axe().run(page).response["violations"]
     assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found
@@ -77,7 +92,7 @@ def accessible(page):
 
 PAGES = {
     "jobs": "#/jobs", "job": "#/jobs/1", "parameters": "#/jobs/1/params", "specification": "#/jobs/1/spec",
-    "trial": "#/trials/1/0", "results": "#/trials/1/0/results", "log": "#/trials/1/0/log",
+    "trial": "#/trials/1/0", "results": "#/trials/1/0/results", "images": "#/trials/1/0/images", "log": "#/trials/1/0/log",
     "checkpoints": "#/trials/1/0/checkpoints", "compare": "#/compare?trial=1/0&trial=1/3&trial=1/5",
     "cluster": "#/cluster", "submit": "#/submit",
 }
@@ -92,8 +107,10 @@ def test_every_page_is_there_accessible_and_fits_its_screen(page, coordinator, p
     page.goto(f"{coordinator.url}/{PAGES[name]}")
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_text("Loading").filter(visible=True)).to_have_count(0, timeout=30_000)
-    if name in ("job", "parameters", "trial", "compare", "cluster"):
+    if name in ("job", "parameters", "trial", "images", "compare", "cluster"):
         drawn(page)
+    if name in ("images", "compare"):
+        loaded(page)
     page.screenshot(path=pictures / f"{name}-{look}.png", full_page=True)
     accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page itself scrolls sideways"
@@ -150,6 +167,68 @@ def test_a_trial_shows_curves_its_log_and_gives_its_checkpoint(page, coordinator
     expect(page.get_by_role("button", name="Unpin the checkpoint").first).to_be_visible()
     page.get_by_role("tab", name="Specification").click()
     expect(page.get_by_text("train.lr").first).to_be_visible()
+
+
+def test_a_trial_shows_its_test_images_with_their_maps(page, coordinator):
+    shown = coordinator.ask("/trials/1/0/pictures")["pictures"]
+    assert [(each["class"], each["anomalous"]) for each in shown][:3] == [
+        ("T-shirt/top", False), ("Trouser", False), ("Pullover", True)] and len(shown) == 10
+    page.goto(f"{coordinator.url}/#/trials/1/0/images")
+    loaded(page)
+    figures = page.locator("figure.picture")
+    expect(figures).to_have_count(10)
+    for each in shown:
+        figure = figures.filter(has_text=each["name"])
+        expect(figure).to_contain_text(f"score {each['score']:.4f}" if each["score"] < 1000 else "score")
+        expect(figure).to_contain_text("anomalous" if each["anomalous"] else "normal")
+    expect(page.get_by_role("img", name="Heat from dark")).to_be_visible()
+
+    heated = figures.first.locator(".pane").last
+    slider = page.get_by_role("slider", name="Heat")
+    before = heated.screenshot()
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(slider).to_have_value("0")
+    without = heated.screenshot()
+    assert without != before, "the heat is over the image"
+    page.keyboard.press("End")
+    assert heated.screenshot() not in (before, without)
+    page.reload()
+    expect(page.get_by_role("slider", name="Heat")).to_have_value("100")
+
+    page.get_by_label("Kind").select_option("anomalous")
+    expect(figures).to_have_count(8)
+    page.get_by_label("Class").select_option("Bag")
+    expect(figures).to_have_count(1)
+    page.get_by_label("Kind").select_option("normal")
+    expect(page.get_by_text("No picture of this class and kind.")).to_be_visible()
+    page.get_by_label("Class").select_option("Trouser")
+    page.get_by_role("button", name="Enlarge").press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Class Trouser, normal, score")
+    accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_figure_2_is_a_command_until_it_is_drawn(page, coordinator, tmp_path):
+    page.goto(f"{coordinator.url}/#/trials/1/3/images")
+    expect(page.get_by_text("hivq figures 1/3", exact=True)).to_be_visible()
+    coordinator.run("figures", "1/3", "--steps", "10", "--out", tmp_path / "drawn")
+    page.reload()
+    figure = page.get_by_role("img", name="Figure 2 of trial 1/3")
+    figure.scroll_into_view_if_needed()
+    expect(figure).to_be_visible()
+    until(lambda: figure.evaluate("img => img.complete && img.naturalWidth > 200"), 30)
+    accessible(page)
+
+
+def test_trials_are_compared_by_their_test_images(page, coordinator):
+    page.goto(f"{coordinator.url}/#/compare?trial=1/0&trial=1/5")
+    loaded(page)
+    table = page.get_by_role("region", name="Test images")
+    expect(table.locator("tbody tr")).to_have_count(10)
+    expect(table.locator("canvas.heat")).to_have_count(20)
 
 
 def test_a_mistake_shows_its_line_and_a_mended_job_goes_out(page, coordinator):

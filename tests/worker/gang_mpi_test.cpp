@@ -74,7 +74,7 @@ class FakeCoordinator {
     ASSERT_TRUE(message);
     if (auto* greeting = std::get_if<Hello>(&message->body)) {
       hello = *greeting;
-      tell(Welcome{"test"});
+      tell(Welcome{"test", 0, true});
       assign();
     } else if (std::holds_alternative<Heartbeat>(message->body)) {
       tell(Heard{});
@@ -266,6 +266,37 @@ TEST_F(GangTest, RunsTrialsOnAllRanksAndReportsThem) {
     EXPECT_EQ(stream.end()->final.at("auroc"), 0.75);
   }
   EXPECT_EQ(coordinator_->goodbyes, std::vector<std::string>{"no trial is left"});
+}
+
+TEST_F(GangTest, PicturesAndWarningsOfATrialAreReportedBeforeItsEnd) {
+  work_.run_trials = [](std::span<const TrialRun> runs, const FeatureSet&, Collective& ranks) {
+    for (const TrialRun& run : runs) {
+      if (ranks.rank() > 0) continue;
+      run.hooks.warning("the light was dim");
+      for (uint64_t number : {0, 1}) run.hooks.picture({number, 5, "a.png", "brick", true, 0.5, "image", "", "map"});
+    }
+    return count_steps(runs, ranks);
+  };
+  serve_packs({{spec(1), spec(1, 7)}});
+  ASSERT_TRUE(run_gang_to_its_end());
+  if (!leads()) return;
+  for (const uint64_t trial : {0, 1}) {
+    const auto& stream = coordinator_->streams.at({1, trial});
+    std::vector<uint64_t> pictures;
+    bool warned = false;
+    for (const Item& item : stream.items) {
+      const auto* log = std::get_if<LogItem>(&item);
+      warned = warned || (log && log->text == "warning: the light was dim");
+      const auto* picture = std::get_if<PictureItem>(&item);
+      if (picture == nullptr) continue;
+      pictures.push_back(picture->number);
+      EXPECT_EQ(picture->image, "image");
+      EXPECT_EQ(picture->map, "map");
+    }
+    EXPECT_EQ(pictures, (std::vector<uint64_t>{0, 1}));
+    EXPECT_TRUE(warned);
+    EXPECT_TRUE(stream.end());
+  }
 }
 
 TEST_F(GangTest, LoadsOtherFeaturesForOtherData) {

@@ -148,6 +148,27 @@ TEST_F(RankInvariance, APackOfTrials) {
   }
 }
 
+TEST_F(RankInvariance, PicturesOfTestImagesComeFromRankZeroAlone) {
+  features.test_image = [](int64_t i) -> Result<at::Tensor> { return at::full({48, 48, 3}, i, at::kByte); };
+  std::vector<PictureItem> pictures[2];
+  for (int i = 0; i < 2; ++i) {
+    TrialHooks hooks;
+    hooks.picture = [&, i](PictureItem picture) { pictures[i].push_back(std::move(picture)); };
+    ASSERT_TRUE(run_alone(spec, features, i == 0 ? *gang : *alone, {}, hooks));
+  }
+  EXPECT_EQ(pictures[1].size(), 4u) << "of each class";
+  if (gang->rank() > 0) {
+    EXPECT_TRUE(pictures[0].empty());
+    return;
+  }
+  ASSERT_EQ(pictures[0].size(), pictures[1].size());
+  for (size_t i = 0; i < pictures[1].size(); ++i) {
+    EXPECT_EQ(pictures[0][i].name, pictures[1][i].name);
+    EXPECT_EQ(pictures[0][i].image, pictures[1][i].image);
+    EXPECT_NEAR(pictures[0][i].score, pictures[1][i].score, 1e-5);
+  }
+}
+
 TEST_F(RankInvariance, ResumedFromRankZerosBytesIsBitIdentical) {
   std::map<int64_t, std::string> checkpoints;
   TrialHooks hooks;

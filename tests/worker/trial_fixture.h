@@ -10,6 +10,8 @@ struct Record {
   std::vector<std::pair<int64_t, std::map<std::string, double>>> metrics;
   std::map<int64_t, std::string> checkpoints;
   TrialOutcome outcome;
+  std::vector<PictureItem> pictures;
+  std::vector<std::string> warnings;
   std::optional<size_t> told_after;  // metrics, that it had ended while others went on
 
   std::vector<double> curve(const std::string& name, int64_t after = 0) const {
@@ -22,8 +24,11 @@ struct Record {
   /// Hooks that write it down; it must outlive them.
   TrialHooks hooks(std::function<Wish()> wish) {
     return {[this](int64_t step, const auto& values) { metrics.emplace_back(step, values); },
-            [this](int64_t step, std::string bytes) { checkpoints[step] = std::move(bytes); }, std::move(wish),
-            [this](const TrialOutcome& told) { outcome = told, told_after = metrics.size(); }};
+            [this](int64_t step, std::string bytes) { checkpoints[step] = std::move(bytes); },
+            std::move(wish),
+            [this](const TrialOutcome& told) { outcome = told, told_after = metrics.size(); },
+            [this](PictureItem picture) { pictures.push_back(std::move(picture)); },
+            [this](const std::string& text) { warnings.push_back(text); }};
   }
 };
 

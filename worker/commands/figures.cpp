@@ -14,9 +14,9 @@
 #include "worker/commands/trained.h"
 #include "worker/eval/evaluate.h"
 #include "worker/eval/score.h"
-#include "worker/eval/test_scores.h"
 #include "worker/figures/heat.h"
 #include "worker/figures/image_decoder.h"
+#include "worker/figures/test_pictures.h"
 #include "worker/train/step.h"
 
 namespace hivq {
@@ -67,27 +67,11 @@ Scored score_images(const TrainedModel& trained, const FeatureSet& features, con
                at::tensor(labels, at::kLong));
 }
 
-/// The image in the middle by its score: neither the best nor the worst case.
-int64_t typical(const TrainedModel& trained, const FeatureSet& features, const std::vector<int64_t>& images) {
-  std::vector<std::pair<double, int64_t>> scored;
-  constexpr size_t kBatch = 16;
-  for (size_t at = 0; at < images.size(); at += kBatch) {
-    const std::vector<int64_t> some(images.begin() + static_cast<ptrdiff_t>(at),
-                                    images.begin() + static_cast<ptrdiff_t>(std::min(at + kBatch, images.size())));
-    const Scored batch = score_images(trained, features, some);
-    const at::Tensor& scores = chosen_scores(batch.scores, trained.spec.eval);
-    for (size_t i = 0; i < some.size(); ++i) {
-      scored.emplace_back(scores[static_cast<int64_t>(i)].item<double>(), some[i]);
-    }
-  }
-  std::ranges::sort(scored);
-  return scored[scored.size() / 2].second;
-}
-
-Result<ExampleRow> example(const TrainedModel& trained, const FeatureSet& features, const ImageDecoder& decoder,
-                           const Pair& pair) {
+Result<ExampleRow> example(const TrainedModel& trained, const FeatureSet& features, const TestScores& found,
+                           const ImageDecoder& decoder, const Pair& pair) {
   const int64_t size = trained.spec.data.image_size, grid = trained.model.input.grid;
-  const int64_t normal = typical(trained, features, pair.normal), bad = typical(trained, features, pair.anomalous);
+  const std::vector<float>& scores = chosen_scores(found, trained.spec.eval);
+  const int64_t normal = typical_images(pair.normal, scores, 1)[0], bad = typical_images(pair.anomalous, scores, 1)[0];
   ExampleRow row{pair.name,
                  fs::path(features.test_name[static_cast<size_t>(bad)]).parent_path().filename().string() + "/" +
                      fs::path(features.test_name[static_cast<size_t>(bad)]).filename().string(),
@@ -112,16 +96,12 @@ Result<ExampleRow> example(const TrainedModel& trained, const FeatureSet& featur
   return row;
 }
 
-Status figure1(const Options& options, const TrainedModel& trained, const FeatureSet& features) {
-  const auto single = make_single_collective();
-  const auto found = evaluate(trained.model, trained.spec, features, *single);
-  if (!found) return found.error();
-  if (!found->failure.empty()) return Error{found->failure};
+Status figure1(const Options& options, const FeatureSet& features, const Evaluation& found) {
   const std::vector<std::string> names = metric_names(features.class_names);
   std::vector<ClassError> classes;
   const auto value = [&](const std::string& name) {
-    const auto at = found->metrics.find(name);
-    return at == found->metrics.end() ? std::optional<double>() : at->second;
+    const auto at = found.metrics.find(name);
+    return at == found.metrics.end() ? std::optional<double>() : at->second;
   };
   for (size_t c = 0; c < names.size(); ++c) {
     ClassError each{features.class_names[c], value("error_normal/" + names[c]), value("error_anomalous/" + names[c])};
@@ -133,13 +113,14 @@ Status figure1(const Options& options, const TrainedModel& trained, const Featur
   return {};
 }
 
-Status figure2(const Options& options, const TrainedModel& trained, const FeatureSet& features) {
+Status figure2(const Options& options, const TrainedModel& trained, const FeatureSet& features,
+               const TestScores& found) {
   const auto decoder = ImageDecoder::train(features, trained.spec.data.image_size, options.decoder,
                                            [](int64_t done, int64_t total) { show_progress("painting", done, total); });
   if (!decoder) return decoder.error();
   std::vector<ExampleRow> rows;
   for (const Pair& pair : pairs_of(features)) {
-    auto row = example(trained, features, *decoder, pair);
+    auto row = example(trained, features, found, *decoder, pair);
     if (!row) return row.error();
     rows.push_back(std::move(*row));
   }
@@ -159,8 +140,12 @@ Result<int> run(const Options& options) {
   std::error_code failure;
   fs::create_directories(options.out, failure);
   if (failure) return error("cannot make the folder {}: {}", options.out, failure.message());
-  if (Status drawn = figure1(options, *trained, *features); !drawn) return drawn.error();
-  if (Status drawn = figure2(options, *trained, *features); !drawn) return drawn.error();
+  const auto single = make_single_collective();
+  const auto found = evaluate(trained->model, trained->spec, *features, *single);
+  if (!found) return found.error();
+  if (!found->failure.empty()) return Error{found->failure};
+  if (Status drawn = figure1(options, *features, *found); !drawn) return drawn.error();
+  if (Status drawn = figure2(options, *trained, *features, found->scores); !drawn) return drawn.error();
   return 0;
 }
 

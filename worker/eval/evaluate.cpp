@@ -142,10 +142,12 @@ Result<Evaluation> evaluate(const Model& model, const TrialSpec& spec, const Fea
                             Collective& collective) {
   if (Status possible = check_eval(spec.eval, model.levels()); !possible)
     return Evaluation{{}, possible.error().message};
-  const Result<TestScores> scores = score_test_images(model, spec.eval, features, collective);
+  Result<TestScores> scores = score_test_images(model, spec.eval, features, collective);
   if (!scores) return scores.error();
   if (!scores->failure.empty()) return Evaluation{{}, scores->failure};
-  return Evaluation{Report(spec, features, *scores).metrics(), {}};
+  Evaluation evaluation{Report(spec, features, *scores).metrics(), {}};
+  evaluation.scores = std::move(*scores);
+  return evaluation;
 }
 
 std::vector<std::string> metric_names(const std::vector<std::string>& class_names) {

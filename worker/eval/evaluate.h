@@ -10,6 +10,7 @@
 #include "jobs/spec.h"
 #include "worker/collective/collective.h"
 #include "worker/data/feature_set.h"
+#include "worker/eval/test_scores.h"
 #include "worker/model/model.h"
 
 namespace hivq {
@@ -19,6 +20,7 @@ struct Evaluation {
   /// The trial's own failure, the same on every rank: a mask that cannot be read, scores that are not finite, settings
   /// that the model does not allow, no room on the disk. Empty: none.
   std::string failure;
+  TestScores scores = {};  // that the metrics are of
 };
 
 /// The metrics, the same on every rank and for any number of ranks. Those that the test images do not allow (an AUROC

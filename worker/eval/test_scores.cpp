@@ -56,8 +56,8 @@ std::vector<Group> groups_of_rank(std::vector<Group> groups, int rank, int ranks
   return mine;
 }
 
-enum Column : int64_t { kMax, kMean, kStd, kError, kPredicted, kColumns };              // of an image
-enum PixelColumn : int64_t { kPresent, kAuroc, kPrecision, kF1, kPro, kPixelColumns };  // of a class
+enum Column : int64_t { kMax, kMean, kStd, kError, kPredicted, kLow, kHigh, kColumns };  // of an image
+enum PixelColumn : int64_t { kPresent, kAuroc, kPrecision, kF1, kPro, kPixelColumns };   // of a class
 
 /// What the ranks share: zeros but for a rank's own rows, and summed. Float64, so that no metric is rounded.
 struct Tables {
@@ -118,9 +118,11 @@ class RankScores {
     const at::Tensor h0 = tokens_of(features_.test, images);
     const Scored scored = score(model_, spec_, h0, labels_.index_select(0, images));
     const at::Tensor squared_error = (scored.reconstruction - h0).square().mean({1, 2});
-    const at::Tensor rows = at::stack({scored.scores.max, scored.scores.mean, scored.scores.std, squared_error,
-                                       scored.predicted.to(squared_error.scalar_type())},
-                                      1);
+    const at::Tensor pixels = scored.map.flatten(1);
+    const at::Tensor rows =
+        at::stack({scored.scores.max, scored.scores.mean, scored.scores.std, squared_error,
+                   scored.predicted.to(squared_error.scalar_type()), pixels.amin(1), pixels.amax(1)},
+                  1);
     tables_.images.index_copy_(0, images.to(tables_.all.device()), rows.to(tables_.all.options()));
     return scored.map;
   }
@@ -252,8 +254,16 @@ Result<TestScores> score_test_images(const Model& model, const EvalSpec& spec, c
   scores.std = column<float>(tables.images, kStd);
   scores.error = column<double>(tables.images, kError);
   scores.predicted = column<int64_t>(tables.images, kPredicted);
+  if (tables.images.size(0) > 0) {
+    scores.map_low = tables.images.select(1, kLow).min().item<float>();
+    scores.map_high = tables.images.select(1, kHigh).max().item<float>();
+  }
   scores.pixels = pixel_metrics(tables.classes);
   return scores;
+}
+
+const std::vector<float>& chosen_scores(const TestScores& scores, const EvalSpec& spec) {
+  return spec.score == "max" ? scores.max : spec.score == "mean" ? scores.mean : scores.std;
 }
 
 std::vector<int64_t> trained_class_of_test(const FeatureSet& features) {

@@ -23,6 +23,7 @@ struct TestScores {
   std::vector<float> max, mean, std;  // the scores
   std::vector<double> error;          // ‖h0 − h̃0‖², a mean over elements
   std::vector<int64_t> predicted;     // index among the trained classes
+  float map_low = 0, map_high = 0;    // the ends of all maps
   /// By class (index into class_names); only those whose masks hold normal and defective pixels.
   std::map<int64_t, PixelMetrics> pixels;
 
@@ -34,6 +35,9 @@ struct TestScores {
 /// Error is the collective's.
 Result<TestScores> score_test_images(const Model& model, const EvalSpec& spec, const FeatureSet& features,
                                      Collective& collective);
+
+/// The scores that EvalSpec::score names.
+const std::vector<float>& chosen_scores(const TestScores& scores, const EvalSpec& spec);
 
 /// [m] index of each test image's class among the trained classes, −1 for the others.
 std::vector<int64_t> trained_class_of_test(const FeatureSet& features);

@@ -77,6 +77,8 @@ class Reporter {
     hooks.checkpoint = [this](int64_t step, std::string bytes) {
       leader_->report_checkpoint(lease_, step, std::move(bytes));
     };
+    hooks.picture = [this](PictureItem picture) { leader_->report(lease_, std::move(picture)); };
+    hooks.warning = [this](const std::string& text) { log("warning: " + text); };
     hooks.wish = [this, &watch] {
       if (!leader_->holds(lease_)) return Wish::stop;
       return watch.yields(lease_) ? Wish::yield : Wish::go_on;

@@ -72,8 +72,11 @@ std::string Leader::refusal() const {
 
 void Leader::report(const Lease& lease, Item item) {
   wait_for_room(lease);
-  const auto* line = std::get_if<LogItem>(&item);
-  const size_t bytes = line ? line->text.size() : 64;
+  size_t bytes = 64;
+  if (const auto* line = std::get_if<LogItem>(&item)) bytes = line->text.size();
+  if (const auto* picture = std::get_if<PictureItem>(&item)) {
+    bytes = picture->image.size() + picture->truth.size() + picture->map.size();
+  }
   post(bytes, [lease, item = std::move(item)](GangSession& session, Millis now) { session.report(lease, item, now); });
 }
 

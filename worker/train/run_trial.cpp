@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "worker/eval/evaluate.h"
+#include "worker/figures/test_pictures.h"
 #include "worker/train/checkpoint.h"
 #include "worker/train/checkpoint_writer.h"
 #include "worker/train/codebook_start.h"
@@ -315,11 +316,23 @@ class Pack {
         continue;
       }
       report(lane, evaluated->metrics);
+      if (training_.epoch == epochs()) show_pictures(lane, model, evaluated->scores);
       outcomes_[lanes_[lane]].final_ = std::move(evaluated->metrics);
     }
     evaluated_step_ = training_.step;
     drop_ended();
     return {};
+  }
+
+  /// Pictures that cannot be made are no reason to lose the trial.
+  void show_pictures(size_t lane, const Model& model, const TestScores& scores) {
+    if (!leads() || !hooks(lane).picture || specs_[lane].eval.pictures == 0) return;
+    auto pictures = test_pictures(model, specs_[lane].eval, features_, scores, training_.step);
+    if (!pictures) {
+      if (hooks(lane).warning) hooks(lane).warning("no pictures of test images: " + pictures.error().message);
+      return;
+    }
+    for (PictureItem& picture : *pictures) hooks(lane).picture(std::move(picture));
   }
 
   void report(size_t lane, const Metrics& metrics) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "common/messages.h"
 #include "common/result.h"
 #include "jobs/spec.h"
 #include "worker/collective/collective.h"
@@ -46,6 +47,10 @@ struct TrialHooks {
   /// The trial has ended while others beside it go on. Its outcome is told here as soon as it is known, and again with
   /// the others' at the end.
   std::function<void(const TrialOutcome& outcome)> end;
+  /// After the last evaluation, if the specification asks for them: test images with their maps.
+  std::function<void(PictureItem picture)> picture = {};
+  /// Something that a person should know and that ends nothing, such as why there are no pictures.
+  std::function<void(const std::string& text)> warning = {};
 };
 
 /// A trial to run. Start and hooks count on rank 0 only.

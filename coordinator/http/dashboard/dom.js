@@ -100,6 +100,24 @@ export function section(title, ...children) {
   return el('section', {class: 'card'}, el('h2', {}, title), children);
 }
 
+/// A table with a head, which scrolls sideways by itself. `heads`: texts or nodes, those of figures in a list, [text];
+/// `rows`: of the body, or of several bodies in lists.
+export function headed(label, heads, rows, {wrap = false} = {}) {
+  const head = (each) =>
+    el('th', {scope: 'col', class: Array.isArray(each) ? 'right' : null}, Array.isArray(each) ? each[0] : each);
+  const bodies = rows.some(Array.isArray) ? rows : [rows];
+  return el(
+    'div',
+    {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
+    el(
+      'table',
+      {class: wrap ? 'plain-table wrap' : 'plain-table'},
+      el('thead', {}, el('tr', {}, heads.map((each) => (each === null ? el('td') : head(each))))),
+      bodies.filter((body) => body.length > 0).map((body) => el('tbody', {}, body)),
+    ),
+  );
+}
+
 /// Asks before something is done. Resolves to the form's values, or null where it was called off.
 export function ask({title, text, yes, danger = false, fields = []}) {
   const form = el(

@@ -2,7 +2,7 @@
 
 import {get, poll, post, query} from '/assets/api.js';
 import {axis, chart, tooltip, zoom} from '/assets/charts.js';
-import {act, ask, badge, clock, counted, duration, el, empty, failure, fill, labelled, section, select} from '/assets/dom.js';
+import {act, ask, badge, clock, counted, duration, el, empty, failure, fill, headed, labelled, section, select} from '/assets/dom.js';
 
 const mostExplained = 30,
   mostRuns = 3000;
@@ -121,22 +121,7 @@ export async function cluster(root, {signal}) {
       names.map((host) => {
         const here = gangs.filter((gang) => gang.host === host);
         const drained = here.every((gang) => gang.drained);
-        const table = el(
-          'table',
-          {class: 'plain-table'},
-          el(
-            'thead',
-            {},
-            el(
-              'tr',
-              {},
-              ['gang', 'state', 'devices', 'ranks', 'labels', 'phase', 'trials', 'started', 'actions'].map((title) =>
-                el('th', {scope: 'col', class: title === 'ranks' ? 'right' : null}, title),
-              ),
-            ),
-          ),
-          el('tbody', {}, here.map(gangRow)),
-        );
+        const heads = ['gang', 'state', 'devices', ['ranks'], 'labels', 'phase', 'trials', 'started', 'actions'];
         return el(
           'section',
           {class: 'card'},
@@ -148,7 +133,7 @@ export async function cluster(root, {signal}) {
             el('span', {class: 'grow'}),
             drainButton(`host:${host}`, drained),
           ),
-          el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `Gangs of ${host}`}, table),
+          headed(`Gangs of ${host}`, heads, here.map(gangRow)),
         );
       }),
     );
@@ -178,37 +163,21 @@ export async function cluster(root, {signal}) {
       }
       fill(
         queue,
-        el(
-          'div',
-          {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Queue'},
-          el(
-            'table',
-            {class: 'plain-table wrap'},
+        headed(
+          'Queue',
+          ['job', 'state', ['priority'], ['waiting trials'], 'why'],
+          jobs.map((job, i) =>
             el(
-              'thead',
+              'tr',
               {},
-              el(
-                'tr',
-                {},
-                ['job', 'state', 'priority', 'waiting trials', 'why'].map((title) => el('th', {scope: 'col'}, title)),
-              ),
-            ),
-            el(
-              'tbody',
-              {},
-              jobs.map((job, i) =>
-                el(
-                  'tr',
-                  {},
-                  el('th', {scope: 'row'}, el('a', {href: `#/jobs/${job.job}`}, `${job.job} ${job.name}`)),
-                  el('td', {}, badge(job.state)),
-                  el('td', {class: 'right'}, String(job.priority)),
-                  el('td', {class: 'right'}, String(job.waits)),
-                  el('td', {}, reasons[i] ?? ''),
-                ),
-              ),
+              el('th', {scope: 'row'}, el('a', {href: `#/jobs/${job.job}`}, `${job.job} ${job.name}`)),
+              el('td', {}, badge(job.state)),
+              el('td', {class: 'right'}, String(job.priority)),
+              el('td', {class: 'right'}, String(job.waits)),
+              el('td', {}, reasons[i] ?? ''),
             ),
           ),
+          {wrap: true},
         ),
       );
     },

@@ -1,9 +1,12 @@
-// Trials side by side: the settings in which they differ, their metrics, and a metric's curves.
+// Trials side by side: the settings in which they differ, their metrics, a metric's curves, and their maps of test images.
 
 import {get, poll} from '/assets/api.js';
 import {chart, curvesOption} from '/assets/charts.js';
-import {el, empty, failure, fill, labelled, number, section, select, setOptions, signed} from '/assets/dom.js';
+import {el, empty, failure, fill, headed, labelled, number, section, select, setOptions, signed} from '/assets/dom.js';
 import {curveControls} from '/assets/curve_controls.js';
+import {heatControls, overlay} from '/assets/heat.js';
+
+const mostPictured = 8; // trials whose test images are shown
 
 export async function compare(root, {query, signal}) {
   document.title = 'Compare · hivq';
@@ -66,23 +69,13 @@ export async function compare(root, {query, signal}) {
     ),
   );
 
+  const pictures = section('Test images');
+  pictures.hidden = true;
+  root.append(pictures);
+
   let found = null,
     curves = [];
-  const heads = () =>
-    el(
-      'tr',
-      {},
-      el('td'),
-      found.trials.map((trial) =>
-        el('th', {scope: 'col', class: 'right'}, el('a', {href: `#/trials/${trial}`}, trial)),
-      ),
-    );
-  const scrolled = (label, ...rows) =>
-    el(
-      'div',
-      {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
-      el('table', {class: 'plain-table'}, rows),
-    );
+  const heads = () => [null, ...found.trials.map((trial) => [el('a', {href: `#/trials/${trial}`}, trial)])];
 
   function draw() {
     if (!found) return;
@@ -97,12 +90,7 @@ export async function compare(root, {query, signal}) {
       );
     fill(
       settings,
-      scrolled(
-        'Settings that differ',
-        el('thead', {}, heads()),
-        el('tbody', {}, found.facts.map(text)),
-        found.settings.length > 0 && el('tbody', {}, found.settings.map(text)),
-      ),
+      headed('Settings that differ', heads(), [found.facts.map(text), found.settings.map(text)]),
       found.settings.length === 0 && el('p', {class: 'dim'}, 'They differ in no setting.'),
     );
     const shown = found.metrics.filter((line) => parts.checked || !line.name.includes('/'));
@@ -126,7 +114,7 @@ export async function compare(root, {query, signal}) {
     fill(
       metrics,
       shown.length > 0
-        ? scrolled('Metrics', el('thead', {}, heads()), el('tbody', {}, shown.map(value)))
+        ? headed('Metrics', heads(), shown.map(value))
         : empty('No metric has been reported yet.'),
       trials.length > 1 && el('p', {class: 'dim'}, 'Small: the difference to the first.'),
     );
@@ -136,6 +124,48 @@ export async function compare(root, {query, signal}) {
     fill(curvesNote, curves.length === 0 && empty(`None of these trials has ${names.value} over the steps.`));
     figure.element.hidden = curves.length === 0;
     figure.draw((shared) => curvesOption(shared, curves, controls.value()));
+  }
+
+  /// A row for each class and kind: the first picture that each trial has of it, which is not always the same image.
+  let pictured = 0;
+  async function drawPictures() {
+    const shown = trials.slice(0, mostPictured);
+    if (pictured === shown.length) return;
+    const lists = await Promise.all(shown.map((trial) => get(`/trials/${trial}/pictures`, {}, signal)));
+    const some = lists.filter((list) => list.pictures.length > 0);
+    if (some.length === pictured) return;
+    pictured = some.length;
+    const kinds = new Map(); // by class and kind: the picture of each trial
+    some.forEach((list, i) => {
+      for (const picture of list.pictures) {
+        const kind = `${picture.class} ${picture.anomalous ? 'anomalous' : 'normal'}`;
+        if (!kinds.has(kind)) kinds.set(kind, some.map(() => null));
+        kinds.get(kind)[i] ??= picture;
+      }
+    });
+    const cell = (picture) =>
+      el(
+        'td',
+        {class: 'pictured'},
+        picture && [
+          overlay(picture, `Anomaly map over ${picture.name}`),
+          el('span', {class: 'delta'}, `score ${number(picture.score)}`),
+          el('span', {class: 'delta'}, picture.name),
+        ],
+      );
+    const links = some.map(({trial}) => el('a', {href: `#/trials/${trial}/images`}, trial));
+    pictures.hidden = false;
+    fill(
+      pictures,
+      el('h2', {}, 'Test images'),
+      el('p', {class: 'dim'}, 'With their anomaly maps, each on the scale of its trial: of each class the image of median score.'),
+      heatControls(pictures),
+      headed(
+        'Test images',
+        [null, ...links],
+        [...kinds].map(([kind, row]) => el('tr', {}, el('th', {scope: 'row'}, kind), row.map(cell))),
+      ),
+    );
   }
 
   const look = poll(
@@ -159,6 +189,7 @@ export async function compare(root, {query, signal}) {
         const byTrial = Object.assign({}, ...answers.map((answer) => answer.curves));
         curves = trials.filter((trial) => byTrial[trial]).map((trial) => ({name: trial, ...byTrial[trial]}));
         drawCurves();
+        await drawPictures();
       } catch (error) {
         if (!found && !signal.aborted) {
           fill(settings, failure(error));

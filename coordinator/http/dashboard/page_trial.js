@@ -1,4 +1,4 @@
-// A trial: how it goes, its curves, what it scored by part, its checkpoints, log and specification.
+// A trial: how it goes, its curves, what it scored by part, its test images, checkpoints, log and specification.
 
 import {Problem, download, get, poll, post} from '/assets/api.js';
 import {chart, curvesOption} from '/assets/charts.js';
@@ -13,6 +13,7 @@ import {
   empty,
   failure,
   fill,
+  headed,
   kept,
   number,
   progress,
@@ -22,6 +23,7 @@ import {
   yaml,
 } from '/assets/dom.js';
 import {tabs} from '/assets/tabs.js';
+import {imagesView} from '/assets/trial_images.js';
 import {stateOf} from '/assets/trial_columns.js';
 
 const mostLines = 5000; // of the log that are shown; the newest
@@ -39,6 +41,7 @@ export async function trial(root, {path, signal}) {
   const views = {
     curves: curvesView(name, signal),
     results: resultsView(),
+    images: imagesView(name, signal),
     log: logView(name, signal),
     checkpoints: checkpointsView(name, () => look()),
     spec: specView(name, signal),
@@ -47,6 +50,7 @@ export async function trial(root, {path, signal}) {
     [
       ['curves', 'Curves'],
       ['results', 'Results'],
+      ['images', 'Images'],
       ['log', 'Log'],
       ['checkpoints', 'Checkpoints'],
       ['spec', 'Specification'],
@@ -208,41 +212,20 @@ function curvesView(name, signal) {
 /// Metrics of the last evaluation: the plain ones, those by part (auroc/bottle), and the classifier's confusion.
 function resultsView() {
   const element = el('div');
-  const scrolled = (label, ...rows) =>
-    el(
-      'div',
-      {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label},
-      el('table', {class: 'plain-table'}, rows),
-    );
-  const th = (text, scope, right = true) => el('th', {scope, class: right ? 'right' : null}, text);
+  const rowHead = (text) => el('th', {scope: 'row'}, text);
+  const figure = (text) => el('td', {class: 'right'}, text);
 
   function plain(trial) {
     const names = [...new Set([...Object.keys(trial.initial), ...Object.keys(trial.final)])]
       .filter((name) => !name.includes('/'))
       .sort();
     if (names.length === 0) return empty('Not evaluated yet.');
-    return scrolled(
-      'Metrics',
-      el(
-        'thead',
-        {},
-        el('tr', {}, th('metric', 'col', false), th('untrained', 'col'), th('trained', 'col'), th('difference', 'col')),
-      ),
-      el(
-        'tbody',
-        {},
-        names.map((name) => {
-          const [before = null, after = null] = [trial.initial[name], trial.final[name]];
-          const gain = before !== null && after !== null ? signed(after - before) : '';
-          return el(
-            'tr',
-            {},
-            th(name, 'row', false),
-            [number(before), number(after), gain].map((text) => el('td', {class: 'right'}, text)),
-          );
-        }),
-      ),
-    );
+    const row = (name) => {
+      const [before = null, after = null] = [trial.initial[name], trial.final[name]];
+      const gain = before !== null && after !== null ? signed(after - before) : '';
+      return el('tr', {}, rowHead(name), [number(before), number(after), gain].map(figure));
+    };
+    return headed('Metrics', ['metric', ['untrained'], ['trained'], ['difference']], names.map(row));
   }
 
   function byPart(trial) {
@@ -252,34 +235,14 @@ function resultsView() {
     if (names.length === 0) return null;
     const metrics = [...new Set(names.map((name) => name.split('/')[0]))].sort();
     const parts = [...new Set(names.map((name) => name.split('/')[1]))].sort();
-    return section(
-      'By part',
-      scrolled(
-        'Metrics by part',
-        el(
-          'thead',
-          {},
-          el(
-            'tr',
-            {},
-            th('part', 'col', false),
-            metrics.map((metric) => th(metric, 'col')),
-          ),
-        ),
-        el(
-          'tbody',
-          {},
-          parts.map((part) =>
-            el(
-              'tr',
-              {},
-              th(part, 'row', false),
-              metrics.map((metric) => el('td', {class: 'right'}, number(trial.final[`${metric}/${part}`]))),
-            ),
-          ),
-        ),
-      ),
-    );
+    const row = (part) =>
+      el(
+        'tr',
+        {},
+        rowHead(part),
+        metrics.map((metric) => figure(number(trial.final[`${metric}/${part}`]))),
+      );
+    return section('By part', headed('Metrics by part', ['part', ...metrics.map((metric) => [metric])], parts.map(row)));
   }
 
   function confusion(trial) {
@@ -298,7 +261,7 @@ function resultsView() {
       return el(
         'tr',
         {},
-        th(truth, 'row', false),
+        rowHead(truth),
         names.map((predicted) => {
           const count = cells.get(`${truth}/${predicted}`) ?? 0;
           const share = whole > 0 ? Math.round((100 * count) / whole) : 0;
@@ -321,20 +284,7 @@ function resultsView() {
     return section(
       'Confusion of the classifier',
       el('p', {class: 'dim'}, 'Rows: the true class; columns: the predicted one.'),
-      scrolled(
-        'Confusion',
-        el(
-          'thead',
-          {},
-          el(
-            'tr',
-            {},
-            th('true \\ predicted', 'col', false),
-            names.map((name) => th(name, 'col')),
-          ),
-        ),
-        el('tbody', {}, names.map(row)),
-      ),
+      headed('Confusion', ['true \\ predicted', ...names.map((name) => [name])], names.map(row)),
     );
   }
 
@@ -465,25 +415,10 @@ function checkpointsView(name, changed) {
           'Checkpoints',
           trial.checkpoints.length === 0
             ? empty('No checkpoint yet; ', el('code', {}, 'train.checkpoint_every'), ' says how often there is one.')
-            : el(
-                'div',
-                {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Checkpoints'},
-                el(
-                  'table',
-                  {class: 'plain-table'},
-                  el(
-                    'thead',
-                    {},
-                    el(
-                      'tr',
-                      {},
-                      ['step', 'size', 'metric', 'at', 'kept', 'actions'].map((title, i) =>
-                        el('th', {scope: 'col', class: i < 3 ? 'right' : null}, title),
-                      ),
-                    ),
-                  ),
-                  el('tbody', {}, trial.checkpoints.toSorted((a, b) => b.step - a.step).map(row)),
-                ),
+            : headed(
+                'Checkpoints',
+                [['step'], ['size'], ['metric'], 'at', 'kept', 'actions'],
+                trial.checkpoints.toSorted((a, b) => b.step - a.step).map(row),
               ),
         ),
       );
@@ -507,28 +442,11 @@ function specView(name, signal) {
           'What differs from the defaults',
           spec.differences.length === 0
             ? empty('Nothing.')
-            : el(
-                'div',
-                {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Differences from the defaults'},
-                el(
-                  'table',
-                  {class: 'plain-table'},
-                  el(
-                    'thead',
-                    {},
-                    el(
-                      'tr',
-                      {},
-                      ['field', 'here', 'default'].map((title) => el('th', {scope: 'col'}, title)),
-                    ),
-                  ),
-                  el(
-                    'tbody',
-                    {},
-                    spec.differences.map((line) =>
-                      el('tr', {}, el('th', {scope: 'row'}, line.key), cell(line.value), cell(line.default)),
-                    ),
-                  ),
+            : headed(
+                'Differences from the defaults',
+                ['field', 'here', 'default'],
+                spec.differences.map((line) =>
+                  el('tr', {}, el('th', {scope: 'row'}, line.key), cell(line.value), cell(line.default)),
                 ),
               ),
         ),

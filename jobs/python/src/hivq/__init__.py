@@ -23,6 +23,7 @@ from hivq.answers import (
 from hivq.client import Client
 from hivq.errors import ApiError, Error, Mistake, SpecError, TimedOut, Unreachable
 from hivq.job import Job
+from hivq.pictures import Picture
 from hivq.trial import Checkpoint, CheckpointFile, Trial
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "Job",
     "LogLine",
     "Mistake",
+    "Picture",
     "SpecError",
     "Table",
     "TimedOut",

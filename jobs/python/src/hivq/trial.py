@@ -15,6 +15,7 @@ from hivq.answers import Curve, LogLine, TrialSpec, Value, number_of, numbers_of
 from hivq.errors import ApiError, Error
 from hivq.frames import StrPath, frame, written
 from hivq.html import duration, shown, size, table
+from hivq.pictures import Picture
 from hivq.transport import ATTEMPTS, Broken, Transport, chunks, delay
 
 if TYPE_CHECKING:
@@ -178,6 +179,10 @@ class Trial:
         """Its specification, and in what it differs from the defaults."""
         answer = self._transport.get(self._path("/spec"))
         return TrialSpec(answer["yaml"], {each["key"]: (each["value"], each["default"]) for each in answer["differences"]})
+
+    def pictures(self) -> List[Picture]:
+        """Test images of its last evaluation with their anomaly maps; none before."""
+        return [Picture.of(self._transport, self.id, each) for each in self._transport.get(self._path("/pictures"))["pictures"]]
 
     def checkpoint(self, step: Union[int, str] = "latest", path: Optional[StrPath] = None) -> CheckpointFile:
         """Downloads a checkpoint. `path`: a file, or a folder for one named hivq-JOB-TRIAL-step-STEP.safetensors, without it
