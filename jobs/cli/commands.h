@@ -89,6 +89,16 @@ Result<int> dashboard(const Common& common);
 /// `parquet`: a file for the answer, or empty.
 Result<int> query(const Common& common, const std::string& question, const std::string& parquet);
 
+/// Checks what hivq needs here; code 1 where something is wrong. Waits so many seconds for each program.
+Result<int> doctor_command(const Common& common, int64_t wait_seconds);
+/// Writes a specification for a folder of one's own images.
+struct InitArguments {
+  std::string folder, out;  // empty: asked for; FOLDER.yaml
+  bool yes = false;         // nothing is asked
+  bool force = false;       // replaces files
+};
+Result<int> init_command(const Common& common, const InitArguments& arguments);
+
 // ---- Shared by the commands ----
 
 /// Reads, overrides and checks the file. Errors: one line per mistake.
