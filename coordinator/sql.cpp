@@ -10,6 +10,7 @@
 #include <mutex>
 #include <regex>
 
+#include "common/version.h"
 #include "coordinator/sql_tables.h"
 
 namespace hivq {
@@ -228,6 +229,11 @@ int allow_reading(void* context, int action, const char*, const char* function, 
   return reads ? SQLITE_OK : SQLITE_DENY;
 }
 
+/// hivq_version(): of this coordinator.
+void tell_version(sqlite3_context* context, int, sqlite3_value**) {
+  sqlite3_result_text(context, version, -1, SQLITE_STATIC);
+}
+
 void limit(sqlite3* db) {
   sqlite3_limit(db, SQLITE_LIMIT_LENGTH, kLongestValue);
   sqlite3_limit(db, SQLITE_LIMIT_SQL_LENGTH, kLongestText);
@@ -317,6 +323,8 @@ Result<SqlCursor> SqlCursor::open(const Store& store, const std::string& questio
   if (const int opened = sqlite3_open_v2(":memory:", &state->db, flags, nullptr); opened != SQLITE_OK)
     return state->explain(opened);
   limit(state->db);
+  sqlite3_create_function_v2(state->db, "hivq_version", 0, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr, tell_version,
+                             nullptr, nullptr, nullptr);
   Status added;
   for (const StoredTable& table : stored_tables()) added = added ? state->add_table(table) : added;
   for (const auto& [job, table] : state->of_jobs) added = added ? state->add_table(table) : added;

@@ -37,6 +37,8 @@ struct CommandLine {
   PlotArguments plot;
   SubmitArguments submit;
   DrainArguments drain;
+  InitArguments init;
+  int64_t wait = 10;  // seconds
   bool estimate = false;
   bool follow = false;
   std::function<Result<int>()> chosen;
@@ -305,6 +307,29 @@ void add_helping_commands(CLI::App& app, CommandLine& line) {
   sub->add_option("shell", line.name, "bash, zsh or fish")->required();
 }
 
+void add_first_commands(CLI::App& app, CommandLine& line) {
+  auto* sub =
+      add(app, line, "doctor", "Check what hivq needs here: programs, mpirun, cores, GPUs, disk, ports, coordinator",
+          "hivq doctor\n  hivq doctor --coordinator tcp://node1:4487",
+          [&] { return doctor_command(line.common, line.wait); });
+  sub->add_option("--wait", line.wait, "Seconds that each program may take")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "init", "Write a specification for a folder of your own images",
+            "hivq init screws\n  hivq init screws --out screws.yaml --yes",
+            [&] { return init_command(line.common, line.init); });
+  sub->add_option("folder", line.init.folder, "Folder of images, in folders by class and kind of defect")
+      ->type_name("DIR");
+  sub->add_option("--out", line.init.out, "The specification (FOLDER.yaml)")->type_name("FILE");
+  sub->add_flag("-y,--yes", line.init.yes, "Ask nothing: take what was found");
+  sub->add_flag("--force", line.init.force, "Replace files that are there");
+  add_json(sub, line);
+}
+
 /// For `hivq --help`: their arguments are hivq-worker's and are not parsed here.
 void list_worker_commands(CLI::App& app) {
   for (const auto& command : worker_commands())
@@ -348,6 +373,7 @@ int run_command_line(int argc, const char* const* argv) {
   app.set_help_flag("-h,--help", "Show this help");
   app.footer(examples);
   app.require_subcommand(1);
+  add_first_commands(app, line);
   add_working_commands(app, line);
   add_reading_commands(app, line);
   add_helping_commands(app, line);

@@ -102,6 +102,16 @@ Result<int> help(const CLI::App& app, const std::string& topic);
 /// What the last word can become, a line each.
 Result<int> print_completions(const CLI::App& app, const std::vector<std::string>& words);
 
+/// Checks what hivq needs here; code 1 where something is wrong. Waits so many seconds for each program.
+Result<int> doctor_command(const Common& common, int64_t wait_seconds);
+/// Writes a specification for a folder of one's own images.
+struct InitArguments {
+  std::string folder, out;  // empty: asked for; FOLDER.yaml
+  bool yes = false;         // nothing is asked
+  bool force = false;       // replaces files
+};
+Result<int> init_command(const Common& common, const InitArguments& arguments);
+
 // ---- Shared by the commands ----
 
 /// Reads, overrides and checks the file. Errors: one line per mistake.

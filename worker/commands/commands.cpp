@@ -9,12 +9,14 @@ namespace hivq {
 std::span<const Subcommand> subcommands() {
   static const Subcommand all[] = {
       {"bench", "Where a training step's time goes, beside what the machine can do", declare_bench},
+      {"check", "Whether the ranks that mpirun starts add up, and what each computes on", declare_check},
       {"evaluate", "A trained model's metrics on a data set", declare_evaluate},
       {"export", "A checkpoint as a model to keep, or as a program to serve", declare_export},
       {"figures", "The paper's figures of a trained model, as PNG", declare_figures},
       {"forward", "A state dict's reconstruction, codes, maps and scores of given features", declare_forward},
       {"import", "A state dict from elsewhere as a model", declare_import},
       {"predict", "Anomaly maps and scores of image files", declare_predict},
+      {"survey", "The image files of a folder, and which of them cannot be used", declare_survey},
       {"textures", "A small data set with painted defects, from photos of textures", declare_textures},
   };
   return all;

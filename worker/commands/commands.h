@@ -1,7 +1,7 @@
 #pragma once
 
 // What hivq-worker does besides being a rank of a gang: `hivq-worker predict …`. One process, without MPI (but for
-// bench) and without a coordinator.
+// bench and check) and without a coordinator.
 
 #include <functional>
 #include <span>
@@ -30,12 +30,14 @@ int run_subcommand(const Subcommand& subcommand, int argc, const char* const* ar
 // ---- The subcommands, one file each ----
 
 std::function<Result<int>()> declare_bench(CLI::App& app);
+std::function<Result<int>()> declare_check(CLI::App& app);
 std::function<Result<int>()> declare_evaluate(CLI::App& app);
 std::function<Result<int>()> declare_export(CLI::App& app);
 std::function<Result<int>()> declare_figures(CLI::App& app);
 std::function<Result<int>()> declare_forward(CLI::App& app);
 std::function<Result<int>()> declare_import(CLI::App& app);
 std::function<Result<int>()> declare_predict(CLI::App& app);
+std::function<Result<int>()> declare_survey(CLI::App& app);
 std::function<Result<int>()> declare_textures(CLI::App& app);
 
 }  // namespace hivq
