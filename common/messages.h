@@ -267,6 +267,14 @@ struct SetPaused {
   bool paused = true;
   HIVQ_FIELDS(key, job, paused)
 };
+/// Another priority for a job: what waits goes first or last by it, what runs may be taken away by it. `key` as above.
+struct SetPriority {
+  static constexpr const char* type = "set_priority";
+  std::string key;
+  JobId job = 0;
+  int64_t priority = 0;
+  HIVQ_FIELDS(key, job, priority)
+};
 struct ListJobs {
   static constexpr const char* type = "list_jobs";
   uint64_t unused = 0;
@@ -403,6 +411,11 @@ struct PausedSet {
   uint64_t running = 0;  // trials that still run; where the job is held, their gangs were asked to give them back
   uint64_t waiting = 0;
   HIVQ_FIELDS(running, waiting)
+};
+struct PrioritySet {
+  static constexpr const char* type = "priority_set";
+  int64_t priority = 0;  // that it has now
+  HIVQ_FIELDS(priority)
 };
 struct DrainSet {
   static constexpr const char* type = "drain_set";
@@ -575,7 +588,7 @@ using Body =
                  QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled,
                  PausedSet, DrainSet, Explanation, Estimate, JobList, JobDetail, MetricSeries, LogLines,
                  TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup, Pinned, Changed, BackedUp, ListPictures,
-                 FetchPicture, AttachFigure, PictureList, Picture, FigureAttached>;
+                 FetchPicture, AttachFigure, PictureList, Picture, FigureAttached, SetPriority, PrioritySet>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -58,6 +58,7 @@ void Core::on(Running& run, const Received& received) {
   if (auto* submit = std::get_if<Submit>(&body)) return on(run, received.identity, *submit, id);
   if (auto* cancel = std::get_if<Cancel>(&body)) return on(run, received.identity, *cancel, id);
   if (auto* wish = std::get_if<SetPaused>(&body)) return on(run, received.identity, *wish, id);
+  if (auto* wish = std::get_if<SetPriority>(&body)) return on(run, received.identity, *wish, id);
   if (auto* wish = std::get_if<SetDrained>(&body)) return on(run, received.identity, *wish, id);
   if (auto* pin = std::get_if<Pin>(&body)) return on(run, received.identity, *pin, id);
   if (auto* wish = std::get_if<AttachFigure>(&body)) return on(run, received.identity, *wish, id);

@@ -235,9 +235,12 @@ class Core {
   bool keep_last(Running&, Job&, Trial&, const MetricsItem&);
   bool judge(Running&, Job&, Trial&, int64_t step);
 
-  // Trials that are given back, and jobs that are held: core_pause.cpp.
+  // Trials that are given back, jobs that are held, or go first: core_pause.cpp.
   void on(Running&, const std::string& peer, const SetPaused&, uint64_t request);
+  void on(Running&, const std::string& peer, const SetPriority&, uint64_t request);
+  static bool is_new_wish(JobRow&, const std::string& key);
   void set_paused(Running&, Job&, bool paused);
+  void set_priority(Running&, Job&, int64_t priority);
   /// Asks a gang to give its whole pack back: the trials then wait, each with a checkpoint of its last step, and no
   /// attempt is counted. It is asked again until it has. For whoever needs the gang for something else.
   void yield(Running&, GangState&);

@@ -94,6 +94,7 @@ Core::Reasons Core::load_jobs(Running& run, std::vector<JobRow>& rows) {
     row.finished = row.failed = row.cancelled = 0;
     auto made = make_job(row, row.name + ".yaml");
     if (made) {
+      made->spec.priority = row.priority;  // it may have been changed since
       jobs_.emplace(row.id, std::move(*made));
       continue;
     }

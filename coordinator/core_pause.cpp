@@ -1,4 +1,4 @@
-// Jobs that are held, and trials that their gangs give back.
+// Jobs that are held or have another priority, and trials that their gangs give back.
 
 #include <fmt/format.h>
 
@@ -12,6 +12,16 @@ namespace {
 constexpr size_t most_keys = 64;  // that are remembered of a job's wishes
 }
 
+/// A repetition may arrive after a later wish to the contrary.
+bool Core::is_new_wish(JobRow& row, const std::string& key) {
+  auto& keys = row.pause_keys;
+  if (key.empty()) return true;
+  if (std::find(keys.begin(), keys.end(), key) != keys.end()) return false;
+  keys.push_back(key);
+  if (keys.size() > most_keys) keys.erase(keys.begin());
+  return true;
+}
+
 void Core::on(Running& run, const std::string& peer, const SetPaused& wish, uint64_t request) {
   Job* owner = job(wish.job);
   if (owner == nullptr) {
@@ -21,11 +31,7 @@ void Core::on(Running& run, const std::string& peer, const SetPaused& wish, uint
                                                 wish.paused ? "pause" : "resume")
                                   : fmt::format("there is no job {}; `hivq list` shows them", wish.job)});
   }
-  // A repetition may arrive after a later wish to the contrary.
-  auto& keys = owner->row.pause_keys;
-  if (wish.key.empty() || std::find(keys.begin(), keys.end(), wish.key) == keys.end()) {
-    if (!wish.key.empty()) keys.push_back(wish.key);
-    if (keys.size() > most_keys) keys.erase(keys.begin());
+  if (is_new_wish(owner->row, wish.key)) {
     if (owner->row.paused != wish.paused) set_paused(run, *owner, wish.paused);
     put(run, owner->row);
   }
@@ -55,6 +61,42 @@ void Core::set_paused(Running& run, Job& owner, bool paused) {
     } else {
       keep_pack(gang);
     }
+  }
+}
+
+void Core::on(Running& run, const std::string& peer, const SetPriority& wish, uint64_t request) {
+  Job* owner = job(wish.job);
+  if (owner == nullptr) {
+    const bool known = wish.job != 0 && wish.job < next_job_;
+    return run.reply(peer, request,
+                     Failed{known ? fmt::format("job {} has ended: its priority decides nothing any more", wish.job)
+                                  : fmt::format("there is no job {}; `hivq list` shows them", wish.job)});
+  }
+  if (wish.priority > most_priority || wish.priority < -most_priority) {
+    return run.reply(peer, request, Failed{fmt::format("priority is {}; it must be from {} to {}", wish.priority,
+                                                       -most_priority, most_priority)});
+  }
+  const Status allowed = options_.policy.allows(owner->row.user, owner->spec.project, wish.priority);
+  if (!allowed) return run.reply(peer, request, Failed{allowed.error().message});
+  if (is_new_wish(owner->row, wish.key)) {
+    if (owner->row.priority != wish.priority) set_priority(run, *owner, wish.priority);
+    put(run, owner->row);
+  }
+  run.reply(peer, request, PrioritySet{owner->row.priority});
+}
+
+/// What waits is put where it belongs now.
+void Core::set_priority(Running& run, Job& owner, int64_t priority) {
+  event(run, fmt::format("job {} has the priority {}, it had {}", owner.row.id, priority, owner.row.priority));
+  std::vector<const Trial*> waiting;
+  for (auto& [index, trial] : owner.trials) {
+    if (trial.row.state == State::pending && !owner.held()) waiting.push_back(&trial);
+  }
+  for (const Trial* trial : waiting) wait_no_more(*trial);
+  owner.row.priority = owner.spec.priority = priority;
+  for (const Trial* trial : waiting) wait(*trial);
+  for (const auto& [id, gang] : gangs_) {
+    if (!gang.leases.empty() && gang.leases.begin()->trial.job == owner.row.id) scheduler_.set_priority(id, priority);
   }
 }
 

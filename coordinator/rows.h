@@ -61,7 +61,7 @@ struct JobRow {
   Millis submitted = 0, ended = 0;
   uint64_t trials = 0, finished = 0, failed = 0, cancelled = 0;
   bool paused = false;
-  std::vector<std::string> pause_keys;  // of the last wishes to pause it or to let it go on
+  std::vector<std::string> pause_keys;  // of the last wishes: to pause it, to let it go on, of another priority
   std::string user, project;
   int64_t priority = 0;
   Millis started = 0;  // its first trial

@@ -471,6 +471,15 @@ void Scheduler::ended(const GangId& id, Millis now) {
   if (auto found = state_->gangs.find(id); found != state_->gangs.end()) state_->end_run(id, found->second, now);
 }
 
+void Scheduler::set_priority(const GangId& id, int64_t priority) {
+  const auto found = state_->gangs.find(id);
+  if (found == state_->gangs.end() || !found->second.run) return;
+  State::Run& run = *found->second.run;
+  if (!run.yielding) state_->index_run(id, found->second, false);
+  run.terms.priority = priority;
+  if (!run.yielding) state_->index_run(id, found->second, true);
+}
+
 void Scheduler::set_yielding(const GangId& id, bool yielding) {
   auto found = state_->gangs.find(id);
   if (found == state_->gangs.end() || !found->second.run || found->second.run->yielding == yielding) return;

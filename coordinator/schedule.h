@@ -125,6 +125,8 @@ class Scheduler {
   void restore_run(const GangId& gang, const Terms& job, Millis started);
   /// The gang's pack has ended, or was given back.
   void ended(const GangId& gang, Millis now);
+  /// The job of the gang's pack has another priority.
+  void set_priority(const GangId& gang, int64_t priority);
   /// The gang was asked to give its pack back, or after all shall keep it.
   void set_yielding(const GangId& gang, bool yielding);
 

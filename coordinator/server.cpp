@@ -77,7 +77,8 @@ std::string type_of(const Body& body) {
 /// What a client asks the core to change; each has an answer.
 bool is_wish(const Body& body) {
   return std::holds_alternative<Submit>(body) || std::holds_alternative<Cancel>(body) ||
-         std::holds_alternative<SetPaused>(body) || std::holds_alternative<Pin>(body) ||
+         std::holds_alternative<SetPaused>(body) || std::holds_alternative<SetPriority>(body) ||
+         std::holds_alternative<SetDrained>(body) || std::holds_alternative<Pin>(body) ||
          std::holds_alternative<AttachFigure>(body);
 }
 

@@ -181,6 +181,23 @@ Reply set_paused(ClientPool& pool, const Request& request, bool paused) {
   });
 }
 
+Reply set_priority(ClientPool& pool, const Request& request) {
+  const JobId job = path_number(request, 1);
+  const auto body = body_json(request);
+  if (!body) return problem(400, body.error().message);
+  if (body->size() != 1 || !body->contains("priority") || !(*body)["priority"].is_number_integer()) {
+    return problem(400, "the body must be {\"priority\": N}, a whole number");
+  }
+  const auto& given = (*body)["priority"];
+  // What is larger than an int64 is out of range anyway.
+  const int64_t priority = given.is_number_unsigned()
+                               ? static_cast<int64_t>(std::min<uint64_t>(given.get<uint64_t>(), INT64_MAX))
+                               : given.get<int64_t>();
+  return changed<PrioritySet>(pool, SetPriority{random_id(), job, priority}, [&](const PrioritySet& answer) {
+    return json_reply({{"job", job}, {"priority", answer.priority}});
+  });
+}
+
 }  // namespace
 
 void add_job_routes(std::vector<Route>& routes, ClientPool& pool) {
@@ -197,6 +214,7 @@ void add_job_routes(std::vector<Route>& routes, ClientPool& pool) {
   add("GET", job + "/importance", show_importance);
   add("GET", job + "/explain", explain);
   add("POST", job + "/cancel", cancel);
+  add("POST", job + "/priority", set_priority);
   for (const bool paused : {true, false}) {
     routes.push_back({"POST", job + (paused ? "/pause" : "/resume"),
                       [&pool, paused](const Request& request) { return set_paused(pool, request, paused); }});

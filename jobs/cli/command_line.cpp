@@ -33,6 +33,7 @@ struct CommandLine {
   std::string job, trial, name, out, question;
   std::vector<std::string> names;
   uint64_t most_points = 0;
+  int64_t priority = 0;
   ResultsArguments results;
   PlotArguments plot;
   SubmitArguments submit;
@@ -142,6 +143,13 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   sub = add(app, line, "resume", "Let a paused job go on where its trials stopped", "hivq resume 1",
             [&] { return set_paused(line.common, line.job, false); });
   add_job(sub, line);
+  add_where(sub, line);
+  add_json(sub, line);
+
+  sub = add(app, line, "priority", "Give a job another priority: the higher goes first, and may take gangs away from others",
+            "hivq priority 3 10\n  hivq priority 3 -5", [&] { return set_priority(line.common, line.job, line.priority); });
+  add_job(sub, line);
+  sub->add_option("priority", line.priority, "A whole number; 0 is usual")->required();
   add_where(sub, line);
   add_json(sub, line);
 

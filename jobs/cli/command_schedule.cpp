@@ -52,6 +52,17 @@ Result<int> drain(const Common& common, const DrainArguments& arguments) {
   return 0;
 }
 
+Result<int> set_priority(const Common& common, const std::string& job_text, int64_t priority) {
+  auto job = parse_job_id(job_text);
+  if (!job) return wrong_input(job.error());
+  auto session = Session::for_reading(common.where);
+  if (!session) return session.error();
+  const auto done = session->client().ask<PrioritySet>(SetPriority{random_id(), *job, priority});
+  if (!done) return done.error();
+  if (common.json) return printed(text_of({{"job", *job}, {"priority", done->priority}}));
+  return printed(fmt::format("job {} has the priority {}\n", *job, done->priority));
+}
+
 Result<int> explain(const Common& common, const std::string& job_text) {
   auto job = parse_job_id(job_text);
   if (!job) return wrong_input(job.error());

@@ -57,6 +57,8 @@ Result<int> watch_command(const Common& common, const std::string& job);
 Result<int> cancel(const Common& common, const std::string& job);
 /// Holds the job, or lets it go on.
 Result<int> set_paused(const Common& common, const std::string& job, bool paused);
+/// The higher goes first.
+Result<int> set_priority(const Common& common, const std::string& job, int64_t priority);
 /// No new trials for a gang or a host (host:NAME), or again.
 struct DrainArguments {
   std::string target;

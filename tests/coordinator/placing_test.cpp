@@ -102,6 +102,55 @@ TEST_F(Placing, AfterARestartTheGangIsAskedOnceMore) {
   EXPECT_EQ(yields("g1"), 1u);
 }
 
+TEST_F(Placing, AnotherPriorityReordersWhatWaitsAcrossARestart) {
+  submit_terms("");
+  const JobId second = submit_terms("priority: 3\n"), third = submit_terms("", 2);
+  from("client", SetPriority{"up", third, 7}, 9);
+  EXPECT_EQ(sent<PrioritySet>("client").back().priority, 7);
+  restart();
+  EXPECT_EQ(core_->open_job(third)->priority, 7);
+  join("g1"), join("g2"), join("g3");
+  EXPECT_EQ(lease_of("g1").trial, (TrialId{third, 0}));
+  EXPECT_EQ(lease_of("g2").trial, (TrialId{third, 1}));
+  EXPECT_EQ(lease_of("g3").trial, (TrialId{second, 0}));
+}
+
+TEST_F(Placing, WhatRunsCanBeTakenAwayByItsNewPriority) {
+  with("preempt_seconds: 0\nmin_run_seconds: 0\n");
+  join("g1");
+  const JobId first = submit_terms("priority: 5\n");
+  Lease lease = lease_of("g1");
+  beat("g1", lease);
+  submit_terms("priority: 3\n");
+  for (int i = 0; i < 4; ++i) pass(1000), beat("g1", lease);
+  EXPECT_EQ(yields("g1"), 0u);
+  from("client", SetPriority{"down", first, 1}, 9);
+  for (int i = 0; i < 4; ++i) pass(1000), beat("g1", lease);
+  EXPECT_GE(yields("g1"), 1u);
+}
+
+TEST_F(Placing, AWishForAPriorityThatComesLateAgainChangesNothing) {
+  const JobId id = submit_terms("");
+  for (const auto& [key, priority, then] : {std::tuple{"a", 5, 5}, {"b", -2, -2}, {"a", 5, -2}}) {
+    from("client", SetPriority{key, id, priority}, 9);
+    EXPECT_EQ(sent<PrioritySet>("client").back().priority, then) << key;
+  }
+}
+
+TEST_F(Placing, APriorityThatMayNotBeIsASentence) {
+  with("users: {ada: {max_priority: 4}}\n");
+  const JobId id = submit_terms("");
+  from("client", SetPriority{"a", id, 5}, 9);
+  EXPECT_NE(refusal().find("user ada may use at most 4"), std::string::npos) << refusal();
+  from("client", SetPriority{"b", id, INT64_MIN}, 9);
+  EXPECT_NE(refusal().find("it must be from -1000000 to 1000000"), std::string::npos) << refusal();
+  from("client", SetPriority{"c", 99, 1}, 9);
+  EXPECT_EQ(refusal(), "there is no job 99; `hivq list` shows them");
+  from("client", Cancel{id}, 9);
+  from("client", SetPriority{"d", id, 1}, 9);
+  EXPECT_NE(refusal().find("has ended"), std::string::npos) << refusal();
+}
+
 TEST_F(Placing, APriorityAboveThePolicysIsRefused) {
   with("users: {ada: {max_priority: 5}}\n");
   EXPECT_EQ(submit_terms("priority: 6\n"), 0u);

@@ -310,6 +310,20 @@ TEST_F(CommandLine, PauseAndResumeSayWhatRunsAndWhatWaits) {
   EXPECT_NE(received[0].key, received[2].key);
 }
 
+TEST_F(CommandLine, APriorityIsSentAndTold) {
+  SetPriority received;
+  FakeCoordinator coordinator([&](Router& router, const auto& peer, const Message& question) {
+    received = std::get<SetPriority>(question.body);
+    reply(router, peer, question.id, PrioritySet{received.priority});
+  });
+  auto ended = run({"priority", "4", "-3", "--coordinator", coordinator.endpoint()});
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  EXPECT_EQ(ended.output, "job 4 has the priority -3\n");
+  EXPECT_EQ(received.job, 4u);
+  EXPECT_EQ(received.priority, -3);
+  EXPECT_EQ(run({"priority", "4", "high"}).code, 2);
+}
+
 TEST_F(CommandLine, PausingWhatCannotBePausedSaysWhy) {
   FakeCoordinator coordinator([](Router& router, const auto& peer, const Message& question) {
     reply(router, peer, question.id, Failed{"job 4 has ended: there is nothing to pause"});

@@ -140,6 +140,7 @@ def test_mistakes_have_file_and_line(client, tmp_path):
 def test_a_job_is_held_let_go_and_ended(client, job):
     held = client.submit({**SPEC, "name": "held"}).pause()
     assert held.state in ("paused", "pausing") and held.id in [each.id for each in client.jobs(name="held")]
+    assert held.set_priority(3).priority == 3
     assert held.resume().state in ("waiting", "running") and held.cancel() > 0
     assert held.wait(timeout=60, progress=False).state == "cancelled"
 

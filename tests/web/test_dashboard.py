@@ -254,6 +254,11 @@ def test_live_updates_arrive_and_stop_works(page, coordinator):
     until(lambda: coordinator.state(job) == "running", 120)
     head = page.locator("main .head")
     expect(head).to_contain_text("running", timeout=30_000)
+    page.get_by_role("button", name=f"Priority of job {job}").click()
+    page.get_by_role("dialog").get_by_label("Priority").fill("12")
+    page.get_by_role("dialog").get_by_role("button", name="Set it").click()
+    expect(head.locator("dt", has_text="priority").locator("+ dd")).to_have_text("12", timeout=30_000)
+    assert coordinator.ask(f"/jobs/{job}")["priority"] == 12
     page.goto(f"{coordinator.url}/#/jobs")
     page.get_by_role("button", name=f"Stop job {job}").click()
     page.get_by_role("dialog").get_by_role("button", name="Stop").click()

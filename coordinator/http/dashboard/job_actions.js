@@ -1,4 +1,4 @@
-// Stopping, pausing and resuming a job, asked for before it is done.
+// Stopping, pausing and resuming a job and its priority, asked for before it is done.
 
 import {post} from '/assets/api.js';
 import {act, ask, el} from '/assets/dom.js';
@@ -21,6 +21,32 @@ const kinds = {
     done: (job, answer) => `Job ${job.job} is stopped; ${answer.cancelled_trials} trials were given up.`,
   },
 };
+
+/// Asks for another priority; `done` is called after it was set.
+export function priorityButton(job, done) {
+  const field = () =>
+    el(
+      'label',
+      {},
+      'Priority ',
+      el('input', {type: 'number', name: 'priority', value: String(job.priority), min: -1_000_000, max: 1_000_000, step: 1, required: true}),
+    );
+  const go = async () => {
+    const answer = await ask({
+      title: `Priority of job ${job.job} “${job.name}”`,
+      text: 'The higher goes first, and may take gangs away from lower ones.',
+      yes: 'Set it',
+      fields: [field()],
+    });
+    if (!answer) return;
+    const worked = await act(
+      () => post(`/jobs/${job.job}/priority`, {json: {priority: Number(answer.priority)}}),
+      ({priority}) => `Job ${job.job} has the priority ${priority}.`,
+    );
+    if (worked) done();
+  };
+  return el('button', {type: 'button', class: 'small', onclick: go, 'aria-label': `Priority of job ${job.job}`}, 'Priority');
+}
 
 /// The buttons that make sense for a job; `done` is called after one has worked.
 export function jobButtons(job, done) {

@@ -19,7 +19,7 @@ import {
   when,
   yaml,
 } from '/assets/dom.js';
-import {jobButtons} from '/assets/job_actions.js';
+import {jobButtons, priorityButton} from '/assets/job_actions.js';
 import * as sweep from '/assets/sweep_charts.js';
 import {table} from '/assets/table.js';
 import {tabs} from '/assets/tabs.js';
@@ -104,6 +104,7 @@ function header() {
         fill(
           actions,
           jobButtons(job, done),
+          job.ended === null && priorityButton(job, done),
           el('a', {class: 'button small', href: `#/submit?from=${job.job}`}, 'Submit one like it'),
         );
       }

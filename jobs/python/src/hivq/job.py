@@ -173,6 +173,11 @@ class Job:
         self._transport.post(self._path("/resume"))
         return self.refresh()
 
+    def set_priority(self, priority: int) -> Job:
+        """The higher goes first, and may take gangs away from lower ones; gives itself."""
+        self._transport.post(self._path("/priority"), body={"priority": priority})
+        return self.refresh()
+
     def to_csv(self, path: StrPath) -> None:
         """results() as a file; needs no pandas. The file is there whole or not at all."""
         columns, rows = self._results()
