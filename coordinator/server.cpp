@@ -76,7 +76,9 @@ std::string type_of(const Body& body) {
 /// What a client asks the core to change; each has an answer.
 bool is_wish(const Body& body) {
   return std::holds_alternative<Submit>(body) || std::holds_alternative<Cancel>(body) ||
-         std::holds_alternative<SetPaused>(body) || std::holds_alternative<Pin>(body);
+         std::holds_alternative<SetPaused>(body) || std::holds_alternative<Pin>(body) ||
+         std::holds_alternative<AskTrial>(body) || std::holds_alternative<SuggestValue>(body) ||
+         std::holds_alternative<ReportTrial>(body) || std::holds_alternative<EndTrial>(body);
 }
 
 class Server {
@@ -102,6 +104,7 @@ class Server {
     }
     CoreOptions with_store = options_.core;
     with_store.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
+    with_store.ended_trial = [this](const TrialId& trial) { return read_ended_trial(store_, trial); };
     core_.emplace(
         with_store, std::move(*snapshot), [this](const TrialId& trial) { return read_checkpoints(store_, trial); },
         clock_.now(), effects_);

@@ -23,6 +23,7 @@ from hivq.answers import (
 from hivq.client import Client
 from hivq.errors import ApiError, Error, Mistake, SpecError, TimedOut, Unreachable
 from hivq.job import Job
+from hivq.study import Study, StudyTrial, TrialStopped
 from hivq.trial import Checkpoint, CheckpointFile, Trial
 
 __version__ = "0.1.0"
@@ -41,10 +42,13 @@ __all__ = [
     "LogLine",
     "Mistake",
     "SpecError",
+    "Study",
+    "StudyTrial",
     "Table",
     "TimedOut",
     "Trial",
     "TrialSpec",
+    "TrialStopped",
     "Unreachable",
     "Validation",
     "__version__",
