@@ -125,7 +125,7 @@ def test_a_study_is_found_by_its_name_and_has_the_settings_that_it_was_made_with
     assert client.study("by-name").id == study.id == client.study("by-name", trials=5, seed=1).id
     with pytest.raises(hivq.SpecError, match="job .* already, with other settings: study.trials is 5 there and 6 here"):
         client.study("by-name", trials=6, seed=1)
-    with pytest.raises(hivq.SpecError, match="study.search is tpee"):
+    with pytest.raises(hivq.SpecError, match='study.search is "tpee"; it must be'):
         client.study("wrong", trials=3, search="tpee")
     assert isinstance(study, hivq.Study) and study.explain() == (
         f"job {study.id} does not run: no client runs its trials; in Python: hivq.Client().study('by-name').optimize(objective)"
