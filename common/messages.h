@@ -359,6 +359,47 @@ struct QueryGangs {
   HIVQ_FIELDS(unused)
 };
 
+// ---- Studies: a client's own program runs the trials ----
+
+/// The study of this name; its answer is Submitted.
+struct FindStudy {
+  static constexpr const char* type = "find_study";
+  std::string name;
+  HIVQ_FIELDS(name)
+};
+/// A trial to run. `key`: random; asked again with the same one it is the same trial.
+struct AskTrial {
+  static constexpr const char* type = "ask_trial";
+  JobId job = 0;
+  std::string key;
+  HIVQ_FIELDS(job, key)
+};
+/// The value of a parameter in the trial. One that the study does not know joins its space.
+struct SuggestValue {
+  static constexpr const char* type = "suggest_value";
+  Lease lease;
+  std::string name;
+  std::string range;  // YAML: "{uniform: [0, 1]}"
+  HIVQ_FIELDS(lease, name, range)
+};
+/// Points of the trial's curves, whose steps (epochs) rise; of a step that is stored already nothing is changed. Without
+/// points: the client lives, and asks whether the trial is to stop.
+struct ReportTrial {
+  static constexpr const char* type = "report_trial";
+  Lease lease;
+  std::vector<MetricsItem> points;
+  HIVQ_FIELDS(lease, points)
+};
+/// The trial has ended.
+struct EndTrial {
+  static constexpr const char* type = "end_trial";
+  Lease lease;
+  std::string state;  // finished | stopped (early, its metrics are those of the last report) | failed
+  std::map<std::string, double> metrics;  // beside those that were reported
+  std::string reason;
+  HIVQ_FIELDS(lease, state, metrics, reason)
+};
+
 /// A value of SQL: NULL, INTEGER, REAL, TEXT; on the wire msgpack's own nil, integer, float and string.
 struct SqlValue : std::variant<std::monostate, int64_t, double, std::string> {
   using variant::variant;
@@ -390,6 +431,31 @@ struct QuerySql {
 
 // ---- Coordinator to client ----
 
+struct AskedTrial {
+  static constexpr const char* type = "asked_trial";
+  std::string state;   // trial | wait (ask again later) | ended (there are no more)
+  std::string reason;  // of the last two
+  Lease lease;
+  std::map<std::string, std::string> params = {};  // that the search chose for what the study knows by now
+  HIVQ_FIELDS(state, reason, lease, params)
+};
+struct SuggestedValue {
+  static constexpr const char* type = "suggested_value";
+  std::string value;  // as in TrialView::params
+  HIVQ_FIELDS(value)
+};
+struct TrialReported {
+  static constexpr const char* type = "trial_reported";
+  bool stop = false;   // the trial shall end, for this reason
+  bool ended = false;  // it has, and nothing was stored: cancelled, or its client was silent for too long
+  std::string reason;
+  HIVQ_FIELDS(stop, ended, reason)
+};
+struct TrialEnded {
+  static constexpr const char* type = "trial_ended";
+  std::string state, reason;  // as stored
+  HIVQ_FIELDS(state, reason)
+};
 struct Failed {
   static constexpr const char* type = "failed";
   std::string reason;
@@ -588,7 +654,8 @@ using Body =
                  QueryMetrics, QueryLogs, FetchCheckpoint, QueryGangs, QuerySql, Failed, Submitted, Cancelled,
                  PausedSet, DrainSet, Explanation, Estimate, JobList, JobDetail, MetricSeries, LogLines,
                  TrialCheckpoint, GangList, SqlAnswer, Pin, Watch, Backup, Pinned, Changed, BackedUp, ListPictures,
-                 FetchPicture, AttachFigure, PictureList, Picture, FigureAttached, SetPriority, PrioritySet>;
+                 FetchPicture, AttachFigure, PictureList, Picture, FigureAttached, SetPriority, PrioritySet, FindStudy,
+                 AskTrial, SuggestValue, ReportTrial, EndTrial, AskedTrial, SuggestedValue, TrialReported, TrialEnded>;
 
 struct Message {
   uint64_t id = 0;  // of a request; its answer carries the same

@@ -62,6 +62,11 @@ void Core::on(Running& run, const Received& received) {
   if (auto* wish = std::get_if<SetDrained>(&body)) return on(run, received.identity, *wish, id);
   if (auto* pin = std::get_if<Pin>(&body)) return on(run, received.identity, *pin, id);
   if (auto* wish = std::get_if<AttachFigure>(&body)) return on(run, received.identity, *wish, id);
+  if (auto* find = std::get_if<FindStudy>(&body)) return on(run, received.identity, *find, id);
+  if (auto* ask = std::get_if<AskTrial>(&body)) return on(run, received.identity, *ask, id);
+  if (auto* suggest = std::get_if<SuggestValue>(&body)) return on(run, received.identity, *suggest, id);
+  if (auto* report = std::get_if<ReportTrial>(&body)) return on(run, received.identity, *report, id);
+  if (auto* end = std::get_if<EndTrial>(&body)) return on(run, received.identity, *end, id);
   run.reply(received.identity, id, Failed{"this message is not for the coordinator"});
 }
 
@@ -95,6 +100,11 @@ const GangState* Core::gang_of(const TrialId& id) const {
   if (found == nullptr || !found->lease || !found->lease->live) return nullptr;
   auto gang = gangs_.find(found->lease->gang);
   return gang == gangs_.end() ? nullptr : &gang->second;
+}
+
+bool Core::is_study(JobId id) const {
+  auto found = jobs_.find(id);
+  return found != jobs_.end() && found->second.spec.study;
 }
 
 const JobRow* Core::open_job(JobId id) const {

@@ -26,14 +26,21 @@ namespace hivq {
 
 /// A job that has ended, for those that learn from it.
 struct EndedJob {
-  std::string metric;
+  std::string metric, yaml;
   std::vector<TrialRow> trials;
+};
+
+/// A trial of a job that has ended, for a client that has not heard of it yet.
+struct EndedTrial {
+  TrialRow row;
+  LeaseRow lease;
 };
 
 struct CoreOptions {
   Millis gang_timeout = 10'000;     // a gang that is silent for so long is lost
   Millis restart_grace = 30'000;    // the same, right after a start: gangs need time to connect again
   Millis launch_timeout = 180'000;  // from mpirun to the gang's Hello
+  Millis study_timeout = 60'000;    // a study's trial whose client is silent for so long has failed
   Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
   uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
   uint64_t local_gangs = 0;         // that this coordinator may launch itself
@@ -42,6 +49,8 @@ struct CoreOptions {
   Policy policy = {};
   /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
   std::function<Result<EndedJob>(JobId)> ended_job;
+  /// The same for a trial of one; nothing where there is none.
+  std::function<Result<std::optional<EndedTrial>>(const TrialId&)> ended_trial;
 };
 
 // ---- Inputs ----
@@ -125,6 +134,8 @@ class Core {
   const std::map<GangId, GangState>& gangs() const { return gangs_; }
   /// The gang that runs a trial; nullptr: none does.
   const GangState* gang_of(const TrialId& trial) const;
+  /// A job that has not ended is a study.
+  bool is_study(JobId job) const;
   /// A job that has not ended, with its counts of trials up to now; nullptr: it has ended, or there is none.
   const JobRow* open_job(JobId job) const;
   /// Trials of a job that are leased.
@@ -157,6 +168,8 @@ class Core {
     std::set<std::string> metrics;     // that the sweep looks at
     std::map<uint64_t, Trial> trials;
     std::set<JobId> after = {};  // that it waits for
+    std::vector<TrialRow> earlier = {};           // of a study: those that its searcher learned from at its start
+    std::map<std::string, uint64_t> asked = {};  // of a study: trials by the key of their client's question
     bool held() const { return row.paused || !after.empty(); }
   };
   struct Running;  // the input at hand: time and effects
@@ -210,7 +223,7 @@ class Core {
   Reasons load_jobs(Running&, std::vector<JobRow>&);
   void load_trials(Running&, std::vector<TrialRow>&, const Reasons& invalid);
   void load_leases(Running&, std::vector<LeaseRow>&);
-  Result<Job> job_of(const Submit&, Millis now, EarlierRow& earlier) const;
+  Status prepare(Job&, const Submit&, EarlierRow& earlier) const;
   void on(Running&, const std::string& peer, const Submit&, uint64_t request);
   void on(Running&, const std::string& peer, const Cancel&, uint64_t request);
   static Result<Job> make_job(JobRow row, const std::string& file);
@@ -221,7 +234,30 @@ class Core {
   void end_trial(Running&, Job&, Trial&, State, const std::string& reason);
   void end_job_if_done(Running&, Job&, const std::string& reason, bool cancelled = false);
 
+  // Studies, whose trials clients run: core_study.cpp.
+  void on(Running&, const std::string& peer, const FindStudy&, uint64_t request);
+  void on(Running&, const std::string& peer, const AskTrial&, uint64_t request);
+  void on(Running&, const std::string& peer, const SuggestValue&, uint64_t request);
+  void on(Running&, const std::string& peer, const ReportTrial&, uint64_t request);
+  void on(Running&, const std::string& peer, const EndTrial&, uint64_t request);
+  std::optional<Body> study_already(const Job& wanted) const;
+  Body ask_trial(Running&, const AskTrial&);
+  Trial& give_trial(Running&, Job&, const std::string& key, const Proposal&);
+  Result<std::string> suggest(Running&, Job&, Trial&, const SuggestValue&);
+  Status add_parameter(Running&, Job&, const std::string& name, const SearchRange&);
+  void take_points(Running&, Job&, Trial&, const std::vector<MetricsItem>&);
+  void judge_study(Job&, Trial&, int64_t step, double value);
+  Body end_study_trial(Running&, const EndTrial&);
+  Trial* trial_of(const Lease&);
+  Result<EndedTrial> find_trial(const TrialId&) const;
+  std::string why_ended(const Lease&) const;
+  void hold_study_trial(Trial&);
+  void end_silent(Running&, Millis away);
+  std::string study_waits(const Job&) const;
+
   // What searchers are told and asked: core_search.cpp.
+  static Params params_of(const Job&, const TrialRow&);
+  static void tell_all(Job&);
   static Observation observation_of(const Job&, const TrialRow&);
   static void tell(Job&, const TrialRow&);
   void remember(Job&, const Snapshot&);
@@ -335,6 +371,8 @@ class Core {
     uint64_t trials = 0;  // that have no checkpoint of their own yet
   };
   std::map<std::pair<TrialId, int64_t>, Start> starts_;  // what trials start from, by trial and step
+  std::map<TrialId, Millis> study_heard_;                   // when the client of a study's trial spoke last
+  std::map<JobId, std::map<uint64_t, Trial>> ended_studies_;  // until the store surely has them: see forget_ended()
   bool closing_ = false;
   Millis grace_until_ = 0;
   Millis last_tick_ = 0;

@@ -160,6 +160,7 @@ Result<Kept> Core::checkpoints_of(const TrialId& id) const {
 void Core::forget_ended() {
   for (JobId job : ended_before_) {
     checkpoints_.erase(checkpoints_.lower_bound(TrialId{job, 0}), checkpoints_.lower_bound(TrialId{job + 1, 0}));
+    ended_studies_.erase(job);
   }
   ended_before_ = std::exchange(ended_now_, {});
 }

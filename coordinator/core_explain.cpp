@@ -30,6 +30,7 @@ std::string Core::waiting_reason(JobId id) const {
     return fmt::format("it waits for the end of job{} {}", owner.after.size() == 1 ? "" : "s",
                        fmt::join(owner.after, ", "));
   }
+  if (owner.spec.study) return study_waits(owner);
   std::string reason = scheduler_.why(id);
   if (reason.empty()) {
     const auto of_job = [&](const auto& entry) { return entry.second.job == id; };

@@ -94,6 +94,7 @@ void Core::on(Running& run, const Tick&) {
   }
   for (const auto& [id, silence] : lost) lose_gang(run, id, fmt::format("it was silent for {} s", silence / 1000));
   yield_again(run);
+  end_silent(run, away > longest_step ? away : 0);
   end_overdue(run);
   preempt(run);
   forget_ended();

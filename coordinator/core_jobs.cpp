@@ -8,6 +8,7 @@
 #include "coordinator/core_running.h"
 #include "jobs/fusion.h"
 #include "jobs/search/objectives.h"
+#include "jobs/study.h"
 
 namespace hivq {
 
@@ -22,7 +23,10 @@ std::map<std::string, std::string> readable(const Params& params) {
 }
 
 /// Trials that are made at the submission: all, or the first one, where the others depend on how that goes.
-int64_t made_at_once(const Searcher& searcher) { return searcher.adaptive() ? 1 : searcher.size(); }
+/// Those of a study are made when a client asks for one.
+int64_t made_at_once(const JobSpec& spec, const Searcher& searcher) {
+  return spec.study ? 0 : searcher.adaptive() ? 1 : searcher.size();
+}
 
 void count(JobRow& row, State state) {
   row.finished += state == State::finished;
@@ -44,7 +48,8 @@ Result<Core::Job> Core::make_job(JobRow row, const std::string& file) {
   Job made{std::move(row), std::move(*spec), nullptr, nullptr, {}, {}};
   made.searcher = make_searcher(made.spec);
   made.metrics = metrics_of(made.spec.sweep.value_or(SweepSpec{}));
-  if (made.spec.sweep) made.stopper = make_stopper(*made.spec.sweep, made.spec.trial.train.epochs);
+  const int64_t epochs = made.spec.study ? made.spec.sweep->stop.max_epochs : made.spec.trial.train.epochs;
+  if (made.spec.sweep) made.stopper = make_stopper(*made.spec.sweep, epochs);
   return made;
 }
 
@@ -150,6 +155,10 @@ void Core::load_leases(Running& run, std::vector<LeaseRow>& rows) {
       continue;
     }
     owner->lease = std::move(row);
+    if (job(owner->row.id.job)->spec.study) {
+      hold_study_trial(*owner);
+      continue;
+    }
     if (!owner->lease->live) continue;
     auto gang = gangs_.find(owner->lease->gang);
     if (gang == gangs_.end()) {
@@ -167,12 +176,29 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   if (auto known = submissions_.find(submit.key); known != submissions_.end()) {
     return run.reply(peer, request, Submitted{known->second});
   }
-  EarlierRow earlier;
-  auto made = job_of(submit, run.now, earlier);
+  JobRow row;
+  row.id = next_job_;
+  row.key = submit.key;
+  row.yaml = submit.yaml;
+  row.submitted = run.now;
+  row.state = State::running;
+  row.user = submit.user;
+  auto made = make_job(std::move(row), submit.file);
   if (!made) return run.reply(peer, request, Failed{made.error().message});
+  if (made->spec.study) {
+    if (auto already = study_already(*made)) return run.reply(peer, request, std::move(*already));
+    made->row.key = study_key(made->spec.name);
+    made->row.yaml = to_yaml(made->spec);
+  } else if (submit.key.starts_with(study_key(""))) {
+    return run.reply(peer, request, Failed{fmt::format("a submission's key may not begin with {}", study_key(""))});
+  }
+  EarlierRow earlier;
+  if (Status ready = prepare(*made, submit, earlier); !ready) {
+    return run.reply(peer, request, Failed{fmt::format("{}: {}", submit.file, ready.error().message)});
+  }
   ++next_job_;
   const JobId id = made->row.id;
-  if (!submit.key.empty()) submissions_[submit.key] = id;
+  if (!made->row.key.empty()) submissions_[made->row.key] = id;
   put(run, made->row);
   if (!earlier.trials.empty()) run.put(Family::searchers, key_of(id), pack(earlier));
   event(run, fmt::format("job {} '{}' submitted: {} trials", id, made->row.name, made->row.trials));
@@ -180,50 +206,44 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   for (JobId source : made->after) dependents_[source].insert(id);
   Job& owner = jobs_.emplace(id, std::move(*made)).first->second;
   for (auto& [index, trial] : std::exchange(owner.trials, {})) add_trial(run, owner, std::move(trial));
-  if (owner.trials.size() < owner.row.trials) searching_.insert(id);
+  if (owner.spec.study) {
+    owner.earlier = std::move(earlier.trials);
+  } else if (owner.trials.size() < owner.row.trials) {
+    searching_.insert(id);
+  }
 }
 
-/// The job that is submitted, with its trials and the earlier ones that its searcher learned from. Errors: what the
-/// user is told.
-Result<Core::Job> Core::job_of(const Submit& submit, Millis now, EarlierRow& earlier) const {
-  JobRow row;
-  row.id = next_job_;
-  row.key = submit.key;
-  row.yaml = submit.yaml;
-  row.submitted = now;
-  row.state = State::running;
-  row.user = submit.user;
-  auto made = make_job(std::move(row), submit.file);
-  if (!made) return made.error();
-  const SweepSpec sweep = made->spec.sweep.value_or(SweepSpec{});
-  made->row.name = made->spec.name;
-  made->row.metric = sweep.metric;
-  made->row.goal = sweep.goal;
-  made->row.project = made->spec.project;
-  made->row.priority = made->spec.priority;
-  const auto refused = [&](const Error& why) { return error("{}: {}", submit.file, why.message); };
-  const Status allowed = options_.policy.allows(submit.user, made->spec.project, made->spec.priority);
-  if (!allowed) return refused(allowed.error());
-  if (auto known = wait_for_jobs(*made); !known) return refused(known.error());
-  const int64_t size = made->searcher->size();
+/// What a submitted job needs besides its specification: its place among the others, its trials, and the earlier ones that
+/// its searcher learned from. Errors: what the user is told.
+Status Core::prepare(Job& made, const Submit& submit, EarlierRow& earlier) const {
+  const SweepSpec sweep = made.spec.sweep.value_or(SweepSpec{});
+  made.row.name = made.spec.name;
+  made.row.metric = sweep.metric;
+  made.row.goal = sweep.goal;
+  made.row.project = made.spec.project;
+  made.row.priority = made.spec.priority;
+  const Status allowed = options_.policy.allows(submit.user, made.spec.project, made.spec.priority);
+  if (!allowed) return allowed;
+  if (auto known = wait_for_jobs(made); !known) return known;
+  const int64_t size = made.searcher->size();
   if (size < 1 || size > most_trials) {
-    return refused(error("the sweep has {} trials; it must have 1 to {}: {} its parameters", size, most_trials,
-                         size < 1 ? "widen" : "narrow"));
+    return error("the sweep has {} trials; it must have 1 to {}: {} its parameters", size, most_trials,
+                 size < 1 ? "widen" : "narrow");
   }
-  made->row.trials = static_cast<uint64_t>(size);
+  made.row.trials = static_cast<uint64_t>(size);
   auto found = earlier_trials(sweep);
-  if (!found) return refused(found.error());
+  if (!found) return found.error();
   earlier = std::move(*found);
-  for (const TrialRow& each : earlier.trials) made->searcher->recall(observation_of(*made, each));
-  for (int64_t index = 0; index < made_at_once(*made->searcher); ++index) {
-    auto trial = make_trial(*made, static_cast<uint64_t>(index), made->searcher->propose(index).value());
+  for (const TrialRow& each : earlier.trials) made.searcher->recall(observation_of(made, each));
+  for (int64_t index = 0; index < made_at_once(made.spec, *made.searcher); ++index) {
+    auto trial = make_trial(made, static_cast<uint64_t>(index), made.searcher->propose(index).value());
     if (!trial) {
-      const std::string which = made->spec.sweep ? fmt::format("trial {}: ", index) : "";
-      return refused(error("{}{}", which, trial.error().message));
+      const std::string which = made.spec.sweep ? fmt::format("trial {}: ", index) : "";
+      return error("{}{}", which, trial.error().message);
     }
-    made->trials.emplace(trial->row.id.index, std::move(*trial));
+    made.trials.emplace(trial->row.id.index, std::move(*trial));
   }
-  return made;
+  return {};
 }
 
 /// A trial that waits from now on.
@@ -275,7 +295,7 @@ void Core::cancel_job(Running& run, Job& owner, const std::string& reason) {
   propose_no_more(run, owner);
   event(run, fmt::format("job {} cancelled: {} trials had not ended", owner.row.id, open.size()));
   for (Trial* trial : open) {
-    if (trial->lease && trial->lease->live) {
+    if (trial->lease && trial->lease->live && !owner.spec.study) {
       run.tell(trial->lease->gang, Refused{trial->lease->lease, "the job was cancelled"});
     }
     // The last one ends the job and takes it out of memory.
@@ -291,6 +311,7 @@ void Core::end_lease(Running& run, Trial& trial) {
   if (!trial.lease || !trial.lease->live) return;
   LeaseRow& lease = *trial.lease;
   watch_time(*job(trial.row.id.job), trial, false);
+  study_heard_.erase(trial.row.id);
   lease.live = false;
   drop_staged(run, lease);
   put(run, lease);
@@ -328,6 +349,7 @@ void Core::end_trial(Running& run, Job& owner, Trial& trial, State state, const 
   trial.row.state = state;
   trial.row.reason = reason;
   trial.row.ended = run.now;
+  trial.row.proposed.clear();
   put(run, trial.row);
   event(run,
         fmt::format("trial {} {}{}{}", to_string(trial.row.id), to_string(state), reason.empty() ? "" : ": ", reason));
@@ -356,6 +378,7 @@ void Core::end_job_if_done(Running& run, Job& owner, const std::string& reason, 
   if (row.started != 0) job_deadlines_.erase({row.started + 1000 * owner.spec.max_job_seconds, row.id});
   if (owner.spec.sweep && !owner.spec.sweep->warm_start.empty()) run.erase(Family::searchers, key_of(row.id));
   searching_.erase(row.id);
+  if (owner.spec.study) ended_studies_[row.id] = std::move(owner.trials);
   jobs_.erase(JobId(row.id));
 }
 

@@ -32,6 +32,9 @@ struct Core::Running {
   void erase(Family family, std::string key) { effects.writes.push_back({family, std::move(key), std::nullopt}); }
 };
 
+/// The key of a study's submission: its name, so that there is one of each name.
+inline std::string study_key(const std::string& name) { return "study/" + name; }
+
 /// A gang's name for people.
 inline std::string short_id(const GangId& gang) { return gang.substr(0, 8); }
 

@@ -11,16 +11,11 @@
 
 #include "coordinator/core_running.h"
 #include "jobs/search/objectives.h"
+#include "jobs/study.h"
 
 namespace hivq {
 
 namespace {
-
-/// None where they are another version's.
-Params params_of(const TrialRow& row) {
-  auto read = read_params(row.params);
-  return read ? std::move(*read) : Params{};
-}
 
 /// A whole parameter of a trial: the sweep's, or the job's where the sweep does not set it.
 int64_t whole_of(const Params& params, const std::string& key, int64_t otherwise) {
@@ -30,11 +25,24 @@ int64_t whole_of(const Params& params, const std::string& key, int64_t otherwise
 
 }  // namespace
 
+/// None where they are another version's. Of a study's own trial all that the space has: what it did not ask for is what the
+/// search chose while it runs, so that the next one is chosen elsewhere, and drawn once it has ended.
+Params Core::params_of(const Job& owner, const TrialRow& row) {
+  if (owner.spec.study) {
+    if (row.id.job != owner.row.id) return values_in(*owner.spec.sweep, row.params);
+    auto known = row.params;
+    known.insert(row.proposed.begin(), row.proposed.end());
+    return filled(*owner.spec.sweep, row.id.index, known);
+  }
+  auto read = read_params(row.params);
+  return read ? std::move(*read) : Params{};
+}
+
 Observation Core::observation_of(const Job& owner, const TrialRow& row) {
   const SweepSpec& sweep = *owner.spec.sweep;
   Observation seen;
   seen.index = static_cast<int64_t>(row.id.index);
-  seen.params = params_of(row);
+  seen.params = params_of(owner, row);
   seen.stopped = row.stopped;
   for (size_t i = 0; i < row.curve.size(); ++i) {
     seen.curve.push_back({row.curve_epochs[i], to_minimise(sweep.goal, row.curve[i])});
@@ -50,14 +58,22 @@ void Core::tell(Job& owner, const TrialRow& row) {
   if (owner.searcher->adaptive()) owner.searcher->tell(observation_of(owner, row));
 }
 
+/// A searcher that knows nothing yet hears of the earlier trials, then of the job's own.
+void Core::tell_all(Job& owner) {
+  if (!owner.searcher->adaptive()) return;
+  for (const TrialRow& row : owner.earlier) owner.searcher->recall(observation_of(owner, row));
+  for (const auto& [index, trial] : owner.trials) tell(owner, trial.row);
+}
+
 /// After a restart: searcher and stopper hear of the stored trials.
 void Core::remember(Job& owner, const Snapshot& snapshot) {
-  if (owner.searcher->adaptive()) {
-    if (auto earlier = snapshot.earlier.find(owner.row.id); earlier != snapshot.earlier.end()) {
-      for (const TrialRow& row : earlier->second.trials) owner.searcher->recall(observation_of(owner, row));
-    }
-    for (const auto& [index, trial] : owner.trials) tell(owner, trial.row);
-    if (owner.trials.size() < owner.row.trials) searching_.insert(owner.row.id);
+  if (auto earlier = snapshot.earlier.find(owner.row.id); earlier != snapshot.earlier.end()) {
+    owner.earlier = earlier->second.trials;
+  }
+  tell_all(owner);
+  if (!owner.spec.study) {
+    owner.earlier.clear();
+    if (owner.searcher->adaptive() && owner.trials.size() < owner.row.trials) searching_.insert(owner.row.id);
   }
   if (!owner.stopper) return;
   for (const auto& [index, trial] : owner.trials) {
@@ -153,7 +169,7 @@ bool Core::propose_next(Running& run, Job& owner) {
 
 /// The job ends with the trials that it has.
 void Core::propose_no_more(Running& run, Job& owner) {
-  if (searching_.erase(owner.row.id) == 0) return;
+  if (searching_.erase(owner.row.id) == 0 && !owner.spec.study) return;
   owner.row.trials = owner.trials.size();
   put(run, owner.row);
 }
@@ -206,7 +222,7 @@ bool Core::judge(Running& run, Job& owner, Trial& trial, int64_t step) {
     put(run, row);
     return true;
   }
-  const Params params = params_of(row);
+  const Params params = params_of(owner, row);
   const TrainSpec& train = owner.spec.trial.train;
   const int64_t epochs = whole_of(params, "train.epochs", train.epochs);
   const int64_t every = whole_of(params, "train.eval_every", train.eval_every);

@@ -150,7 +150,7 @@ void Core::end_overdue(Running& run) {
     Trial* late = trial(id);
     if (late == nullptr || !late->lease || !late->lease->live) continue;
     Job& owner = *job(id.job);
-    run.tell(late->lease->gang, Refused{late->lease->lease, "its time is over"});
+    if (!owner.spec.study) run.tell(late->lease->gang, Refused{late->lease->lease, "its time is over"});
     end_trial(run, owner, *late, State::failed,
               fmt::format("it ran for longer than max_trial_seconds, which is {}", owner.spec.max_trial_seconds));
   }

@@ -113,6 +113,10 @@ Result<Estimate> estimate(const EstimateJob& question, const Policy& policy, con
   auto searcher = make_searcher(*job);
   Estimate answer;
   answer.trials = static_cast<uint64_t>(searcher->size());
+  if (job->study) {
+    answer.note = "the time and the space: your own program runs its trials, and takes what it takes";
+    return answer;
+  }
   std::map<std::string, Measured> wanted;
   std::vector<std::pair<std::string, double>> sample;  // keys and epochs of the first trials
   for (int64_t index = 0; index < std::min(searcher->size(), most_trials); ++index) {

@@ -77,6 +77,8 @@ TrialView view(const TrialRow& row, const Core& core, const Kept& kept) {
       view.phase = said->second.phase;
     }
   }
+  // Of a study's trial no gang says how far it is.
+  if (row.state == State::running && core.is_study(row.id.job)) view.step = std::max<int64_t>(0, row.final_step);
   for (const auto& [step, checkpoint] : kept) {
     view.checkpoints.push_back({step, checkpoint.manifest.size, checkpoint.at, checkpoint.metric, checkpoint.pinned});
     view.checkpoint_step = step;
@@ -195,6 +197,10 @@ Body answer_to(const ExplainJob& question, const Store& store, const Core& core)
   }
   const uint64_t running = core.running_trials(question.job);
   std::string reason = core.waiting_reason(question.job);
+  if (core.is_study(question.job) && running > 0) {
+    return Explanation{fmt::format("job {} runs: clients run {} of its {} trials{}{}", question.job, running,
+                                   open->trials, reason.empty() ? "" : "; ", reason)};
+  }
   if (reason.empty()) {
     return Explanation{fmt::format("job {} runs: {} of its {} trials have a gang, and none waits for one", question.job,
                                    running, open->trials)};

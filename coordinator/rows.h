@@ -91,8 +91,10 @@ struct TrialRow {
   // Where the sweep stops trials early: its evaluations, each at a step and after so many epochs.
   std::vector<int64_t> curve_steps, curve_epochs;
   std::vector<double> curve;
+  // Of a study's trial that runs: what the search chose for the space that it knew. `params` are those that it asked for.
+  std::map<std::string, std::string> proposed;
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, final_step, attempts, ranks, fuse, start, start_step,
-              started, ended, fusion, not_before, ran, rank_millis, stopped, curve_steps, curve_epochs, curve)
+              started, ended, fusion, not_before, ran, rank_millis, stopped, curve_steps, curve_epochs, curve, proposed)
 };
 
 /// Family searchers, by job: the ended trials of earlier sweeps that its searcher learned from at its start.
@@ -104,7 +106,7 @@ struct EarlierRow {
 /// The newest lease of a trial.
 struct LeaseRow {
   Lease lease;
-  std::string gang;
+  std::string gang;                 // of a study's trial its client: study/KEY
   uint64_t last = 0;                // the last item of its stream that is stored
   bool live = false;                // reports are accepted
   bool done = false;                // its stream came to its end

@@ -79,7 +79,9 @@ bool is_wish(const Body& body) {
   return std::holds_alternative<Submit>(body) || std::holds_alternative<Cancel>(body) ||
          std::holds_alternative<SetPaused>(body) || std::holds_alternative<SetPriority>(body) ||
          std::holds_alternative<SetDrained>(body) || std::holds_alternative<Pin>(body) ||
-         std::holds_alternative<AttachFigure>(body);
+         std::holds_alternative<AttachFigure>(body) || std::holds_alternative<AskTrial>(body) ||
+         std::holds_alternative<SuggestValue>(body) || std::holds_alternative<ReportTrial>(body) ||
+         std::holds_alternative<EndTrial>(body);
 }
 
 class Server {
@@ -105,6 +107,7 @@ class Server {
     }
     CoreOptions with_store = options_.core;
     with_store.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
+    with_store.ended_trial = [this](const TrialId& trial) { return read_ended_trial(store_, trial); };
     core_.emplace(
         with_store, std::move(*snapshot), [this](const TrialId& trial) { return read_checkpoints(store_, trial); },
         clock_.now(), effects_);

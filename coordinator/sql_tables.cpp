@@ -314,10 +314,15 @@ Result<StoredTable> trials_of_job(const Store& store, JobId job) {
                     0,
                     false,
                     {}};
+  // SQLite takes `Loss` and `loss` for the same column; the first one has it.
   std::set<std::string> taken;
-  for (const SqlColumn& column : table.table.columns) taken.insert(column.name);
-  std::erase_if(params, [&](const std::string& name) { return !taken.insert(name).second; });
-  std::erase_if(metrics, [&](const std::string& name) { return !taken.insert(name).second; });
+  const auto take = [&](std::string name) {
+    for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    return taken.insert(name).second;
+  };
+  for (const SqlColumn& column : table.table.columns) take(column.name);
+  std::erase_if(params, [&](const std::string& name) { return !take(name); });
+  std::erase_if(metrics, [&](const std::string& name) { return !take(name); });
   for (const auto& name : params) table.table.columns.push_back({name, "", "a parameter"});
   for (const auto& name : metrics) table.table.columns.push_back({name, "REAL", "a metric"});
   table.read = reading<TrialRow>([params, metrics](auto, const TrialRow& trial, std::vector<SqlRow>& rows) {

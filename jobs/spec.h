@@ -170,6 +170,7 @@ struct StopSpec {
   int64_t min_epochs = 1;   // that every trial may train
   double reduction = 3;     // asha, hyperband: one in so many trials goes on at each rung (eta)
   int64_t startup = 5;      // median: trials that must have come as far before one is stopped
+  int64_t max_epochs = 0;   // of a study: epochs of a whole trial, 0 where nobody knows; of a sweep train.epochs says it
   bool operator==(const StopSpec&) const = default;
 };
 
@@ -198,7 +199,9 @@ struct RetentionSpec {
   bool operator==(const RetentionSpec&) const = default;
 };
 
-/// A job: one YAML file. Without a sweep it has one trial.
+/// A job: one YAML file. Without a sweep it has one trial. Of a study (YAML key `study` instead of `sweep`) the user's own
+/// program runs the trials: `sweep` says how they are chosen, its parameters have names of the user's, and more of them
+/// are added when a trial asks for one. See study.h.
 struct JobSpec {
   std::string name;
   // Defaults of what the file does not set: hvq-trans, the paper's objective; hvq-trans-official, the authors' code's.
@@ -214,6 +217,7 @@ struct JobSpec {
   TrialSpec trial;           // the values that the sweep does not change
   RetentionSpec retention;
   std::optional<SweepSpec> sweep;
+  bool study = false;  // then there is a sweep
   bool operator==(const JobSpec&) const = default;
 };
 

@@ -198,6 +198,8 @@ std::vector<Field> make_fields() {
        "of asha and hyperband: one in so many trials goes on at each rung"},
       {"sweep.stop.startup", WholeField{[](JobSpec& j) { return &j.sweep->stop.startup; }, 1, million},
        "of median: trials that must have come as far before one is stopped"},
+      {"sweep.stop.max_epochs", WholeField{[](JobSpec& j) { return &j.sweep->stop.max_epochs; }, 0, million},
+       "of a study: epochs of a whole trial, which hyperband needs to know; 0: nobody knows"},
       {"sweep.warm_start", ListField{[](JobSpec& j) { return &j.sweep->warm_start; }, 1, billion, true},
        "earlier jobs whose ended trials the search learns from first"},
   };
@@ -308,6 +310,18 @@ std::span<const Field> all_fields() {
   return fields;
 }
 
+bool Field::of_study() const {
+  if (key.starts_with("sweep.")) return true;
+  constexpr std::string_view of_any_job[] = {"name", "project", "after", "after_any", "max_trial_seconds", "max_job_seconds"};
+  return std::find(std::begin(of_any_job), std::end(of_any_job), key) != std::end(of_any_job);
+}
+
+std::optional<std::string> objection_to_name(const std::string& name) {
+  constexpr size_t longest_name = 200;
+  if (name.size() > longest_name) return fmt::format("it must have at most {} bytes", longest_name);
+  return objection_to_text(name, false);
+}
+
 const Field* find_field(std::string_view key) {
   for (const Field& field : all_fields()) {
     if (field.key == key) return &field;
@@ -327,6 +341,7 @@ std::string wanted_type(const Field& field) {
           [](const ListField&) -> std::string { return "it must be a list of whole numbers, such as [1, 2]"; },
           [](const TextListField&) -> std::string { return "it must be a list of texts, such as [bottle, cable]"; },
           [](const LabelsField&) -> std::string { return "it must be words by words, such as {pool: a100}"; },
+          [](const ScalarField&) -> std::string { return "it must be a number, a text, true or false"; },
       },
       field.kind);
 }
@@ -365,6 +380,12 @@ std::optional<std::string> objection(const Field& field, const ParamValue& value
             return text ? objection_to_text(*text, false) : wanted_type(field);
           },
           [&](const LabelsField&) -> Objection { return text ? objection_to_label(*text) : wanted_type(field); },
+          [&](const ScalarField&) -> Objection {
+            if (text) return objection_to_text(*text, false);
+            if (real && !std::isfinite(*real)) return "it must be finite";
+            if (std::holds_alternative<std::vector<int64_t>>(value)) return wanted_type(field);
+            return std::nullopt;
+          },
       },
       field.kind);
 }
@@ -387,6 +408,7 @@ void store(JobSpec& job, const Field& field, const ParamValue& value) {
                  [&](const ListField& f) { *f.at(job) = std::get<std::vector<int64_t>>(value); },
                  [&](const TextListField&) { panic("store() of a list of texts"); },
                  [&](const LabelsField&) { panic("store() of labels"); },
+                 [&](const ScalarField&) { panic("store() of a study's parameter"); },
              },
              field.kind);
 }
@@ -403,6 +425,7 @@ ParamValue load(const JobSpec& job, const Field& field) {
                         [&](const ListField& f) { return ParamValue(*f.at(readable)); },
                         [&](const TextListField&) -> ParamValue { panic("load() of a list of texts"); },
                         [&](const LabelsField&) -> ParamValue { panic("load() of labels"); },
+                        [&](const ScalarField&) -> ParamValue { panic("load() of a study's parameter"); },
                     },
                     field.kind);
 }

@@ -56,14 +56,19 @@ struct LabelsField {  // words by words; may be empty; no parameter of a sweep
   Labels* (*at)(JobSpec&);
 };
 
+struct ScalarField {};  // a number, text or flag: a study's choices; nowhere in a job
+
 struct Field {
   std::string_view key;  // dotted
-  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField, TextListField, LabelsField>
+  std::variant<FlagField, WholeField, SeedField, RealField, WordField, TextField, ListField, TextListField, LabelsField,
+               ScalarField>
       kind;
   std::string_view help;
 
   /// Belongs to a trial, not to the job around it.
   bool of_trial() const { return key.find('.') != key.npos && !key.starts_with("sweep.") && !key.starts_with("retention."); }
+  /// May stand in a study.
+  bool of_study() const;
   /// May be a sweep's parameter.
   bool is_parameter() const {
     return of_trial() && !std::holds_alternative<TextListField>(kind) && !std::holds_alternative<LabelsField>(kind);
@@ -82,6 +87,9 @@ std::optional<std::string> objection(const Field& field, const ParamValue& value
 std::optional<std::string> objection(const ListField& field, int64_t item);
 /// What the field wants, where a value is of another type: `it must be a whole number`.
 std::string wanted_type(const Field& field);
+
+/// Why a study's parameter may not have this name; nothing when it may.
+std::optional<std::string> objection_to_name(const std::string& name);
 
 /// Sets a value without an objection, and reads it back. Not for lists of texts and
 /// labels.

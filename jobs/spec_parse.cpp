@@ -17,8 +17,8 @@ constexpr std::string_view parameters_prefix = "sweep.parameters.";
 // The steps from the root to a key: its dotted parts; what follows `sweep.parameters.` is one key.
 std::vector<std::string> steps_of(std::string_view key) {
   std::vector<std::string> steps;
-  if (key.starts_with(parameters_prefix)) {
-    return {"sweep", "parameters", std::string(key.substr(parameters_prefix.size()))};
+  if (key.starts_with(parameters_prefix) || key.starts_with("study.parameters.")) {
+    return {std::string(key.substr(0, 5)), "parameters", std::string(key.substr(parameters_prefix.size()))};
   }
   for (size_t dot = key.find('.'); dot != key.npos; dot = key.find('.')) {
     steps.emplace_back(key.substr(0, dot));
@@ -74,7 +74,7 @@ void apply(YamlNode& root, const Override& change, SpecReader& reader) {
 
 // An override of what the sweep sets itself would not reach every trial, silently.
 void refuse_idle_overrides(const JobSpec& job, const std::vector<Override>& overrides, SpecReader& reader) {
-  if (!job.sweep) return;
+  if (!job.sweep || job.study) return;
   for (const Override& change : overrides) {
     if (job.sweep->parameters.contains(change.key)) {
       reader.mistake(

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <set>
 
 #include "jobs/spec_rules.h"
+#include "jobs/study.h"
 
 namespace hivq {
 
@@ -24,6 +26,32 @@ Parsed parse_number(std::string_view text, Number& value) {
   return problem == std::errc::result_out_of_range ? Parsed::too_large : Parsed::yes;
 }
 
+// A study is read as the sweep that it is, and told of by its own key.
+std::string as_of_study(std::string text) {
+  constexpr std::string_view sweep = "sweep.", study = "study.";
+  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  for (size_t at = text.find(sweep); at != text.npos; at = text.find(sweep, at + 1)) {
+    const size_t after = at + sweep.size();
+    const bool is_key = after < text.size() && is_letter(text[after]) && (at == 0 || text[at - 1] == ' ');
+    if (is_key) text.replace(at, sweep.size(), study);
+  }
+  return text;
+}
+
+// What a study's choice is, by how it is written. A whole number is one however that was: 1.0 and 1e3 read as 1 and 1000,
+// so that each value has one text.
+ParamValue read_scalar(const YamlNode& value) {
+  if (value.quoted) return value.text;
+  if (value.text == "true" || value.text == "false") return value.text == "true";
+  int64_t whole = 0;
+  if (parse_number(value.text, whole) == Parsed::yes) return whole;
+  double real = 0;
+  if (parse_number(value.text, real) != Parsed::yes) return value.text;
+  constexpr double beyond = 0x1p63;
+  if (real == std::floor(real) && real >= -beyond && real < beyond) return static_cast<int64_t>(real);
+  return real;
+}
+
 // Words of YAML for what is no finite number.
 bool is_special_number(std::string_view text) {
   if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
@@ -38,7 +66,7 @@ bool is_special_number(std::string_view text) {
 SpecReader::SpecReader(Wants wants) : wants_(wants) {}
 
 void SpecReader::mistake(const std::string& where, const std::string& text) {
-  mistakes_.push_back(where + ": " + text);
+  mistakes_.push_back(where + ": " + (job_.study ? as_of_study(text) : text));
 }
 
 std::optional<Error> SpecReader::mistakes() const {
@@ -54,10 +82,11 @@ void SpecReader::read(const YamlNode& root) {
                                     shown(root)));
     return;
   }
+  read_kind_of_job(root);
   read_preset(root);
   read_section("", root);
   if (job_.sweep && !wrong_.contains("sweep")) check_sweep(root);
-  check_rules(root);
+  if (!job_.study) check_rules(root);
 }
 
 void SpecReader::read_section(const std::string& prefix, const YamlNode& section) {
@@ -67,11 +96,23 @@ void SpecReader::read_section(const std::string& prefix, const YamlNode& section
 
 void SpecReader::read_entry(const YamlNode& key, const std::string& name, const YamlNode& value) {
   const std::string section = name.substr(0, name.size() - key.text.size());
+  if (job_.study && section.empty()) {
+    if (name == "study") return read_study(key, value);
+    const Field* field = find_field(name);
+    if (is_known(name) && (field == nullptr || !field->of_study())) {
+      return mistake(key.where, fmt::format("{} has no place in a study, whose trials your own program runs; there are "
+                                            "name, project, after, after_any, max_trial_seconds, max_job_seconds, study",
+                                            name));
+    }
+  }
   if (!is_known(name) || key.text.find('.') != std::string::npos) return unknown_key(key.where, section, key.text);
   if (const Field* field = find_field(name)) {
     return read_noting(name, [&] { read_field(*field, value); });
   }
   places_[name] = key.where;
+  if (name == "sweep.variants" && job_.study) {
+    return mistake(key.where, "sweep.variants has no place in a study; make it a choice among sweep.parameters");
+  }
   if (name == "sweep.variants") return read_variants(value);
   if (name == "sweep.metrics") return read_metrics(value);
   if (name == "sweep.constraints") return read_constraints(value);
@@ -88,6 +129,21 @@ void SpecReader::read_entry(const YamlNode& key, const std::string& name, const 
   read_section(name + ".", value);
 }
 
+void SpecReader::read_kind_of_job(const YamlNode& root) {
+  const auto is_study = [](const YamlNode& key) { return key.text == "study"; };
+  job_.study = wants_ == Wants::job && std::any_of(root.keys.begin(), root.keys.end(), is_study);
+}
+
+void SpecReader::read_study(const YamlNode& key, const YamlNode& value) {
+  places_["sweep"] = key.where;
+  if (value.kind != YamlNode::Kind::map && value.kind != YamlNode::Kind::null) {
+    return mistake(value.where,
+                   fmt::format("study is {}; it must be a section: its keys below it, indented", shown(value)));
+  }
+  job_.sweep = defaults_of_study();
+  read_noting("sweep", [&] { read_section("sweep.", value); });
+}
+
 bool SpecReader::is_section(const std::string& name) const {
   for (const Field& field : all_fields()) {
     if (field.key.starts_with(name + ".") && (wants_ == Wants::job || field.of_trial())) return true;
@@ -97,6 +153,8 @@ bool SpecReader::is_section(const std::string& name) const {
 }
 
 bool SpecReader::is_known(const std::string& key) const {
+  const bool of_study = key == "study" || key.starts_with("study.");
+  if (of_study && wants_ == Wants::job) return is_known("sweep" + key.substr(std::string_view("study").size()));
   const Field* field = find_field(key);
   return is_section(key) || (field && (wants_ == Wants::job || field->of_trial())) ||
          (wants_ == Wants::job && key.starts_with("sweep.parameters."));
@@ -116,7 +174,8 @@ void SpecReader::unknown_key(const std::string& where, const std::string& sectio
   }
   candidates.insert(candidates.end(), siblings.begin(), siblings.end());
   if (wants_ == Wants::job)
-    candidates.insert(candidates.end(), {"sweep.variants", "sweep.parameters", "sweep.metrics", "sweep.constraints"});
+    candidates.insert(candidates.end(),
+                      {"sweep.variants", "sweep.parameters", "sweep.metrics", "sweep.constraints", "study"});
   std::string remedy;
   const size_t dot = word.rfind('.');
   if (dot != std::string::npos && is_known(word)) {
@@ -233,7 +292,9 @@ std::optional<ParamValue> SpecReader::read_value(const Field& field, const std::
   };
   const bool is_text = std::holds_alternative<TextField>(field.kind) || std::holds_alternative<WordField>(field.kind);
   std::optional<ParamValue> read;
-  if (is_text) {
+  if (std::holds_alternative<ScalarField>(field.kind)) {
+    if (value.kind == YamlNode::Kind::scalar) read = read_scalar(value);
+  } else if (is_text) {
     if (value.kind == YamlNode::Kind::scalar) read = value.text;
     if (value.kind == YamlNode::Kind::null) read = std::string();
   } else if (value.kind == YamlNode::Kind::scalar && !value.quoted) {

@@ -22,6 +22,8 @@ class SpecReader {
 
   /// Reads the whole document into job(); then checks the rules between fields.
   void read(const YamlNode& root);
+  /// Reads the range of one parameter of a study.
+  std::optional<SearchRange> read_study_range(const std::string& name, const YamlNode& value);
   JobSpec& job() { return job_; }
 
   void mistake(const std::string& where, const std::string& text);
@@ -39,6 +41,9 @@ class SpecReader {
   void read_field(const Field& field, const YamlNode& value);
   /// The preset's values, before the file's own: wherever in the file it stands.
   void read_preset(const YamlNode& root);
+  /// Whether it is a study, before anything else is read.
+  void read_kind_of_job(const YamlNode& root);
+  void read_study(const YamlNode& key, const YamlNode& value);
   std::vector<std::string> read_texts(const Field& field, const std::string& name, const YamlNode& list);
   Labels read_labels(const Field& field, const std::string& name, const YamlNode& map);
   std::optional<ParamValue> read_numbers(const Field& field, const std::string& name, const YamlNode& list);
@@ -72,8 +77,11 @@ class SpecReader {
   std::optional<SearchRange> read_ends(const Field& field, SearchRange::Kind kind, const std::string& name,
                                        const YamlNode& ends);
   const Field* parameter_field(const YamlNode& key, const YamlNode& value);
+  /// Of a parameter of a study, whose range says what its values are; nothing where it may not have this name.
+  const Field* study_field(const YamlNode& key, const YamlNode& value);
   void check_sweep(const YamlNode& root);
   void check_search(const std::string& place);
+  void check_stop(const std::string& place);
   void check_conditions(const std::string& place);
   void check_size(const std::string& place);
 

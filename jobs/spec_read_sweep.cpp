@@ -29,8 +29,17 @@ bool is_whole(const Field& field) {
   return std::holds_alternative<WholeField>(field.kind) || std::holds_alternative<SeedField>(field.kind);
 }
 
+constexpr double largest = 1e300;  // end of a study's range: its width is a number too
+const Field free_scalar{"value", ScalarField{}, ""};
+const Field free_real{"value", RealField{nullptr, {-largest, true}, {largest, true}}, ""};
+const Field free_whole{"value", WholeField{nullptr, -exact_whole, exact_whole}, ""};
+
 // What a range of this field may look like.
 std::string range_remedy(const Field& field) {
+  if (std::holds_alternative<ScalarField>(field.kind)) {
+    return "give a list such as [relu, tanh], {uniform: [0, 1]}, {log_uniform: [1e-5, 0.1]}, {integer: [1, 8]} or "
+           "{log_integer: [1, 512]}";
+  }
   if (std::holds_alternative<RealField>(field.kind)) {
     return "give a list such as [0.1, 0.2], {uniform: [low, high]} or {log_uniform: [low, high]}";
   }
@@ -52,6 +61,31 @@ const Field* SpecReader::parameter_field(const YamlNode& key, const YamlNode& va
   }
   mistake(key.where, fmt::format("{} is no parameter; {}", shown(key.text), remedy));
   return nullptr;
+}
+
+const Field* SpecReader::study_field(const YamlNode& key, const YamlNode& value) {
+  if (auto why = objection_to_name(key.text)) {
+    mistake(key.where, fmt::format("the parameter {} cannot be named so; {}", shown(key.text), *why));
+    return nullptr;
+  }
+  for (const YamlNode& word : value.keys) {
+    const auto* known = std::find_if(std::begin(range_words), std::end(range_words),
+                                     [&](const RangeWord& each) { return each.word == word.text; });
+    if (known == std::end(range_words) || known->kind == SearchRange::Kind::choice) continue;
+    const bool whole = known->kind == SearchRange::Kind::integer || known->kind == SearchRange::Kind::log_integer;
+    return whole ? &free_whole : &free_real;
+  }
+  return &free_scalar;
+}
+
+std::optional<SearchRange> SpecReader::read_study_range(const std::string& name, const YamlNode& value) {
+  job_.study = true;
+  YamlNode key;
+  key.kind = YamlNode::Kind::scalar;
+  key.text = name;
+  key.where = value.where;
+  const Field* field = study_field(key, value);
+  return field ? read_range(*field, name, value) : std::nullopt;
 }
 
 void SpecReader::read_variants(const YamlNode& list) {
@@ -100,7 +134,7 @@ void SpecReader::read_variant(const YamlNode& entry) {
 
 void SpecReader::read_parameters(const YamlNode& map) {
   each_entry("sweep.parameters", map, [&](const YamlNode& key, const YamlNode& value) {
-    const Field* field = parameter_field(key, value);
+    const Field* field = job_.study ? study_field(key, value) : parameter_field(key, value);
     if (!field) return;
     std::string name = "sweep.parameters." + key.text;
     places_[name] = key.where;
@@ -187,7 +221,7 @@ void SpecReader::read_when(const std::string& name, const YamlNode& map, SearchR
   }
   places_[name + ".when"] = map.where;
   each_entry(name + "'s when", map, [&](const YamlNode& key, const YamlNode& value) {
-    const Field* field = parameter_field(key, value);
+    const Field* field = job_.study ? &free_scalar : parameter_field(key, value);
     if (!field) return;
     // A list of values; where the values are lists themselves, a list of lists or one of them.
     const bool list_of_lists =
@@ -216,10 +250,10 @@ std::optional<SearchRange> SpecReader::read_choices(const Field& field, const st
   }
   SearchRange range;
   bool good = true;
-  std::map<ParamValue, bool> seen;
+  std::set<std::string> seen;  // as text, which a study's trial is stored with: 1 and "1" are one there
   for (const YamlNode& item : list.items) {
     auto value = read_value(field, name, item);
-    if (value && !seen.emplace(*value, true).second) {
+    if (value && !seen.insert(to_string(*value)).second) {
       mistake(item.where,
               fmt::format("{} holds {} twice; keep one", name, item.text.empty() ? to_string(*value) : shown(item)));
       value.reset();
@@ -367,9 +401,10 @@ void SpecReader::check_sweep(const YamlNode& root) {
                           name));
     }
   }
-  if (sweep.parameters.empty() && (!grid || sweep.variants.empty())) {
+  if (sweep.parameters.empty() && (job_.study ? grid : !grid || sweep.variants.empty())) {
     return mistake(
         place, !grid ? fmt::format("sweep.search is {}, but sweep.parameters is empty; say what to draw", sweep.search)
+        : job_.study ? "sweep.search is grid, but sweep.parameters is empty; say what to walk, or choose another search"
                      : "sweep has neither parameters nor variants; give it some, or leave it out");
   }
   if (!grid && sweep.trials == 0) {
@@ -377,6 +412,7 @@ void SpecReader::check_sweep(const YamlNode& root) {
                    fmt::format("sweep.trials is 0; a {} search needs to know how many: at least 1", sweep.search));
   }
   check_search(place);
+  check_stop(place);
   check_conditions(place);
   if (mistakes_.empty()) check_size(place);
 }
@@ -408,6 +444,11 @@ void SpecReader::check_search(const std::string& place) {
                         sweep.population, search));
   }
   if (search != "pbt") return;
+  if (job_.study) {
+    return mistake(place_of("sweep.search", place),
+                   "sweep.search is pbt, whose trials go on with each other's weights; those of a study are your own "
+                   "program's: choose another search");
+  }
   const int64_t population = sweep.population > 0 ? sweep.population : 10;
   if (sweep.trials % population != 0 || population < 2) {
     mistake(place_of("sweep.trials", place),
@@ -432,6 +473,19 @@ void SpecReader::check_search(const std::string& place) {
   }
 }
 
+/// Where the epochs of a whole trial are said.
+void SpecReader::check_stop(const std::string& place) {
+  const StopSpec& stop = job_.sweep->stop;
+  const std::string& where = place_of("sweep.stop.max_epochs", place_of("sweep.stop.by", place));
+  if (!job_.study && stop.max_epochs != 0) {
+    mistake(where, "sweep.stop.max_epochs is for studies; train.epochs says how many a trial of a sweep has");
+  } else if (job_.study && stop.by == "hyperband" && stop.max_epochs < stop.min_epochs) {
+    mistake(where, fmt::format("sweep.stop.max_epochs is {}; hyperband needs to know how many epochs a whole trial has, "
+                               "at least min_epochs, which is {}",
+                               stop.max_epochs, stop.min_epochs));
+  }
+}
+
 void SpecReader::check_conditions(const std::string& place) {
   const auto& parameters = job_.sweep->parameters;
   for (const auto& [key, range] : parameters) {
@@ -440,7 +494,7 @@ void SpecReader::check_conditions(const std::string& place) {
     for (const auto& [other, values] : range.when) {
       const auto found = parameters.find(other);
       if (found == parameters.end()) {
-        mistake(where, fmt::format("{}'s when names {}, which is no parameter of this sweep; add it, or leave the "
+        mistake(where, fmt::format("{}'s when names {}, which is no parameter here; add it, or leave the "
                                    "condition out",
                                    name, other));
         continue;

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "jobs/spec_fields.h"
+#include "jobs/study.h"
 
 namespace hivq {
 
@@ -116,22 +117,8 @@ std::string kind_text(const SearchRange& range) {
   return "choice: " + joined(range.choices);
 }
 
-std::string range_text(const SearchRange& range) {
-  if (range.kind == SearchRange::Kind::choice && range.when.empty()) return joined(range.choices);
-  std::string text = kind_text(range);
-  if (range.step > 0) {
-    text += ", step: " + (range.kind == SearchRange::Kind::integer ? to_string(static_cast<int64_t>(range.step))
-                                                                   : number_text(range.step));
-  }
-  std::string conditions;
-  for (const auto& [key, values] : range.when) {
-    conditions += fmt::format("{}{}: {}", conditions.empty() ? "" : ", ", key, joined(values));
-  }
-  if (!conditions.empty()) text += ", when: {" + conditions + "}";
-  return "{" + text + "}";
-}
-
-std::string sweep_lists(const SweepSpec& sweep) {
+// A sweep's parameters are named by keys, which need no quotes.
+std::string sweep_lists(const SweepSpec& sweep, bool study) {
   std::string out;
   if (!sweep.metrics.empty()) out += "  metrics:\n";
   for (const Objective& each : sweep.metrics) {
@@ -151,11 +138,28 @@ std::string sweep_lists(const SweepSpec& sweep) {
     for (const auto& [key, value] : variant.params) out += fmt::format("      {}: {}\n", key, yaml_text(value));
   }
   if (!sweep.parameters.empty()) out += "  parameters:\n";
-  for (const auto& [key, range] : sweep.parameters) out += fmt::format("    {}: {}\n", key, range_text(range));
+  for (const auto& [key, range] : sweep.parameters) {
+    out += fmt::format("    {}: {}\n", study ? text_as_yaml(key) : key, to_yaml(range));
+  }
   return out;
 }
 
 }  // namespace
+
+std::string to_yaml(const SearchRange& range) {
+  if (range.kind == SearchRange::Kind::choice && range.when.empty()) return joined(range.choices);
+  std::string text = kind_text(range);
+  if (range.step > 0) {
+    text += ", step: " + (range.kind == SearchRange::Kind::integer ? to_string(static_cast<int64_t>(range.step))
+                                                                   : number_text(range.step));
+  }
+  std::string conditions;
+  for (const auto& [key, values] : range.when) {
+    conditions += fmt::format("{}{}: {}", conditions.empty() ? "" : ", ", key, joined(values));
+  }
+  if (!conditions.empty()) text += ", when: {" + conditions + "}";
+  return "{" + text + "}";
+}
 
 std::string yaml_text(const JobSpec& job, const Field& field) {
   if (const auto* texts = std::get_if<TextListField>(&field.kind)) {
@@ -176,11 +180,15 @@ std::string yaml_text(const JobSpec& job, const Field& field) {
 std::string to_yaml(const JobSpec& job) {
   SectionWriter writer;
   for (const Field& field : all_fields()) {
-    if (field.key.starts_with("sweep.") && !job.sweep) continue;
+    const bool of_sweep = field.key.starts_with("sweep.");
+    if ((of_sweep && !job.sweep) || (job.study && !field.of_study())) continue;
+    if (field.key == "sweep.stop.max_epochs" && !job.study) continue;
     if (field.key == "name" && job.name.empty()) continue;
-    writer.field(field.key, yaml_text(job, field));
+    std::string key(field.key);
+    if (of_sweep && job.study) key.replace(0, std::string_view("sweep").size(), "study");
+    writer.field(key, yaml_text(job, field));
   }
-  return writer.take() + (job.sweep ? sweep_lists(*job.sweep) : "");
+  return writer.take() + (job.sweep ? sweep_lists(*job.sweep, job.study) : "");
 }
 
 std::string to_yaml(const TrialSpec& trial) {

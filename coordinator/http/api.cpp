@@ -56,6 +56,19 @@ Result<Page> query_page(const httplib::Request& request) {
   return Page{static_cast<size_t>(*offset), static_cast<size_t>(*limit)};
 }
 
+std::optional<Reply> refuse_body(const httplib::Request& request) {
+  const std::string type = request.get_header_value("Content-Type");
+  if (type.starts_with("application/yaml") || type.starts_with("application/x-yaml") || type.starts_with("text/yaml")) {
+    return std::nullopt;
+  }
+  return problem(415, "a specification is sent as Content-Type: application/yaml");
+}
+
+std::string file_of(const httplib::Request& request) {
+  const std::string file = query_text(request, "file");
+  return file.empty() ? "the specification" : file;
+}
+
 Result<nlohmann::json> body_json(const httplib::Request& request) {
   auto json = nlohmann::json::parse(request.body, nullptr, /*allow_exceptions=*/false);
   if (json.is_object()) return json;
@@ -67,6 +80,7 @@ std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& endi
   add_job_routes(routes, pool);
   add_trial_routes(routes, pool);
   add_picture_routes(routes, pool);
+  add_study_routes(routes, pool);
   add_cluster_routes(routes, pool);
   add_streams(routes, pool, ending);
   return routes;

@@ -30,6 +30,7 @@ std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& endi
 void add_job_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_trial_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_picture_routes(std::vector<Route>& routes, ClientPool& pool);
+void add_study_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_cluster_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_streams(std::vector<Route>& routes, ClientPool& pool, const std::atomic<bool>& ending);
 
@@ -89,6 +90,10 @@ struct Page {
   }
 };
 Result<Page> query_page(const httplib::Request& request);
+
+/// A specification's body: why it is none, and what errors call it.
+std::optional<Reply> refuse_body(const httplib::Request& request);
+std::string file_of(const httplib::Request& request);
 
 /// An object of JSON in the body with these members alone. Errors: it is none.
 Result<nlohmann::json> body_json(const httplib::Request& request);

@@ -43,20 +43,6 @@ Reply list_jobs(ClientPool& pool, const Request& request) {
   return json_reply(json);
 }
 
-/// A specification's body.
-std::optional<Reply> refuse_body(const Request& request) {
-  const std::string type = request.get_header_value("Content-Type");
-  if (type.starts_with("application/yaml") || type.starts_with("application/x-yaml") || type.starts_with("text/yaml")) {
-    return std::nullopt;
-  }
-  return problem(415, "a specification is sent as Content-Type: application/yaml");
-}
-
-std::string file_of(const Request& request) {
-  const std::string file = query_text(request, "file");
-  return file.empty() ? "the specification" : file;
-}
-
 Reply submit(ClientPool& pool, const Request& request) {
   if (auto refused = refuse_body(request)) return *refused;
   const std::string file = file_of(request), key = query_text(request, "key");

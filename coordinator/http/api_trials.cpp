@@ -5,6 +5,7 @@
 #include "coordinator/http/api.h"
 #include "jobs/spec.h"
 #include "jobs/spec_fields.h"
+#include "jobs/study.h"
 #include "jobs/views/compare.h"
 #include "jobs/views/json.h"
 
@@ -48,10 +49,24 @@ Reply logs(ClientPool& pool, const Request& request) {
                             [](const LogLines& lines) { return json_reply({{"lines", to_json(lines)}}); });
 }
 
+/// All that a study knows of its trial: the parameters, and the ranges that they are of.
+Reply study_trial_spec(const JobSpec& study, const TrialView& trial) {
+  std::string yaml;
+  ordered_json differences = ordered_json::array();
+  for (const auto& [name, value] : trial.params) {
+    yaml += fmt::format("{}: {}\n", name, value);
+    const auto range = study.sweep->parameters.find(name);
+    const std::string of = range == study.sweep->parameters.end() ? "" : to_yaml(range->second);
+    differences.push_back({{"key", name}, {"value", value}, {"default", of}});
+  }
+  return json_reply({{"yaml", yaml}, {"differences", differences}});
+}
+
 Reply trial_spec(ClientPool& pool, const Request& request) {
   return with_trial(pool, path_trial(request), [](const JobSnapshot& job, const TrialView& trial) {
     const auto spec = parse_job(job.detail.yaml, fmt::format("job {}", job.detail.job.id));
     if (!spec) return problem(422, spec.error().message);
+    if (spec->study) return study_trial_spec(*spec, trial);
     const auto params = read_params(trial.params);
     if (!params) return problem(422, params.error().message);
     const auto own = with_params(spec->trial, *params);

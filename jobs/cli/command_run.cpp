@@ -184,6 +184,11 @@ Result<int> run(const Common& common, const RunArguments& arguments) {
   } else {
     auto read = read_spec(arguments.spec);
     if (!read) return wrong_input(read.error());
+    if (read->study) {
+      return wrong_input(error("{} is a study, whose trials your own program runs: submit it to a coordinator (hivq submit), "
+                               "then hivq.Client().study('{}').optimize(objective) in Python",
+                               arguments.spec.file, read->name));
+    }
     spec = std::move(*read);
     if (arguments.ranks != 0 && spec->trial.gang.ranks != 0) {
       spec->trial.gang.ranks = static_cast<int64_t>(arguments.ranks);

@@ -122,7 +122,7 @@ class RandomSearch final : public SpreadSearch {
   Params setting(uint64_t number) const override {
     Params params;
     for (const auto& [key, range] : sweep_.parameters) {
-      params[key] = draw(range, random_bits(sweep_.seed, number, stream_of(key)));
+      params[key] = drawn_value(range, sweep_.seed, number, key);
     }
     return space_.conditional() ? space_.params(space_.point(params).value()) : params;
   }
@@ -137,6 +137,10 @@ class SobolSearch final : public SpreadSearch {
 };
 
 }  // namespace
+
+ParamValue drawn_value(const SearchRange& range, uint64_t seed, uint64_t setting, std::string_view key) {
+  return draw(range, random_bits(seed, setting, stream_of(key)));
+}
 
 std::unique_ptr<Searcher> make_single_trial() { return std::make_unique<SingleTrial>(); }
 std::unique_ptr<Searcher> make_grid_search(const SweepSpec& sweep) { return std::make_unique<GridSearch>(sweep); }

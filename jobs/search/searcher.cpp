@@ -73,6 +73,8 @@ std::unique_ptr<Searcher> make_adaptive_search(const SweepSpec& sweep) {
 
 std::unique_ptr<Searcher> make_searcher(const JobSpec& job) {
   if (!job.sweep) return make_single_trial();
+  // Of a study that knows no parameter yet.
+  if (job.study && job.sweep->parameters.empty()) return make_random_search(*job.sweep);
   if (job.sweep->search == "grid") return make_grid_search(*job.sweep);
   if (job.sweep->search == "random") return make_random_search(*job.sweep);
   if (job.sweep->search == "sobol") return make_sobol_search(*job.sweep);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "jobs/search/space.h"
@@ -75,6 +76,9 @@ std::unique_ptr<Searcher> make_grid_search(const SweepSpec& sweep);
 std::unique_ptr<Searcher> make_random_search(const SweepSpec& sweep);
 /// Sobol' points, Owen-scrambled by the seed: fills the space more evenly than random ones. See sobol.h.
 std::unique_ptr<Searcher> make_sobol_search(const SweepSpec& sweep);
+
+/// What random search draws for a parameter of a setting: a function of its arguments.
+ParamValue drawn_value(const SearchRange& range, uint64_t seed, uint64_t setting, std::string_view key);
 
 /// One search over the parameters alone, without variants: the sweep's `trials` settings.
 std::unique_ptr<Searcher> make_adaptive_search(const SweepSpec& sweep);

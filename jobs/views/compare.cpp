@@ -17,7 +17,7 @@ Result<std::map<std::string, std::string>> fields_of(const Compared& compared) {
   if (!job) return job.error();
   std::map<std::string, std::string> fields;
   for (const Field& field : all_fields()) {
-    if (!field.of_trial()) continue;
+    if (!field.of_trial() || job->study) continue;
     fields[std::string(field.key)] = field.is_parameter() ? to_string(load(*job, field)) : yaml_text(*job, field);
   }
   for (const auto& [key, value] : compared.trial.params) fields[key] = value;
@@ -29,8 +29,17 @@ bool differ(const std::vector<std::string>& values) {
 }
 
 void add_differences(Comparison& comparison, const std::vector<std::map<std::string, std::string>>& fields) {
+  // Fields in their order, then what studies have besides.
+  std::vector<std::string> keys;
+  std::set<std::string> others;
+  for (const auto& of_trial : fields) {
+    for (const auto& [key, value] : of_trial) others.insert(key);
+  }
   for (const Field& field : all_fields()) {
-    const std::string key(field.key);
+    if (others.erase(std::string(field.key)) > 0) keys.emplace_back(field.key);
+  }
+  keys.insert(keys.end(), others.begin(), others.end());
+  for (const std::string& key : keys) {
     Comparison::Line line{key, {}};
     for (const auto& of_trial : fields) {
       auto found = of_trial.find(key);

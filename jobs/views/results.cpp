@@ -203,7 +203,7 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
     row.after = value_of(trial.final, detail.job.metric);
     if (auto loss = losses.find(trial.id.index); loss != losses.end()) row.loss = loss->second;
     row.epochs = param(trial, "train.epochs");
-    if (row.epochs.empty() && job) row.epochs = std::to_string(job->trial.train.epochs);
+    if (row.epochs.empty() && job && !job->study) row.epochs = std::to_string(job->trial.train.epochs);
     if (trial.started != 0) row.duration = (trial.ended != 0 ? trial.ended : now) - trial.started;
     results.has_variants |= !trial.variant.empty();
     results.rows.push_back(std::move(row));
@@ -264,7 +264,8 @@ Table results_table(const Results& results, const std::string& extra) {
   if (results.has_front) add({"front"});
   if (!extra.empty()) add({extra, Align::right});
   if (losses && !loss_is_metric) add({"loss", Align::right, false, 1});
-  add({"epochs", Align::right, false, 4});
+  const bool epochs = std::ranges::any_of(results.rows, [](const ResultRow& row) { return !row.epochs.empty(); });
+  if (epochs) add({"epochs", Align::right, false, 4});
   if (losses) add({"steps", Align::right, false, 3});
   add({"duration", Align::right, false, 2});
   add({"state"});
@@ -283,7 +284,7 @@ Table results_table(const Results& results, const std::string& extra) {
     if (!extra.empty())
       cells.emplace_back(change_text(value_of(row.trial.initial, extra), value_of(row.trial.final, extra)));
     if (losses && !loss_is_metric) cells.emplace_back(row.loss ? number_text(row.loss->value) : "–");
-    cells.emplace_back(row.epochs);
+    if (epochs) cells.emplace_back(row.epochs);
     if (losses) cells.emplace_back(row.loss ? std::to_string(row.loss->step) : "–");
     cells.emplace_back(row.trial.started == 0 ? "–" : duration_text(row.duration));
     cells.emplace_back(state_text(row.trial), tint_of_state(row.trial.state));

@@ -152,6 +152,7 @@ bool Invariants::may_run_on(const TrialRow& row, const GangState& gang) {
 void Invariants::granted_lawfully(const LeaseRow& row, const Core& core) {
   const TrialId& trial = row.lease.trial;
   if (held(trial.job)) violated("4: trial {} was leased although its job is paused or comes later", to_string(trial));
+  if (spec_of(trial.job).study) return;
   const GangState& gang = core.gangs().at(row.gang);
   for (const auto& [key, value] : spec_of(trial.job).trial.gang.labels) {
     auto label = labels_[row.gang].find(key);
@@ -221,21 +222,23 @@ bool Invariants::paused(JobId job) const {
 void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step) {
   const auto* received = std::get_if<Received>(&input);
   const Report* report = received ? std::get_if<Report>(&received->message.body) : nullptr;
+  const ReportTrial* told = received ? std::get_if<ReportTrial>(&received->message.body) : nullptr;
   for (const auto& write : step.writes) {
     bool data = write.family == Family::points || write.family == Family::logs ||
                 (write.family == Family::pictures && trial_at(write.key).index != shared_index) || is_new_checkpoint(ahead_, write) ||
                 (write.family == Family::blobs && write.value) || goes_on(ahead_, write);
     if (!data) continue;
-    if (report == nullptr) violated("2: data was written without a report");
-    std::string key = key_of(report->lease.trial);
+    if (report == nullptr && told == nullptr) violated("2: data was written without a report");
+    const Lease& lease = report ? report->lease : told->lease;
+    std::string key = key_of(lease.trial);
     if (!ahead_.rows(Family::leases).contains(key)) violated("2: data of a trial without a lease was accepted");
     auto row = ahead_.row<LeaseRow>(Family::leases, key);
-    if (!row.live || row.lease != report->lease || row.gang != received->identity) {
+    if (!row.live || row.lease != lease || (report && row.gang != received->identity)) {
       violated("2: a report of trial {} with epoch {} was accepted although its lease is epoch {}{}",
-               to_string(report->lease.trial), report->lease.epoch, row.lease.epoch, row.live ? "" : ", ended");
+               to_string(lease.trial), lease.epoch, row.lease.epoch, row.live ? "" : ", ended");
     }
     if (write.family == Family::blobs || write.family == Family::leases) continue;
-    const TrialId& trial = report->lease.trial;
+    const TrialId& trial = lease.trial;
     if (trial_at(write.key) != trial) violated("1: a report wrote data of another trial");
     if (write.family != Family::points) continue;
     const std::string name(points_name(write.key));
@@ -246,7 +249,7 @@ void Invariants::data_needs_a_live_lease(const Input& input, const Effects& step
       if (points_key(trial, name, point.step) != write.key) {
         violated("1: {} of trial {} at step {} was put into the wrong row", name, to_string(trial), point.step);
       }
-      writing_.push_back({report->lease.epoch, fmt::format("{}/{}@{}", to_string(trial), name, point.step)});
+      writing_.push_back({lease.epoch, fmt::format("{}/{}@{}", to_string(trial), name, point.step)});
     }
   }
 }
@@ -456,7 +459,9 @@ void Invariants::after_start(const MapStore& store) {
 
 void Invariants::at_the_end(const MapStore& store) const {
   Invariants(*this).after_start(store);
+  std::set<JobId> studies;
   each<JobRow>(store, Family::jobs, "", [&](auto, const JobRow& job) {
+    if (parse_job(job.yaml, job.name).value().study) studies.insert(job.id);
     if (!ended(job.state)) violated("5: job {} is {}", job.id, to_string(job.state));
     std::map<State, uint64_t> counts;
     each<TrialRow>(store, Family::trials, key_of(job.id), [&](auto, const TrialRow& t) { ++counts[t.state]; });
@@ -471,7 +476,7 @@ void Invariants::at_the_end(const MapStore& store) const {
     if (static_cast<int64_t>(trial.attempts) != (attempts == attempts_.end() ? 0 : attempts->second)) {
       violated("5: trial {} counts {} attempts", to_string(trial.id), trial.attempts);
     }
-    if (trial.state != State::finished) return;
+    if (trial.state != State::finished || studies.contains(trial.id.job)) return;
     // One that was stopped early ends with the evaluation that it was judged by.
     const int64_t last = trial.stopped ? trial.curve_steps.back() : script_.steps(trial.id);
     const auto in_order = [](const Series& series) {

@@ -14,6 +14,7 @@
 #include "coordinator/series.h"
 #include "coordinator/snapshot.h"
 #include "tests/coordinator/invariants.h"
+#include "tests/coordinator/virtual_program.h"
 
 namespace hivq {
 
@@ -82,6 +83,8 @@ class Simulation {
     core_options_.local_ranks = 2;
     core_options_.longest_retry = 8000;
     core_options_.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
+    core_options_.ended_trial = [this](const TrialId& trial) { return read_ended_trial(store_, trial); };
+    core_options_.study_timeout = 30'000;
     quiet_after_ = start_ + 1000 * random_.between(20, 90);
     Policy policy = draw_policy();
     if (options_.crowded) {
@@ -110,6 +113,7 @@ class Simulation {
         event.run();
       }
       checks_.at_the_end(store_);
+      keep_promises();
     } catch (const Violation& violation) {
       result_.violation = violation.what();
     }
@@ -220,10 +224,61 @@ class Simulation {
       clients_.push_back(std::move(client));
     }
     for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j, 1); });
+    if (!options_.crowded && random("studies").chance(0.5)) set_up_study();
     int64_t gangs = options_.crowded ? random_.between(1, 2) : random_.between(1, 4) * options_.scale;
     for (int64_t i = 0; i < gangs; ++i) add_gang(options_.crowded ? 2 : random_.one_of<uint64_t>({1, 2}), "");
     after(1000, [this] { strike(); });
     start_coordinator();
+  }
+
+  /// A study, and the programs that run its trials.
+  void set_up_study() {
+    Random& drawn = random("studies");
+    Client client;
+    client.identity = "client-of-study";
+    client.key = "any";
+    client.yaml = fmt::format(
+        "name: study\n{}study:\n  search: {}\n  trials: {}\n  seed: {}\n  metric: auroc\n  goal: maximize\n  startup: 2\n"
+        "  population: 4\n  stop: {{by: {}, min_epochs: 2, reduction: 2, startup: 2}}\n{}",
+        drawn.chance(0.1) ? "max_trial_seconds: 6\n" : "", drawn.one_of({"tpe", "tpe", "random", "sobol", "cma-es"}),
+        drawn.between(2, 10) * options_.scale, drawn.between(0, 99), drawn.one_of({"none", "asha", "median"}),
+        drawn.chance(0.3) ? "  parameters:\n    a: [p, q, 1]\n" : "");
+    client.user = "ada";
+    if (drawn.chance(0.3)) {
+      client.wishes.push_back(SetPaused{"pause-study", 0, true});
+      client.wishes.push_back(SetPaused{"resume-study", 0, false});
+    }
+    if (drawn.chance(0.15)) client.wishes.push_back(Cancel{});
+    clients_.push_back(std::move(client));
+    after(drawn.between(0, 20'000), [this, j = clients_.size() - 1] { ask(j, 1); });
+    for (int64_t p = drawn.between(1, 4); p > 0; --p) {
+      programs_.emplace_back(fmt::format("program-{}", p), script_, promises_);
+      run_program(programs_.size() - 1, 1);
+    }
+  }
+
+  /// Asks until the answer to this request is there.
+  void run_program(size_t p, uint64_t request) {
+    VirtualProgram& program = programs_[p];
+    if (program.request() != request) return;
+    if (const JobId study = clients_.back().job; study != 0) {
+      const auto question = program.question(study);
+      if (!question) return;
+      to_coordinator(program.identity(), encode({request, *question}));
+    }
+    after(random(program.identity()).between(1000, 5000), [this, p, request] { run_program(p, request); });
+  }
+
+  void answer_program(size_t p, const Message& message) {
+    VirtualProgram& program = programs_[p];
+    const uint64_t before = program.request();
+    if (const std::string broken = program.receive(message); !broken.empty()) throw Violation(broken);
+    if (program.request() == before) return;
+    after(random(program.identity()).between(10, 900), [this, p, request = program.request()] { run_program(p, request); });
+  }
+
+  void keep_promises() const {
+    if (const std::string broken = promises_.broken(store_); !broken.empty()) throw Violation(broken);
   }
 
   /// The sweep of a job whose searcher learns; empty: this job has none.
@@ -312,6 +367,12 @@ class Simulation {
     after(1000, [this] { strike(); });
     if (options_.crowded) return;
     if (happens(0.05, "a gang or a host is drained")) drain_something();
+    if (!programs_.empty() && happens(0.05, "a program dies")) {
+      ++result_.dead_programs;
+      const auto p = static_cast<size_t>(random("programs").between(0, static_cast<int64_t>(programs_.size()) - 1));
+      programs_[p].die();
+      after(random("programs").between(0, 40'000), [this, p, request = programs_[p].request()] { run_program(p, request); });
+    }
     const std::string second = fmt::format("second {}", (now_ - start_) / 1000);
     Random& drawn = random(second);
     if (members_.empty()) {
@@ -402,6 +463,9 @@ class Simulation {
         return;
       }
       if (identity == "operator") return answer_operator(decode(bytes).value());
+      for (size_t p = 0; p < programs_.size(); ++p) {
+        if (programs_[p].identity() == identity) return answer_program(p, decode(bytes).value());
+      }
       for (auto& client : clients_) {
         if (client.identity == identity) answer(client, decode(bytes).value());
       }
@@ -460,6 +524,11 @@ class Simulation {
       for (auto& job : snapshot.jobs) job.paused = false;
     }
     if (options_.bug == Bug::forgets_drains) snapshot.drains.clear();
+    if (options_.bug == Bug::draws_anew) {
+      for (auto& job : snapshot.jobs) {
+        if (job.name == "study" && !ended(job.state)) job.yaml.replace(job.yaml.find("seed: "), 6, "seed: 1");
+      }
+    }
     for (auto& job : snapshot.jobs) {
       if (options_.bug == Bug::forgets_order) forget(job.yaml, comes_later);
       if (options_.bug != Bug::forgets_limits) continue;
@@ -490,6 +559,7 @@ class Simulation {
       }
     }
     checks_.after_start(store_);
+    keep_promises();
     Effects effects;
     core_ = std::make_unique<Core>(
         core_options_, std::move(snapshot), [this](const TrialId& id) { return read_checkpoints(store_, id); }, now_,
@@ -520,6 +590,8 @@ class Simulation {
     if (auto* received = std::get_if<Received>(&input)) {
       if (is_question(*received)) return questions_.push_back(*received);
       if (options_.bug == Bug::takes_old_epochs || options_.bug == Bug::stores_repeats) make_new(*received);
+      auto* told = std::get_if<ReportTrial>(&received->message.body);
+      if (told && options_.bug == Bug::drops_points) told->points.clear();
       auto* beat = std::get_if<Heartbeat>(&received->message.body);
       auto* hello = std::get_if<Hello>(&received->message.body);
       if (options_.bug == Bug::ignores_labels && hello) hello->labels = {{"pool", "x"}};
@@ -531,6 +603,7 @@ class Simulation {
       note("{}", line);
       result_.preemptions += line.find("a higher priority waits") != line.npos;
       result_.overdue += line.find("max_trial_seconds") != line.npos || line.find("max_job_seconds") != line.npos;
+      result_.silent += line.find("its client was silent") != line.npos;
       result_.retries += line.find("waits for another gang in") != line.npos;
       result_.later_jobs += line.find("what it comes after has ended") != line.npos;
     }
@@ -678,6 +751,7 @@ class Simulation {
     for (const auto& [key, value] : store_.rows(Family::trials)) {
       auto trial = unpack<TrialRow>(value).value();
       result_.attempts += trial.attempts;
+      result_.study_trials += trial.params.contains("x");
       result_.finished += trial.state == State::finished;
       result_.failed += trial.state == State::failed;
       result_.cancelled += trial.state == State::cancelled;
@@ -724,6 +798,8 @@ class Simulation {
   std::multiset<uint64_t> ranks_;
   std::vector<Client> clients_;
   Operator operator_;
+  Promises promises_;
+  std::deque<VirtualProgram> programs_;  // of the study, whose client is the last one
   std::set<uint64_t> packs_;  // epochs of those with several trials
   std::set<TrialId> warm_;
   std::map<std::string, GangId> launches_;  // that run; their gang, once it is there

@@ -31,6 +31,8 @@ enum class Bug {
   forgets_limits,          // 4: after a restart no trial has a time limit
   ignores_quotas,          // 6: the coordinator knows no quotas
   trial_without_end,       // 5: the end of a trial is never reported
+  drops_points,            // 1: a report of a study's trial is acknowledged and its points are not kept
+  draws_anew,              // 3: after a restart a study has another seed
   never_preempts,          // 7: nothing is taken from a lower priority
 };
 
@@ -64,6 +66,7 @@ struct SimulationResult {
   uint64_t stopped = 0;                                                            // trials, early
   uint64_t learning = 0;  // trials of jobs whose searchers learn
   uint64_t compared = 0;  // proposals with those of a core that was made anew from the store
+  uint64_t study_trials = 0, dead_programs = 0, silent = 0;  // silent: trials whose program was not heard of for too long
   double virtual_seconds = 0;
   std::set<SimulationFault> faults;
   std::vector<std::string> trace;  // with SimulationOptions::trace: what went wrong and what the coordinator said, in order

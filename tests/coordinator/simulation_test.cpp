@@ -89,6 +89,9 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.stopped += result.stopped;
     sum.learning += result.learning;
     sum.compared += result.compared;
+    sum.study_trials += result.study_trials;
+    sum.dead_programs += result.dead_programs;
+    sum.silent += result.silent;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
@@ -98,11 +101,11 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
       "priority, {} wishes to drain, {} "
       "trials beyond a limit, {} retries later, {} jobs after others; {} trials of searchers that learn, {} stopped "
       "early, {} proposals "
-      "compared with those after a restart\n",
+      "compared with those after a restart; {} trials of studies, {} of their programs died, {} trials were given up\n",
       seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
       sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points, sum.packs,
       sum.pauses, sum.yields, sum.warm_starts, sum.preemptions, sum.drains, sum.overdue, sum.retries, sum.later_jobs,
-      sum.learning, sum.stopped, sum.compared);
+      sum.learning, sum.stopped, sum.compared, sum.study_trials, sum.dead_programs, sum.silent);
   if (seeds < 20) return;
   // The faults did happen, and most trials lived through them.
   EXPECT_GT(sum.crashes, seeds / 4);
@@ -122,6 +125,9 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.learning, seeds);
   EXPECT_GT(sum.stopped, seeds / 10);
   EXPECT_GT(sum.compared, seeds);
+  EXPECT_GT(sum.study_trials, seeds);
+  EXPECT_GT(sum.dead_programs, seeds / 4);
+  EXPECT_GT(sum.silent, seeds / 10);
   EXPECT_GT(sum.finished, 2 * sum.failed);
 }
 
@@ -199,6 +205,8 @@ TEST(Simulation, FindsItemsThatAreStoredTwice) { EXPECT_TRUE(found(Bug::stores_r
 TEST(Simulation, FindsThatTheStreamsOfAPackAreMixed) { EXPECT_TRUE(found(Bug::mixes_streams, "1")); }
 TEST(Simulation, FindsATrialThatIsGivenBackWithoutItsCheckpoint) { EXPECT_TRUE(found(Bug::yields_in_vain, "1")); }
 TEST(Simulation, FindsThatChunksGoWhichACheckpointNames) { EXPECT_TRUE(found(Bug::collects_what_is_named, "1")); }
+TEST(Simulation, FindsThatPointsOfAStudyAreDropped) { EXPECT_TRUE(found(Bug::drops_points, "1")); }
+TEST(Simulation, FindsThatAStudyDrawsOtherValuesAfterARestart) { EXPECT_TRUE(found(Bug::draws_anew, "3")); }
 TEST(Simulation, FindsThatOldEpochsAreAccepted) { EXPECT_TRUE(found(Bug::takes_old_epochs, "2")); }
 TEST(Simulation, FindsThatProposalsChange) { EXPECT_TRUE(found(Bug::proposes_anew, "3")); }
 TEST(Simulation, FindsThatASearcherForgetsHowTrialsEnded) { EXPECT_TRUE(found(Bug::forgets_results, "3")); }

@@ -36,15 +36,16 @@ pytestmark = pytest.mark.skipif(
 class Coordinator:
     """One of its own folder, on a port that stays, with one gang."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, gangs=1):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.folder = folder
+        self.gangs = gangs
         self.start()
 
     def start(self):
         environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-        options = ["--data", self.folder / "data", "--listen", "tcp://127.0.0.1:0", "--http", self.url, "--local-gangs", "1"]
+        options = ["--data", self.folder / "data", "--listen", "tcp://127.0.0.1:0", "--http", self.url, "--local-gangs", str(self.gangs)]
         with open(self.folder / "coordinator.log", "ab") as log:
             self.process = subprocess.Popen([BIN / "hivq-coordinator", *options], stdout=log, stderr=log, env=environment)
 

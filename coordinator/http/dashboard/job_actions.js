@@ -8,7 +8,9 @@ const live = (job) => ['waiting', 'running', 'paused'].includes(job.state);
 const kinds = {
   pause: {
     word: 'Pause',
-    text: 'Its trials stop at the next step, each with a checkpoint, and free their gangs.',
+    text:
+      'Its trials stop at the next step, each with a checkpoint, and free their gangs; those of a study go on to their end, ' +
+      'and no new ones begin.',
     yes: 'Pause it',
     done: (job) => `Job ${job.job} is paused.`,
   },

@@ -36,6 +36,8 @@ export async function trial(root, {path, signal}) {
   document.title = `Trial ${name} · hivq`;
   root.append(el('p', {class: 'dim', role: 'status'}, `Loading trial ${name} …`));
   let found = await get(`/trials/${name}`, {}, signal);
+  // A study's trials run in a program of the user's own: they leave no log and no checkpoints here.
+  const study = /^study:/m.test((await get(`/jobs/${job}`, {}, signal)).yaml);
 
   const head = header(job);
   const views = {
@@ -44,23 +46,24 @@ export async function trial(root, {path, signal}) {
     images: imagesView(name, signal),
     log: logView(name, signal),
     checkpoints: checkpointsView(name, () => look()),
-    spec: specView(name, signal),
+    spec: specView(name, signal, study),
   };
+  const all = [
+    ['curves', 'Curves'],
+    ['results', 'Results'],
+    ['images', 'Images'],
+    ['log', 'Log'],
+    ['checkpoints', 'Checkpoints'],
+    ['spec', study ? 'Parameters' : 'Specification'],
+  ].filter(([view]) => !study || !['images', 'log', 'checkpoints'].includes(view));
   const chosen = tabs(
-    [
-      ['curves', 'Curves'],
-      ['results', 'Results'],
-      ['images', 'Images'],
-      ['log', 'Log'],
-      ['checkpoints', 'Checkpoints'],
-      ['spec', 'Specification'],
-    ],
+    all,
     path[2] ?? 'curves',
     (view) => {
       history.replaceState(null, '', view === 'curves' ? `#/trials/${name}` : `#/trials/${name}/${view}`);
       look();
     },
-    Object.fromEntries(Object.entries(views).map(([view, {element}]) => [view, element])),
+    Object.fromEntries(all.map(([view]) => [view, views[view].element])),
   );
   fill(root, head.element, chosen.element);
 
@@ -426,31 +429,31 @@ function checkpointsView(name, changed) {
   };
 }
 
-function specView(name, signal) {
+function specView(name, signal, study) {
   const element = el('div', {}, el('p', {class: 'dim'}, 'Loading …'));
   let done = false;
   return {
     element,
-    async draw() {
+    async draw(trial) {
       if (done) return;
       const spec = await get(`/trials/${name}/spec`, {}, signal);
-      done = true;
+      done = !study || Boolean(trial.ended); // what a running one asks for is told as it does
       const cell = (text) => el('td', {}, el('code', {}, text));
       fill(
         element,
         section(
-          'What differs from the defaults',
+          study ? 'What it asked for' : 'What differs from the defaults',
           spec.differences.length === 0
             ? empty('Nothing.')
             : headed(
-                'Differences from the defaults',
-                ['field', 'here', 'default'],
+                study ? 'Parameters' : 'Differences from the defaults',
+                study ? ['parameter', 'value', 'range'] : ['field', 'here', 'default'],
                 spec.differences.map((line) =>
                   el('tr', {}, el('th', {scope: 'row'}, line.key), cell(line.value), cell(line.default)),
                 ),
               ),
         ),
-        section('Specification', yaml(spec.yaml, 'Specification')),
+        !study && section('Specification', yaml(spec.yaml, 'Specification')),
       );
     },
   };

@@ -24,6 +24,7 @@ from hivq.client import Client
 from hivq.errors import ApiError, Error, Mistake, SpecError, TimedOut, Unreachable
 from hivq.job import Job
 from hivq.pictures import Picture
+from hivq.study import Study, StudyTrial, TrialStopped
 from hivq.trial import Checkpoint, CheckpointFile, Trial
 
 __version__ = "0.1.0"
@@ -43,10 +44,13 @@ __all__ = [
     "Mistake",
     "Picture",
     "SpecError",
+    "Study",
+    "StudyTrial",
     "Table",
     "TimedOut",
     "Trial",
     "TrialSpec",
+    "TrialStopped",
     "Unreachable",
     "Validation",
     "__version__",

@@ -6,13 +6,14 @@ import getpass
 import os
 import secrets
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 from hivq.answers import Comparison, Estimate, Gang, Table, Validation, known, mistakes_of, number_of
 from hivq.errors import ApiError, SpecError
 from hivq.job import Job
 from hivq.paging import entries, pages
-from hivq.spec import Spec, read_spec
+from hivq.spec import Spec, read_spec, written_as_json
+from hivq.study import Study
 from hivq.transport import Resend, Transport
 from hivq.trial import Trial, parts_of
 
@@ -45,6 +46,45 @@ class Client:
         with mistakes_in(name):
             answer = self._transport.post("/jobs", query, body, Resend.ALWAYS)
         return self.job(answer["job"])
+
+    def study(
+        self,
+        name: str,
+        trials: Optional[int] = None,
+        search: Optional[str] = None,
+        goal: Optional[str] = None,
+        metric: Optional[str] = None,
+        stop: Optional[Mapping[str, Any]] = None,
+        seed: Optional[int] = None,
+        *,
+        parameters: Optional[Mapping[str, Any]] = None,
+        metrics: Optional[Sequence[Mapping[str, Any]]] = None,
+        constraints: Optional[Sequence[Mapping[str, Any]]] = None,
+        startup: Optional[int] = None,
+        population: Optional[int] = None,
+        warm_start: Optional[Sequence[int]] = None,
+        project: Optional[str] = None,
+        user: Optional[str] = None,
+    ) -> Study:
+        """The study of this name: a function of your own to optimise, see Study.optimize(). With settings it is created where it is
+        not there yet, and must have these where it is; without any it must be there.
+
+        trials: in all. search: tpe (where nothing is said), random, sobol, gp, cma-es, nsga2, bohb, or grid. goal: minimize, or
+        maximize, the metric, which is called "value" where nothing is said. stop: ends trials that fall behind, such as
+        {"by": "asha", "min_epochs": 2, "reduction": 3}. parameters: ranges that are known beforehand, as in a specification.
+        metrics: several, for nsga2. Errors: SpecError for mistakes, and where the study is there with other settings."""
+        search_settings = {
+            "trials": trials, "search": search, "goal": goal, "metric": metric, "stop": stop, "seed": seed, "parameters": parameters,
+            "metrics": metrics, "constraints": constraints, "startup": startup, "population": population, "warm_start": warm_start,
+        }  # fmt: skip
+        given = {key: value for key, value in search_settings.items() if value is not None}
+        if given or project is not None:
+            body = written_as_json({"name": name, **({} if project is None else {"project": project}), "study": given})
+            with mistakes_in(None):
+                answer = self._transport.post("/studies", {"user": user or login_name()}, body, Resend.ALWAYS)
+        else:
+            answer = self._transport.get("/studies", {"name": name})
+        return Study(self._transport, self._transport.get(f"/jobs/{int(answer['job'])}"))
 
     def validate(self, spec: Spec, file: Optional[str] = None) -> Validation:
         """A specification's mistakes, or what the job would take."""
