@@ -322,6 +322,7 @@ void add_first_commands(CLI::App& app, CommandLine& line) {
           [&] { return doctor_command(line.common, line.wait); });
   sub->add_option("--wait", line.wait, "Seconds that each program may take")
       ->type_name("SECONDS")
+      ->envname("HIVQ_DOCTOR_WAIT")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   add_where(sub, line);

@@ -324,8 +324,8 @@ bool set_aside(Split& split) {
 }
 
 /// Masks are used where at least half of the defective images have one: those without are then left out, since a set's
-/// pixels are measured on all of its images. Whether images were left out.
-bool settle_masks(Split& split, Dataset& dataset) {
+/// pixels are measured on all of its images.
+void settle_masks(Split& split, Dataset& dataset) {
   const size_t without_one = split.without_mask.size() + split.wrong_mask.size();
   size_t with_one = 0;
   for (const auto& [name, images] : split.test) {
@@ -336,7 +336,7 @@ bool settle_masks(Split& split, Dataset& dataset) {
   if (!split.wrong_mask.empty()) {
     dataset.notes.push_back(fmt::format("masks of another size than their image: {}", named(split.wrong_mask)));
   }
-  if (with_one == 0 || without_one == 0) return false;
+  if (with_one == 0 || without_one == 0) return;
   if (!split.without_mask.empty()) {
     dataset.notes.push_back(fmt::format("defective images without a mask{}: {}",
                                         dataset.has_masks ? ", which are left out" : "", named(split.without_mask)));
@@ -347,7 +347,6 @@ bool settle_masks(Split& split, Dataset& dataset) {
     else
       for (Example& image : images) image.mask.clear();
   }
-  return dataset.has_masks;
 }
 
 /// Whether the loader of MVTec-AD's folders finds just this.
@@ -431,12 +430,14 @@ Result<Dataset> read_layout(const std::string& folder, const Survey& survey) {
   note_unusable(survey, dataset);
   std::vector<File> files, all;
   Masks masks;
+  bool any_mask = false;
   for (const Image& image : survey.images) {
     File file = file_of(image);
     const bool masked = std::any_of(file.folders.begin(), file.folders.end(), is_mask);
     if (masked && image.problem.empty()) {
       masks[{without(without(file.folders, is_mask), is_split), plain_stem(file.stem)}] = &image;
     }
+    any_mask = any_mask || masked;
     if (masked) continue;
     all.push_back(file);
     if (image.problem.empty()) files.push_back(std::move(file));
@@ -461,7 +462,9 @@ Result<Dataset> read_layout(const std::string& folder, const Survey& survey) {
     dataset.notes.push_back(
         fmt::format("in no folder that says whether they are good or defective: {}", named(split.unclear)));
   }
-  const bool changed = set_aside(split) | settle_masks(split, dataset);
+  settle_masks(split, dataset);
+  const bool masks_go = any_mask && (!dataset.has_masks || !split.without_mask.empty() || !split.wrong_mask.empty());
+  const bool changed = set_aside(split) || masks_go || files.size() < all.size();
   bool left_out = false;
   for (auto& [name, tested] : split.test) {
     if (!split.train[name].empty()) continue;
@@ -480,7 +483,7 @@ Result<Dataset> read_layout(const std::string& folder, const Survey& survey) {
         "understood:\n{}",
         folder, known_layouts());
   }
-  dataset.damaged = files.size() < all.size();
+  dataset.damaged = survey.decoded < survey.images.size();
   const bool one_class = chosen->reading == Reading::split;
   if (one_class) move_up(dataset, all);
   dataset.lists = changed || !(one_class || chosen->reading == Reading::class_split) || !is_mvtec(all, dataset);

@@ -31,7 +31,7 @@ struct Dataset {
   std::string path;    // data.path, absolute
   bool lists = false;  // json-lines, with lists that are to be written; else the loader of MVTec-AD's folders
   std::vector<std::string> classes;  // data.classes; empty: all
-  bool damaged = false;              // MVTec-AD's loader will meet images that cannot be used
+  bool damaged = false;              // not all images were decoded: those that cannot be are to be skipped
   bool has_masks = false;            // every defective image has one
   std::vector<Example> train, test;  // what will be used
   std::vector<std::string> notes;    // what will not be used or measured, and why; a sentence each

@@ -125,10 +125,10 @@ std::vector<std::string> weight_files(const std::string& folder) {
 
 void print(const Json& report) {
   for (const Json& rank : report["each"]) {
-    fmt::print("rank {} on {}: {}{}, {} CPUs{}\n", rank["rank"].get<int>(), rank["host"].get<std::string>(),
+    fmt::print("rank {} on {}: {}{}, {} CPU{}{}\n", rank["rank"].get<int>(), rank["host"].get<std::string>(),
                rank["device"].get<std::string>(),
                rank.contains("gpu") ? " (" + rank["gpu"].get<std::string>() + ")" : std::string(), rank["cpus"].size(),
-               rank["bound"].get<bool>() ? " of its own" : "");
+               rank["cpus"].size() == 1 ? "" : "s", rank["bound"].get<bool>() ? " of its own" : "");
   }
   const double seconds = report["all_reduce"]["seconds"];
   fmt::print("{} rank{} add up: an all-reduce of {} MiB takes {:.2f} ms\n", report["ranks"].get<int>(),
