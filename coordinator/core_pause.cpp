@@ -90,7 +90,7 @@ void Core::set_priority(Running& run, Job& owner, int64_t priority) {
   event(run, fmt::format("job {} has the priority {}, it had {}", owner.row.id, priority, owner.row.priority));
   std::vector<const Trial*> waiting;
   for (auto& [index, trial] : owner.trials) {
-    if (trial.row.state == State::pending && !owner.held()) waiting.push_back(&trial);
+    if (trial.row.state == State::pending && !owner.held() && !owner.spec.study) waiting.push_back(&trial);
   }
   for (const Trial* trial : waiting) wait_no_more(*trial);
   owner.row.priority = owner.spec.priority = priority;

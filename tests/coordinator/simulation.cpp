@@ -221,6 +221,8 @@ class Simulation {
         client.wishes.push_back(SetPaused{fmt::format("resume-{}-{}", j, pauses), 0, false});
       }
       if (random_.chance(0.15)) client.wishes.push_back(Cancel{});
+      if (j % 4 == 1 && !options_.crowded)
+        client.wishes.push_front(SetPriority{fmt::format("priority-{}", j), 0, int64_t(j % 3) - 1});
       clients_.push_back(std::move(client));
     }
     for (size_t j = 0; j < clients_.size(); ++j) after(random_.between(0, 20'000), [this, j] { ask(j, 1); });
@@ -484,6 +486,7 @@ class Simulation {
       body = client.wishes.front();
       if (auto* cancel = std::get_if<Cancel>(&body)) cancel->job = client.job;
       if (auto* wish = std::get_if<SetPaused>(&body)) wish->job = client.job;
+      if (auto* wish = std::get_if<SetPriority>(&body)) wish->job = client.job;
     }
     to_coordinator(client.identity, encode({request, body}));
     after(random(client.identity).between(1000, 5000), [this, j, request] { ask(j, request); });
@@ -506,6 +509,7 @@ class Simulation {
     } else if (failed && client.job == 0 && failed->reason.find("after names") != failed->reason.npos) {
       client.yaml.erase(client.yaml.find(comes_later), std::string(comes_later).size());
     } else if (std::holds_alternative<Cancelled>(message.body) || paused ||
+               std::holds_alternative<PrioritySet>(message.body) ||
                (failed && failed->reason.find("has ended") != failed->reason.npos)) {
       if (paused && std::get<SetPaused>(client.wishes.front()).paused) ++result_.pauses;
       client.wishes.pop_front();
