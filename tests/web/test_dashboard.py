@@ -1,6 +1,7 @@
 """Every page of the dashboard in Debian's Chromium, against a real coordinator with a real sweep. Screenshots are kept in
 HIVQ_SCREENSHOTS (default: the test's own folder)."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -309,4 +310,48 @@ def test_ten_thousand_trials_are_there_within_two_seconds(page, coordinator):
     seconds = time.monotonic() - begin
     print(f"a sweep of 10,000 trials: interactive after {seconds:.2f} s")
     assert seconds < 10, "far beyond the goal of 2 s, which the line above compares"
+    coordinator.ask(f"/jobs/{job}/cancel", "")
+
+
+def run_study(coordinator):
+    """Eleven trials have ended and one runs: as a program of one's own has them."""
+    job = coordinator.ask("/studies?user=ada", "name: tuned\nstudy: {trials: 20, metric: loss, goal: minimize, seed: 1}\n")["job"]
+    post = lambda path, **body: coordinator.ask(path, json.dumps(body), "application/json")
+    for i in range(12):
+        asked = post(f"/studies/{job}/ask", key=f"trial {i}")
+        trial, lease = f"/trials/{asked['trial']}", asked["lease"]
+        x = float(post(f"{trial}/suggest", lease=lease, name="x", range={"uniform": [0, 1]})["value"])
+        if i % 2:
+            post(f"{trial}/suggest", lease=lease, name="kind", range=["linear", "square"])
+        for epoch in range(1, 9):
+            post(f"{trial}/report", lease=lease, points=[{"step": epoch, "metrics": {"loss": x + 1 / epoch, "size": epoch}}])
+        if i < 11:
+            post(f"{trial}/end", lease=lease, state="finished")
+    return job
+
+
+def test_a_study_shows_without_gangs_and_checkpoints(page, coordinator, pictures):
+    job = run_study(coordinator)
+    page.goto(f"{coordinator.url}/#/jobs/{job}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("tuned")
+    expect(page.get_by_role("cell", name=f"{job}/3", exact=True).or_(page.get_by_role("link", name=f"{job}/3", exact=True)).first).to_be_visible()
+    assert drawn(page) >= 1
+    page.screenshot(path=pictures / "study.png", full_page=True)
+    accessible(page)
+    page.goto(f"{coordinator.url}/#/jobs/{job}/params")
+    drawn(page)
+    page.goto(f"{coordinator.url}/#/trials/{job}/3")
+    drawn(page)
+    tabs = page.get_by_role("tab")
+    expect(tabs).to_have_text(["Curves", "Results", "Parameters"])
+    page.screenshot(path=pictures / "study-trial.png", full_page=True)
+    tabs.nth(1).click()
+    expect(page.get_by_role("tabpanel").filter(visible=True)).to_contain_text("loss")
+    tabs.nth(2).click()
+    expect(page.get_by_role("row", name="kind")).to_contain_text("[linear, square]")
+    page.screenshot(path=pictures / "study-parameters.png", full_page=True)
+    accessible(page)
+    page.goto(f"{coordinator.url}/#/compare?trial={job}/1&trial={job}/3")
+    expect(page.get_by_text("loss").first).to_be_visible()
+    assert page.locator(".failure").count() == 0
     coordinator.ask(f"/jobs/{job}/cancel", "")
