@@ -38,10 +38,10 @@ std::string variable(const char* name) {
 /// Keeps what was found, and shows it at once where it is not JSON that is wanted.
 class Report {
  public:
-  explicit Report(bool json) : json_(json), colour_(terminal_of(1).colour) {}
+  explicit Report(bool json) : json_(json), style_(terminal_of(1).style()) {}
   void add(Check check) {
     if (interrupted() != 0) return;
-    if (!json_) (void)print(to_text(check, colour_));
+    if (!json_) (void)print(to_text(check, style_));
     checks_.push_back(std::move(check));
   }
   Result<int> end() const {
@@ -52,7 +52,8 @@ class Report {
   }
 
  private:
-  bool json_, colour_;
+  bool json_;
+  TableStyle style_;
   std::vector<Check> checks_;
 };
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 
-#include "jobs/table.h"
 #include "jobs/views/format.h"
 
 namespace hivq::doctor {
@@ -21,14 +21,41 @@ const char* to_string(Verdict verdict) {
   return "";
 }
 
-std::string to_text(const Check& check, bool colour) {
+namespace {
+
+constexpr size_t indent = 24;  // of what was found, behind verdict and name
+
+/// The text as lines that fit beside the indent, a line each; as one where the width is not known.
+std::string broken(const std::string& text, size_t width) {
+  if (width < 2 * indent) return text + '\n';
+  std::istringstream words(text);
+  std::string lines;
+  size_t column = 0;
+  for (std::string word; words >> word;) {
+    const size_t wide = display_width(word);
+    if (column > 0 && indent + column + 1 + wide > width) {
+      lines += fmt::format("\n{:{}}", "", indent);
+      column = 0;
+    }
+    lines += (column > 0 ? " " : "") + word;
+    column += (column > 0 ? 1 : 0) + wide;
+  }
+  return lines + '\n';
+}
+
+}  // namespace
+
+std::string to_text(const Check& check, const TableStyle& style) {
   const char* sign = check.verdict == Verdict::ok ? "✓" : check.verdict == Verdict::warning ? "!" : "✗";
   const Tint tint = check.verdict == Verdict::ok        ? Tint::good
                     : check.verdict == Verdict::warning ? Tint::accent
                                                         : Tint::bad;
   const std::string verdict = fmt::format("{} {:8}", sign, to_string(check.verdict));
-  std::string text = fmt::format("{} {:12} {}\n", tinted(verdict, tint, colour), check.name, printable(check.found));
-  if (!check.remedy.empty()) text += fmt::format("{:23} → {}\n", "", printable(check.remedy));
+  std::string text = fmt::format("{} {:12} ", tinted(verdict, tint, style.colour), check.name);
+  text += broken(printable(check.found), style.width);
+  if (!check.remedy.empty()) {
+    text += fmt::format("{:{}}{}", "", indent, broken("→ " + printable(check.remedy), style.width));
+  }
   return text;
 }
 

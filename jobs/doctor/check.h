@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "jobs/table.h"
+
 namespace hivq::doctor {
 
 enum class Verdict { ok, warning, problem };
@@ -18,8 +20,9 @@ struct Check {
   std::string remedy;  // a command or a sentence; empty where nothing is wrong
 };
 
-/// `✓ ok       cores        8 CPUs`, and a second line for the remedy.
-std::string to_text(const Check& check, bool colour);
+/// `✓ ok       cores        8 CPUs`, and a second line for the remedy; broken at words where it is wider than the
+/// terminal.
+std::string to_text(const Check& check, const TableStyle& style);
 /// `2 warnings, no problem`, for the end.
 std::string summary(const std::vector<Check>& checks);
 bool any_problem(const std::vector<Check>& checks);

@@ -104,7 +104,7 @@ Check check_mpirun(const Mpirun& mpirun) {
     check.remedy = "put Open MPI's mpirun first in PATH (apt-get install openmpi-bin)";
   } else if (mpirun.root && !mpirun.root_allowed) {
     check.verdict = Verdict::warning;
-    check.found += "; it refuses root, but for hivq run, which says that it may";
+    check.found += "; it refuses root, except from hivq run";
     check.remedy = fmt::format("before mpirun by hand: {}", root_variables);
   }
   return check;

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "common/version.h"
 #include "coordinator/points.h"
 #include "coordinator/sql_service.h"
 #include "coordinator/sql_tables.h"
@@ -78,6 +79,14 @@ class Sql : public testing::Test {
   }
   using Lines = std::vector<std::string>;
 };
+
+TEST_F(Sql, TellsTheVersionAndTheClockOfTheCoordinator) {
+  EXPECT_EQ(one("SELECT hivq_version()"), version);
+  const auto before = wall_clock();
+  const auto told = std::stoll(one("SELECT CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"));
+  EXPECT_GE(told, before - 1) << "SQLite's clock has milliseconds";
+  EXPECT_LE(told, wall_clock() + 1);
+}
 
 TEST_F(Sql, ReadsWhatIsStored) {
   EXPECT_EQ(ask("SELECT job, name, state, trials, submitted, ended FROM jobs"),

@@ -413,16 +413,24 @@ TEST(DoctorCoordinator, SilenceIsAProblemOnlyOfOneThatIsNamed) {
 
 // ---- As text ----
 
+TEST(DoctorText, IsBrokenAtWordsWhereTheTerminalIsNarrow) {
+  const Check check{"cores", Verdict::warning, "one two three four five six seven",
+                    "eight nine ten eleven twelve thirteen"};
+  const std::string text = to_text(check, {50, false}), indent(24, ' ');
+  EXPECT_EQ(text, "! warning  cores        one two three four five\n" + indent + "six seven\n" + indent +
+                      "→ eight nine ten eleven\n" + indent + "twelve thirteen\n");
+}
+
 TEST(DoctorText, SaysTheVerdictInASignAndAWordAndTheRemedyBelow) {
   const std::vector<Check> checks = {{"cores", Verdict::ok, "8 CPUs", ""},
                                      {"data", Verdict::warning, "little \x1b[31mspace", "free some"},
                                      {"mpirun", Verdict::problem, "is gone", "install it"}};
-  EXPECT_EQ(to_text(checks[0], false), "✓ ok       cores        8 CPUs\n");
-  const std::string warning = to_text(checks[1], false);
+  EXPECT_EQ(to_text(checks[0], {}), "✓ ok       cores        8 CPUs\n");
+  const std::string warning = to_text(checks[1], {});
   EXPECT_TRUE(warning.starts_with("! warning  data         little")) << warning;
   EXPECT_TRUE(warning.ends_with("\n                        → free some\n")) << warning;
   EXPECT_EQ(warning.find('\x1b'), std::string::npos) << "what is found cannot steer the terminal";
-  EXPECT_NE(to_text(checks[2], true).find('\x1b'), std::string::npos);
+  EXPECT_NE(to_text(checks[2], {0, true}).find('\x1b'), std::string::npos);
   EXPECT_EQ(summary(checks), "1 problem, 1 warning");
   EXPECT_EQ(summary({checks[0]}), "no problem");
   EXPECT_FALSE(to_json(checks)["ok"].get<bool>());
