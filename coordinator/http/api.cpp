@@ -75,6 +75,11 @@ Result<nlohmann::json> body_json(const httplib::Request& request) {
   return error("the body is no JSON object");
 }
 
+void RouteAdder::operator()(const char* method, const std::string& path, Operation operation) const {
+  routes.push_back(
+      {method, path, [&from = pool, operation](const httplib::Request& request) { return operation(from, request); }});
+}
+
 std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& ending) {
   std::vector<Route> routes;
   add_job_routes(routes, pool);
@@ -83,6 +88,7 @@ std::vector<Route> routes_of_api(ClientPool& pool, const std::atomic<bool>& endi
   add_study_routes(routes, pool);
   add_cluster_routes(routes, pool);
   add_streams(routes, pool, ending);
+  add_job_metrics(routes, pool);
   return routes;
 }
 

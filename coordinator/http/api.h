@@ -33,6 +33,16 @@ void add_picture_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_study_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_cluster_routes(std::vector<Route>& routes, ClientPool& pool);
 void add_streams(std::vector<Route>& routes, ClientPool& pool, const std::atomic<bool>& ending);
+void add_job_metrics(std::vector<Route>& routes, ClientPool& pool);
+
+/// Appends operations: add("POST", "/drain", drain). Without a method it is GET.
+struct RouteAdder {
+  using Operation = Reply (*)(ClientPool&, const httplib::Request&);
+  std::vector<Route>& routes;
+  ClientPool& pool;
+  void operator()(const char* method, const std::string& path, Operation operation) const;
+  void operator()(const std::string& path, Operation operation) const { (*this)("GET", path, operation); }
+};
 
 /// The service in Prometheus' text format.
 Reply prometheus_metrics(ClientPool& pool);
@@ -67,6 +77,10 @@ Reply with_job(ClientPool& pool, JobId id, Make make) {
   if (!*job) return refusal(job->error());
   return make(***job);
 }
+
+/// A job's trials that meet a request's `state` and `where`; ranks stay those among all. Errors: no condition, an
+/// unknown name.
+Result<Results> chosen_trials(const JobSnapshot& job, const httplib::Request& request);
 
 /// The number of a path's group.
 uint64_t path_number(const httplib::Request& request, size_t group);

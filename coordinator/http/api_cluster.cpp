@@ -149,13 +149,11 @@ Reply prometheus_metrics(ClientPool& pool) {
 }
 
 void add_cluster_routes(std::vector<Route>& routes, ClientPool& pool) {
-  const auto add = [&](const char* method, const char* path, Reply (*answer)(ClientPool&, const Request&)) {
-    routes.push_back({method, path, [&pool, answer](const Request& request) { return answer(pool, request); }});
-  };
-  add("GET", "/gangs", gangs);
+  const RouteAdder add{routes, pool};
+  add("/gangs", gangs);
   add("POST", "/drain", drain);
   add("POST", "/query", query);
-  add("GET", "/version", show_version);
+  add("/version", show_version);
 }
 
 }  // namespace hivq

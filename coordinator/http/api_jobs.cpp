@@ -3,6 +3,9 @@
 #include <httplib.h>
 
 #include <algorithm>
+#include <limits>
+#include <set>
+#include <sstream>
 
 #include "coordinator/http/api.h"
 #include "jobs/importance.h"
@@ -18,10 +21,13 @@ using httplib::Request;
 using nlohmann::ordered_json;
 
 constexpr size_t kCurvesByDefault = 50, kMostCurves = 500;
+constexpr uint64_t kLargestNumber = 1'000'000'000'000;  // of a job or a trial
 
 Reply list_jobs(ClientPool& pool, const Request& request) {
   const auto page = query_page(request);
   if (!page) return problem(400, page.error().message);
+  const auto after = query_number(request, "after", std::numeric_limits<JobId>::max(), 1, kLargestNumber);
+  if (!after) return problem(400, after.error().message);
   const auto list = pool.jobs();
   if (!list) return unavailable();
   if (!*list) return refusal(list->error());
@@ -32,7 +38,8 @@ Reply list_jobs(ClientPool& pool, const Request& request) {
     const auto meets = [](const std::string& wanted, const std::string& value) {
       return wanted.empty() || wanted == value;
     };
-    if (!meets(state, job.state) || !meets(user, job.user) || !meets(project, job.project)) continue;
+    if (job.id >= *after || !meets(state, job.state) || !meets(user, job.user) || !meets(project, job.project))
+      continue;
     if (job.name.find(name) == std::string::npos) continue;
     found.push_back(&job);
   }
@@ -80,12 +87,46 @@ Reply show_job(ClientPool& pool, const Request& request) {
   });
 }
 
-Reply trials_page(const Results& results, const Page& page) {
+/// The members of a row that `fields=state,trained` asks for, with its name; all without it. Errors: there is none of
+/// that name.
+Result<std::set<std::string>> wanted_fields(const Request& request) {
+  std::vector<std::string> known;
+  const ordered_json every = to_json(ResultRow{});
+  for (const auto& [name, value] : every.items()) known.push_back(name);
+  if (!request.has_param("fields")) return std::set<std::string>(known.begin(), known.end());
+  std::set<std::string> wanted = {"trial"};
+  std::istringstream given(request.get_param_value("fields"));
+  for (std::string name; std::getline(given, name, ',');) {
+    if (std::ranges::find(known, name) == known.end()) {
+      return error("fields has '{}'; there are {}", name, fmt::join(known, ", "));
+    }
+    wanted.insert(name);
+  }
+  return wanted;
+}
+
+/// Those of a larger number than `after`, for pages by number: what comes in between moves none of these.
+Status keep_after(Results& results, const Request& request, const std::string& order, bool reverse) {
+  if (!request.has_param("after")) return {};
+  const auto after = query_number(request, "after", 0, 0, kLargestNumber);
+  if (!after) return after.error();
+  if (order != "trial" || reverse) return error("after is a trial's number; it goes with sort=trial alone");
+  std::erase_if(results.rows, [&](const ResultRow& row) { return row.trial.id.index <= *after; });
+  return {};
+}
+
+Reply trials_page(const Results& results, const Page& page, const std::set<std::string>& fields) {
   ordered_json json = {{"trials", ordered_json::array()}, {"total", results.rows.size()}, {"params", results.params}};
   json["metrics"] = ordered_json::array({results.job.metric});
   for (const std::string& metric : results.metrics) json["metrics"].push_back(metric);
   const auto [begin, end] = page.of(results.rows);
-  for (auto row = begin; row != end; ++row) json["trials"].push_back(to_json(*row));
+  for (auto row = begin; row != end; ++row) {
+    ordered_json whole = to_json(*row), part;
+    for (auto& [name, value] : whole.items()) {
+      if (fields.contains(name)) part[name] = std::move(value);
+    }
+    json["trials"].push_back(std::move(part));
+  }
   return json_reply(json);
 }
 
@@ -94,18 +135,17 @@ Reply list_trials(ClientPool& pool, const Request& request) {
   if (!page) return problem(400, page.error().message);
   const auto reverse = query_flag(request, "reverse");
   if (!reverse) return problem(400, reverse.error().message);
+  const auto fields = wanted_fields(request);
+  if (!fields) return problem(400, fields.error().message);
   return with_job(pool, path_number(request, 1), [&](const JobSnapshot& job) {
-    const std::string order = query_text(request, "sort"), state = query_text(request, "state");
-    const auto conditions = query_texts(request, "where");
-    Results results = job.results;
-    if (!state.empty()) std::erase_if(results.rows, [&](const ResultRow& row) { return row.trial.state != state; });
-    for (const std::string& condition : conditions) {
-      if (Status kept = keep(results, condition); !kept) return problem(400, kept.error().message);
-    }
-    if (Status sorted = sort(results, order.empty() ? "rank" : order, *reverse); !sorted) {
+    const std::string order = query_text(request, "sort");
+    auto results = chosen_trials(job, request);
+    if (!results) return problem(400, results.error().message);
+    if (Status kept = keep_after(*results, request, order, *reverse); !kept) return problem(400, kept.error().message);
+    if (Status sorted = sort(*results, order.empty() ? "rank" : order, *reverse); !sorted) {
       return problem(400, sorted.error().message);
     }
-    return trials_page(results, *page);
+    return trials_page(*results, *page, *fields);
   });
 }
 
@@ -186,19 +226,27 @@ Reply set_priority(ClientPool& pool, const Request& request) {
 
 }  // namespace
 
+Result<Results> chosen_trials(const JobSnapshot& job, const Request& request) {
+  Results results = job.results;
+  const std::string state = query_text(request, "state");
+  if (!state.empty()) std::erase_if(results.rows, [&](const ResultRow& row) { return row.trial.state != state; });
+  for (const std::string& condition : query_texts(request, "where")) {
+    if (Status kept = keep(results, condition); !kept) return kept.error();
+  }
+  return results;
+}
+
 void add_job_routes(std::vector<Route>& routes, ClientPool& pool) {
-  const auto add = [&](const char* method, const std::string& path, Reply (*answer)(ClientPool&, const Request&)) {
-    routes.push_back({method, path, [&pool, answer](const Request& request) { return answer(pool, request); }});
-  };
+  const RouteAdder add{routes, pool};
   const std::string job = "/jobs/([0-9]{1,13})";
-  add("GET", "/jobs", list_jobs);
+  add("/jobs", list_jobs);
   add("POST", "/jobs", submit);
   add("POST", "/validate", validate);
-  add("GET", job, show_job);
-  add("GET", job + "/trials", list_trials);
-  add("GET", job + "/curves", curves);
-  add("GET", job + "/importance", show_importance);
-  add("GET", job + "/explain", explain);
+  add(job, show_job);
+  add(job + "/trials", list_trials);
+  add(job + "/curves", curves);
+  add(job + "/importance", show_importance);
+  add(job + "/explain", explain);
   add("POST", job + "/cancel", cancel);
   add("POST", job + "/priority", set_priority);
   for (const bool paused : {true, false}) {

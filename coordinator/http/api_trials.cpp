@@ -2,6 +2,8 @@
 
 #include <httplib.h>
 
+#include <algorithm>
+
 #include "coordinator/http/api.h"
 #include "jobs/spec.h"
 #include "jobs/spec_fields.h"
@@ -31,8 +33,11 @@ Reply with_trial(ClientPool& pool, const TrialId& id, Make make) {
 }
 
 Reply show_trial(ClientPool& pool, const Request& request) {
-  return with_trial(pool, path_trial(request),
-                    [](const JobSnapshot&, const TrialView& trial) { return json_reply(to_json(trial)); });
+  const TrialId id = path_trial(request);
+  return with_trial(pool, id, [&](const JobSnapshot& job, const TrialView&) {
+    const auto row = std::ranges::find(job.results.rows, id, [](const ResultRow& each) { return each.trial.id; });
+    return json_reply(to_json(*row));
+  });
 }
 
 Reply metrics(ClientPool& pool, const Request& request) {
@@ -125,9 +130,7 @@ Reply compare_trials(ClientPool& pool, const Request& request) {
 }  // namespace
 
 void add_trial_routes(std::vector<Route>& routes, ClientPool& pool) {
-  const auto add = [&](const std::string& path, Reply (*answer)(ClientPool&, const Request&)) {
-    routes.push_back({"GET", path, [&pool, answer](const Request& request) { return answer(pool, request); }});
-  };
+  const RouteAdder add{routes, pool};
   const std::string trial = "/trials/([0-9]{1,13})/([0-9]{1,13})";
   add(trial, show_trial);
   add(trial + "/metrics", metrics);

@@ -3,6 +3,8 @@
 #include <httplib.h>
 
 #include <charconv>
+#include <optional>
+#include <regex>
 #include <thread>
 
 #include "common/sha256.h"
@@ -88,6 +90,48 @@ void send_events(ClientPool& pool, const std::atomic<bool>& ending, const Reques
                                         [events](size_t, DataSink& sink) { return events->next(sink); });
 }
 
+/// Changes when the bytes do, and only then: chunks are named by their content.
+std::string tag_of(const Manifest& manifest) {
+  std::string names;
+  for (const std::string& chunk : manifest.chunks) names += chunk;
+  return '"' + sha256_hex(names) + '"';
+}
+
+/// A part of a file, from a byte on.
+struct Span {
+  uint64_t begin = 0, length = 0;
+};
+
+/// What `Range: bytes=FIRST-LAST` asks for, FIRST- the rest, -COUNT the end. All where it asks for anything else, as
+/// for several parts: RFC 9110 14.2 lets a server do so. Nothing: it begins behind the end.
+std::optional<Span> wanted_span(const std::string& range, uint64_t size) {
+  static const std::regex form("bytes=([0-9]{0,18})-([0-9]{0,18})");
+  std::smatch parts;
+  if (!std::regex_match(range, parts, form) || parts.str() == "bytes=-") return Span{0, size};
+  const auto number = [](const std::string& text) { return std::stoull(text); };
+  if (parts.length(1) == 0) {
+    const uint64_t length = std::min<uint64_t>(number(parts[2]), size);
+    return length == 0 ? std::nullopt : std::optional(Span{size - length, length});
+  }
+  const uint64_t begin = number(parts[1]);
+  if (begin >= size) return std::nullopt;
+  const uint64_t last = parts.length(2) == 0 ? size - 1 : std::min<uint64_t>(number(parts[2]), size - 1);
+  return last < begin ? Span{0, size} : Span{begin, last - begin + 1};
+}
+
+/// Writes what a chunk has of the bytes from `at` on. Each chunk but the last has chunk_bytes, as gangs cut them.
+/// False: it cannot be had, which breaks the connection off, so that a part is not taken for the whole.
+bool write_chunk(ClientPool& pool, const Manifest& manifest, uint64_t at, uint64_t length, DataSink& sink) {
+  const size_t index = at / chunk_bytes, offset = at % chunk_bytes;
+  if (index >= manifest.chunks.size()) return false;
+  const auto chunk = pool.ask<Chunk>(FetchChunk{manifest.chunks[index]});
+  if (!chunk || !*chunk || !(*chunk)->error.empty()) return false;
+  const std::string& bytes = (*chunk)->bytes;
+  const bool whole = bytes.size() == std::min<uint64_t>(chunk_bytes, manifest.size - index * chunk_bytes);
+  if (!whole || sha256_hex(bytes) != manifest.chunks[index]) return false;
+  return sink.write(bytes.data() + offset, std::min<uint64_t>(length, bytes.size() - offset));
+}
+
 void send_checkpoint(ClientPool& pool, const Request& request, Response& response) {
   const std::string wanted = request.matches[3];
   const int64_t step = wanted == "latest" ? -1 : static_cast<int64_t>(path_number(request, 3));
@@ -96,20 +140,34 @@ void send_checkpoint(ClientPool& pool, const Request& request, Response& respons
   if (!answer) return put(unavailable(), response);
   if (!*answer) return put(refusal(answer->error()), response);
   const auto manifest = std::make_shared<const Manifest>(std::move((*answer)->manifest));
+  const std::string tag = tag_of(*manifest);
+  response.set_header("ETag", tag);
+  response.set_header("X-Hivq-Step", std::to_string(manifest->step));
+  if (request.get_header_value("If-None-Match") == tag) {
+    response.status = 304;
+    return;
+  }
+  response.set_header("Accept-Ranges", "bytes");
+  // Of another file than the one that the reader has a part of, it wants all.
+  const bool same = !request.has_header("If-Range") || request.get_header_value("If-Range") == tag;
+  const auto span = wanted_span(same ? request.get_header_value("Range") : "", manifest->size);
+  if (!span) {
+    response.set_header("Content-Range", fmt::format("bytes */{}", manifest->size));
+    return put(problem(416, fmt::format("the checkpoint has {} bytes", manifest->size)), response);
+  }
+  response.status = 200;
+  if (span->length < manifest->size) {
+    response.status = 206;
+    response.set_header("Content-Range",
+                        fmt::format("bytes {}-{}/{}", span->begin, span->begin + span->length - 1, manifest->size));
+  }
   response.set_header("Content-Disposition", fmt::format("attachment; filename=\"trial-{}-{}-step-{}.safetensors\"",
                                                          trial.job, trial.index, manifest->step));
-  response.set_header("X-Hivq-Step", std::to_string(manifest->step));
-  // The library asks for what is left from an offset on; chunks are written whole, one after the other. A chunk that
-  // cannot be had breaks the connection off, so that a part is not taken for the whole.
-  const auto next = std::make_shared<size_t>(0);
-  response.set_content_provider(
-      manifest->size, "application/octet-stream", [&pool, manifest, next](size_t, size_t, DataSink& sink) {
-        if (*next >= manifest->chunks.size()) return false;
-        const std::string& hash = manifest->chunks[(*next)++];
-        const auto chunk = pool.ask<Chunk>(FetchChunk{hash});
-        if (!chunk || !*chunk || !(*chunk)->error.empty() || sha256_hex((*chunk)->bytes) != hash) return false;
-        return write(sink, (*chunk)->bytes);
-      });
+  // The library asks for what is left from an offset on.
+  response.set_content_provider(span->length, "application/octet-stream",
+                                [&pool, manifest, begin = span->begin](size_t offset, size_t left, DataSink& sink) {
+                                  return write_chunk(pool, *manifest, begin + offset, left, sink);
+                                });
 }
 
 }  // namespace

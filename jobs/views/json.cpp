@@ -48,6 +48,7 @@ ordered_json to_json(const TrialView& trial) {
           {"final", trial.final},
           {"state", trial.state},
           {"reason", trial.reason},
+          {"stopped_early", stopped_early(trial)},
           {"attempts", trial.attempts},
           {"started", time(trial.started)},
           {"ended", time(trial.ended)},

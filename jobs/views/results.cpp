@@ -106,7 +106,7 @@ std::string state_text(const TrialView& trial) {
   if (trial.state == "running" && trial.total_steps > 0) {
     return fmt::format("running {} %", std::clamp<int64_t>(100 * trial.step / trial.total_steps, 0, 100));
   }
-  return trial.state == "finished" && trial.reason.starts_with("stopped early") ? "stopped early" : trial.state;
+  return stopped_early(trial) ? "stopped early" : trial.state;
 }
 
 /// What rows are sorted and selected by.
@@ -169,7 +169,18 @@ std::string trimmed(const std::string& text) {
   return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
 }
 
+/// What stands between quotes, "+ POT" or '+ POT'; without them the text itself.
+std::string unquoted(const std::string& text) {
+  const bool in_quotes =
+      text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front();
+  return in_quotes ? text.substr(1, text.size() - 2) : text;
+}
+
 }  // namespace
+
+bool stopped_early(const TrialView& trial) {
+  return trial.state == "finished" && trial.reason.starts_with("stopped early");
+}
 
 std::string short_key(const std::string& key, const std::vector<std::string>& keys) {
   std::string last = key.substr(key.rfind('.') + 1);
@@ -239,7 +250,7 @@ Status keep(Results& results, const std::string& condition) {
   if (!test || behind == std::string::npos) return error("'{}' is no condition: {}", condition, form);
   auto column = find_column(results, trimmed(condition.substr(0, at)));
   if (!column) return error("cannot select by {}", column.error().message);
-  const SortValue wanted = number_or_word(trimmed(condition.substr(behind)));
+  const SortValue wanted = number_or_word(unquoted(trimmed(condition.substr(behind))));
   std::erase_if(results.rows, [&](const ResultRow& row) {
     const SortValue value = column->value(row);
     // A word and a number are never equal, and have no order; what is missing meets no condition.

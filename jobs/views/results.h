@@ -51,7 +51,8 @@ Results make_results(const JobDetail& detail, const std::map<uint64_t, LastLoss>
 /// unknown name, with those that there are.
 Status sort(Results& results, const std::string& name, bool reverse);
 /// Keeps the rows that meet a condition `NAME OP VALUE` on what they can be sorted by, OP one of = != < <= > >=. A row
-/// without a value meets none. Ranks stay. Errors: no condition, an unknown name with those that there are.
+/// without a value meets none. The value may stand in quotes. Ranks stay. Errors: no condition, an unknown name with
+/// those that there are.
 Status keep(Results& results, const std::string& condition);
 
 /// `extra`: a metric to show besides the sweep's.
@@ -61,6 +62,9 @@ std::string results_csv(const Results& results);
 
 /// What each trial that does not run was given, and what came of it: for importance().
 std::vector<Outcome> outcomes_of(const JobDetail& detail, const std::string& metric);
+
+/// The sweep's stopper ended it before its last epoch.
+bool stopped_early(const TrialView& trial);
 
 /// The last part of the key, or the whole where that would be ambiguous: `lr` for `train.lr`.
 std::string short_key(const std::string& key, const std::vector<std::string>& keys);

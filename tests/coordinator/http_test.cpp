@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -94,11 +95,16 @@ class Http : public testing::Test {
     }
     ASSERT_TRUE(assign);
     const Lease lease = assign->parts.at(0).lease;
-    const std::string hash = sha256_hex(bytes);
-    std::vector<std::string> items = {pack_item(MetricsItem{0, {{"auroc", 0.5}}}),
-                                      pack_item(MetricsItem{1, {{"loss", 2.5}}}), pack_item(LogItem{"hello <b>"}),
-                                      pack_item(ChunkItem{hash, bytes}),
-                                      pack_item(CheckpointItem{1, bytes.size(), {hash}})};
+    std::vector<std::string> hashes,
+        items = {pack_item(MetricsItem{0, {{"auroc", 0.5}}}),
+                 pack_item(MetricsItem{1, {{"loss", 2.5}, {"a,\"b", NAN}}}), pack_item(MetricsItem{2, {{"loss", 2.0}}}),
+                 pack_item(LogItem{"hello <b>"})};
+    for (size_t at = 0; at < bytes.size(); at += chunk_bytes) {
+      const std::string chunk = bytes.substr(at, chunk_bytes);
+      hashes.push_back(sha256_hex(chunk));
+      items.push_back(pack_item(ChunkItem{hashes.back(), chunk}));
+    }
+    items.push_back(pack_item(CheckpointItem{1, bytes.size(), hashes}));
     for (const PictureItem& picture : shown) items.push_back(pack_item(picture));
     items.push_back(pack_item(EndItem{false, "", {{"auroc", 0.75}}}));
     bool acknowledged = false;
@@ -177,8 +183,13 @@ TEST_F(Http, TrialsCheckpointsLogsAndCurves) {
   EXPECT_EQ(got("/jobs/1/trials?sort=trial&reverse=true&limit=1").at("trials").at(0).at("trial"), "1/3");
   EXPECT_NE(problem_of(get("/jobs/1/trials?sort=nix"), 400).find("nix"), std::string::npos);
   EXPECT_EQ(got("/trials/1/0").at("final").at("auroc"), 0.75);
-  EXPECT_EQ(got("/trials/1/0/metrics").at("loss"), (json{{"steps", {1}}, {"values", {2.5}}}));
-  EXPECT_EQ(got("/jobs/1/curves?metric=loss").at("curves"), (json{{"1/0", {{"steps", {1}}, {"values", {2.5}}}}}));
+  EXPECT_EQ(got("/trials/1/0").at("rank"), 1);
+  EXPECT_EQ(got("/trials/1/0").at("trained"), 0.75);
+  EXPECT_EQ(got("/trials/1/0").at("stopped_early"), false);
+  EXPECT_EQ(got("/trials/1/3").at("rank"), nullptr);
+  EXPECT_EQ(got("/trials/1/0/metrics").at("loss"), (json{{"steps", {1, 2}}, {"values", {2.5, 2.0}}}));
+  EXPECT_EQ(got("/jobs/1/curves?metric=loss").at("curves"),
+            (json{{"1/0", {{"steps", {1, 2}}, {"values", {2.5, 2.0}}}}}));
   EXPECT_EQ(got("/trials/1/0/logs").at("lines").at(0).at("text"), "hello <b>");
   EXPECT_EQ(got("/trials/1/0/logs?after=1").at("lines").size(), 0u);
   const json spec = got("/trials/1/2/spec");
@@ -250,6 +261,94 @@ TEST_F(Http, PicturesAreListedAndKeptByTheBrowser) {
   EXPECT_EQ(figure.at("figure"), 2);
   EXPECT_EQ(figure.at("height"), 48);
   EXPECT_EQ(checked(browser.Get(figure.at("url").get<std::string>()))->body, image);
+}
+
+TEST_F(Http, PagesByNumberMissNothingThatComesInBetween) {
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  const json first = got("/jobs?limit=1");
+  EXPECT_EQ(first.at("jobs").at(0).at("job"), 3);
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  EXPECT_EQ(got("/jobs?limit=1&after=3").at("jobs").at(0).at("job"), 2);
+  EXPECT_EQ(got("/jobs?after=1").at("total"), 0);
+  const json trials = got("/jobs/1/trials?sort=trial&after=1");
+  EXPECT_EQ(trials.at("total"), 2);
+  EXPECT_EQ(trials.at("trials").at(0).at("trial"), "1/2");
+  EXPECT_NE(problem_of(get("/jobs/1/trials?after=1"), 400).find("sort=trial"), std::string::npos);
+  EXPECT_NE(problem_of(get("/jobs/1/trials?sort=trial&reverse=true&after=1"), 400).find("sort=trial"),
+            std::string::npos);
+  problem_of(get("/jobs?after=x"), 400);
+}
+
+TEST_F(Http, ATrialsMembersAreChosen) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  EXPECT_EQ(got("/jobs/1/trials?fields=state,rank&limit=1").at("trials"),
+            (json{{{"rank", nullptr}, {"trial", "1/0"}, {"state", "waiting"}}}));
+  EXPECT_NE(problem_of(get("/jobs/1/trials?fields=state,colour"), 400).find("fields has 'colour'; there are rank"),
+            std::string::npos);
+}
+
+TEST_F(Http, AllMetricsOfAJobComeAsOneStream) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  train_first("0123456789");
+  std::this_thread::sleep_for(400ms);  // the page may be a moment old
+  const auto lines = get("/jobs/1/metrics");
+  EXPECT_EQ(lines->get_header_value("Content-Type"), "application/x-ndjson");
+  EXPECT_EQ(lines->body, R"({"trial":"1/0","metric":"a,\"b","steps":[1],"values":[null]})"
+                         "\n"
+                         R"({"trial":"1/0","metric":"auroc","steps":[0],"values":[0.5]})"
+                         "\n"
+                         R"({"trial":"1/0","metric":"loss","steps":[1,2],"values":[2.5,2]})"
+                         "\n");
+  const auto csv = get("/jobs/1/metrics?format=csv");
+  EXPECT_EQ(csv->get_header_value("Content-Type"), "text/csv");
+  EXPECT_EQ(csv->body, "trial,metric,step,value\n1/0,\"a,\"\"b\",1,\n1/0,auroc,0,0.5\n1/0,loss,1,2.5\n1/0,loss,2,2\n");
+  const std::string loss = R"({"trial":"1/0","metric":"loss","steps":[1,2],"values":[2.5,2]})"
+                           "\n";
+  EXPECT_EQ(get("/jobs/1/metrics?metric=loss&state=finished")->body, loss);
+  EXPECT_EQ(get("/jobs/1/metrics?metric=loss&where=auroc%3E0.7")->body, loss);
+  EXPECT_EQ(get("/jobs/1/metrics?metric=lo")->body, "") << "a whole name";
+  EXPECT_EQ(get("/jobs/1/metrics?metric=it's")->body, "");
+  EXPECT_EQ(get("/jobs/1/metrics?after=0")->body, "");
+  EXPECT_EQ(get("/jobs/1/metrics?where=trial%3E0&format=csv")->body, "trial,metric,step,value\n");
+  EXPECT_NE(problem_of(get("/jobs/1/metrics?format=xml"), 400).find("format is 'xml'"), std::string::npos);
+  problem_of(get("/jobs/1/metrics?where=nonsense%3E3"), 400);
+  problem_of(get("/jobs/7/metrics"), 404);
+}
+
+TEST_F(Http, APartOfACheckpointIsThatPart) {
+  ASSERT_EQ(post("/jobs", kSpec)->status, 201);
+  std::string bytes(chunk_bytes + 1'000'000, 'x');  // two chunks
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 251);
+  train_first(bytes);
+  const std::string path = "/trials/1/0/checkpoints/latest", size = std::to_string(bytes.size());
+  const auto whole = get(path);
+  EXPECT_TRUE(whole->body == bytes);
+  EXPECT_EQ(whole->get_header_value("Accept-Ranges"), "bytes");
+  const std::string tag = whole->get_header_value("ETag");
+  EXPECT_EQ(tag.size(), 66u) << tag;
+  const auto part = [&](const std::string& range, const std::string& first_and_last, const std::string& wanted) {
+    const auto got = get(path, {{"Range", "bytes=" + range}, {"If-Range", tag}});
+    EXPECT_EQ(got->status, 206) << range;
+    EXPECT_EQ(got->get_header_value("Content-Range"), "bytes " + first_and_last + "/" + size);
+    EXPECT_TRUE(got->body == wanted) << range << ": " << got->body.size() << " bytes";
+  };
+  const size_t end = bytes.size();
+  part("4194300-4194310", "4194300-4194310", bytes.substr(4194300, 11));
+  part("5-", fmt::format("5-{}", end - 1), bytes.substr(5));
+  part("-9", fmt::format("{}-{}", end - 9, end - 1), bytes.substr(end - 9));
+  part("4194304-99999999", fmt::format("4194304-{}", end - 1), bytes.substr(4194304));
+  for (const std::string range : {"bytes=0-", "bytes=0-1,5-6"}) {
+    const auto all = get(path, {{"Range", range}});
+    EXPECT_EQ(all->status, 200) << range;
+    EXPECT_TRUE(all->body == bytes) << range;
+  }
+  EXPECT_TRUE(get(path, {{"Range", "bytes=5-"}, {"If-Range", "\"another\""}})->body == bytes);
+  EXPECT_EQ(get(path, {{"If-None-Match", tag}})->status, 304);
+  const auto behind = get(path, {{"Range", "bytes=" + size + "-"}});
+  problem_of(behind, 416);
+  EXPECT_EQ(behind->get_header_value("Content-Range"), "bytes */" + size);
+  problem_of(get(path, {{"Range", "bytes=x"}}), 416);
+  EXPECT_EQ(get("/jobs", {{"Range", "bytes=2-5"}})->body.front(), '{') << "whoever is asked for a part may send all";
 }
 
 TEST_F(Http, EventsTellOfChangesAndOfTheEnd) {

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "common/version.h"
 #include "coordinator/points.h"
@@ -116,6 +118,17 @@ TEST_F(Sql, WhatAQuestionFixesNarrowsWhatIsRead) {
     EXPECT_EQ(one(std::string("SELECT count(*) FROM metrics WHERE ") + none), "0") << none;
   }
   EXPECT_EQ(one("SELECT count(*) FROM trials t JOIN metrics m USING (job, trial) WHERE t.id = '256/0'"), "600");
+}
+
+TEST_F(Sql, CurvesInPiecesHaveThePointsOfMetrics) {
+  const MetricPoint odd[] = {{2'000, std::numeric_limits<double>::infinity()}, {2'001, NAN}, {2'002, 0.1}};
+  const Write write{Family::points, points_key({256, 0}, "odd", 2'000), encode_points(odd), true};
+  ASSERT_TRUE(store_->commit({&write, 1}));
+  EXPECT_EQ(one("SELECT steps_json, values_json FROM curves WHERE job = 256 AND trial = 0 AND name = 'odd'"),
+            "[2000,2001,2002]|[null,null,0.1]");
+  EXPECT_EQ(ask("SELECT trial, json_array_length(steps_json), json_extract(steps_json, '$[299]'), "
+                "json_extract(values_json, '$[5]') FROM curves WHERE job = 1 AND trial IN (0, 1) AND name = 'loss'"),
+            (Lines{"0|300|299|5", "1|300|299|5"}));
 }
 
 TEST_F(Sql, TheTableOfAJobHasItsParametersAndMetricsAsColumns) {

@@ -96,6 +96,22 @@ TEST(Results, KeepTheRowsThatMeetAConditionWithTheirRanks) {
   EXPECT_EQ(kept("loss!=5"), (std::vector<uint64_t>{}));
 }
 
+TEST(Results, TakeTheValueOfAConditionInQuotes) {
+  std::vector<TrialView> trials = {trial(0, "+ POT", {{"train.lr", "0.1"}}, 0.7), trial(1, " + POT", {}, 0.9),
+                                   trial(2, "", {}, 0.8)};
+  const auto kept = [&](const std::string& condition) {
+    Results results = make_results(job(trials), {}, 0);
+    EXPECT_TRUE(bool(keep(results, condition))) << condition;
+    return order(results);
+  };
+  EXPECT_EQ(kept("variant = + POT"), (std::vector<uint64_t>{0}));
+  EXPECT_EQ(kept("variant = \"+ POT\""), (std::vector<uint64_t>{0}));
+  EXPECT_EQ(kept("variant = ' + POT'"), (std::vector<uint64_t>{1}));
+  EXPECT_EQ(kept("variant = ''"), (std::vector<uint64_t>{2}));
+  EXPECT_EQ(kept("lr = '0.1'"), (std::vector<uint64_t>{0}));
+  EXPECT_EQ(kept("variant = \"+ POT"), (std::vector<uint64_t>{})) << "a quote alone is a character";
+}
+
 TEST(Results, SayWhatIsNoCondition) {
   Results results = make_results(job(three), {}, 0);
   for (const char* wrong : {"lr", "", "=3", "lr<", "lr=<3", "lr<>3"}) {
@@ -197,6 +213,8 @@ TEST(Results, RankWhatMissesAConstraintBehindTheOthers) {
 TEST(Results, SayWhichTrialsWereStoppedEarly) {
   auto trials = three;
   trials[0].reason = "stopped early by asha at epoch 3";
+  EXPECT_TRUE(stopped_early(trials[0]));
+  EXPECT_FALSE(stopped_early(trials[1]));
   const std::string table = render(results_table(make_results(job(trials), {}, 0)));
   EXPECT_NE(table.find("stopped early"), std::string::npos) << table;
 }

@@ -3,6 +3,8 @@
 import json
 import struct
 
+from stub import Answer
+
 
 def job(state="running", **changes):
     ended = 1_700_000_090_000 if state in ("finished", "failed", "cancelled") else None
@@ -22,7 +24,7 @@ def trial(index, **changes):
     values = {
         "trial": f"3/{index}", "variant": "", "params": {"train.lr": f"{10.0 ** -(index + 2):g}", "eval.score": "max", "model.dropout": "0"},
         "initial": {"auroc": 0.5}, "final": {"auroc": 0.9 - index / 10, "auroc/brick": None}, "state": "finished", "reason": "",
-        "attempts": 1, "started": 1_700_000_010_000, "ended": 1_700_000_050_000, "step": 40, "total_steps": 40, "phase": "",
+        "stopped_early": False, "attempts": 1, "started": 1_700_000_010_000, "ended": 1_700_000_050_000, "step": 40, "total_steps": 40, "phase": "",
         "gang": "", "beside": 0, "checkpoint_step": 40,
         "checkpoints": [{"step": 40, "bytes": 128, "at": 1_700_000_050_000, "metric": 0.9, "pinned": False}],
     }  # fmt: skip
@@ -47,6 +49,16 @@ def curves(index=0):
         "auroc": {"steps": [0, 40], "values": [0.5, 0.9 - index / 10]},
         "auroc/brick": {"steps": [40], "values": [0.75]},
     }
+
+
+def curve_lines(*trials, **changes):
+    """The stream of all curves of trials, by number."""
+    lines = [{"trial": f"3/{index}", "metric": name, **curve} for index in trials for name, curve in sorted(curves(index).items())]
+    return ndjson(lines, **changes)
+
+
+def ndjson(lines, **changes):
+    return Answer(200, "".join(json.dumps(line) + "\n" for line in lines).encode(), "application/x-ndjson", **changes)
 
 
 def safetensors(**tensors):

@@ -170,6 +170,10 @@ class Stub:
             schema = operation["responses"][str(answer.status)]["content"]["application/json"]["schema"]
             self._validate(json.loads(answer.body), schema, request)
 
+        if answer.type == "application/x-ndjson" and answer.length is None:
+            for line in answer.body.splitlines():
+                self._validate(json.loads(line), {"$ref": "#/components/schemas/JobCurve"}, request)
+
     def _validate(self, value, schema, request):
         whole = {**schema, "components": self.description["components"]}
         for mistake in jsonschema.Draft4Validator(whole).iter_errors(value):

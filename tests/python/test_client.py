@@ -72,10 +72,10 @@ def test_jobs_come_from_all_pages_and_each_once(stub, client, monkeypatch):
     monkeypatch.setattr("hivq.paging.MOST_A_PAGE", 2)
 
     def page(request):
-        # A job is submitted between the first page and the second: job 4 moves on.
-        numbers = [5, 4, 3, 2, 1] if request.query["offset"] == ["0"] else [6, 5, 4, 3, 2, 1]
-        offset, limit = int(request.query["offset"][0]), int(request.query["limit"][0])
-        return {"jobs": [answers.job(job=each) for each in numbers[offset : offset + limit]], "total": len(numbers)}
+        # A job is submitted between the first page and the second.
+        after = request.query.get("after")
+        numbers = [5, 4, 3, 2, 1] if after is None else [each for each in (6, 5, 4, 3, 2, 1) if each < int(after[0])]
+        return {"jobs": [answers.job(job=each) for each in numbers[: int(request.query["limit"][0])]], "total": len(numbers)}
 
     stub.on("GET", "/jobs", page)
     assert [job.id for job in client.jobs(state="running")] == [5, 4, 3, 2, 1]

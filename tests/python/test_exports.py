@@ -5,6 +5,7 @@ import time
 import answers
 import hivq
 import pytest
+from stub import Answer, problem
 from hivq.tensorboard import masked_crc32c, single, varint
 
 
@@ -13,8 +14,7 @@ def job(stub, client):
     stub.on("GET", "/jobs/3", answers.detail("finished"))
     rows = [answers.row(0), answers.row(1, state="failed", reason="the loss is not finite")]
     stub.on("GET", "/jobs/3/trials", answers.trial_page(rows))
-    for index in range(2):
-        stub.on("GET", f"/trials/3/{index}/metrics", answers.curves(index))
+    stub.on("GET", "/jobs/3/metrics", answers.curve_lines(0, 1))
     return client.job(3)
 
 
@@ -124,7 +124,7 @@ def test_mlflow_reads_the_file_store(job, tmp_path, monkeypatch):
 def test_names_do_not_lead_out_of_the_store(stub, job, tmp_path):
     evil = {"../../../evil": {"steps": [1], "values": [1.0]}, "..": {"steps": [1], "values": [2.0]}, "a:b*c": {"steps": [1], "values": [3.0]}}
     stub.on("GET", "/jobs/3/trials", answers.trial_page([answers.row(0, params={"/etc/evil": "1"})]))
-    stub.on("GET", "/trials/3/0/metrics", evil)
+    stub.on("GET", "/jobs/3/metrics", answers.ndjson([{"trial": "3/0", "metric": name, **curve} for name, curve in evil.items()]))
     job.to_mlflow(tmp_path / "mlruns")
     assert [each.name for each in tmp_path.iterdir()] == ["mlruns"]
     (metrics,) = (tmp_path / "mlruns").glob("*/*/metrics")
@@ -145,7 +145,57 @@ def test_files_are_written_for_the_zone_of_the_reader(job, tmp_path, monkeypatch
 
 def test_a_job_of_no_trials_is_written_too(stub, job, tmp_path):
     stub.on("GET", "/jobs/3/trials", answers.trial_page([]))
+    stub.on("GET", "/jobs/3/metrics", answers.ndjson([]))
     job.to_csv(tmp_path / "results.csv")
     job.to_mlflow(tmp_path / "mlruns")
     job.to_tensorboard(tmp_path / "runs")
     assert (tmp_path / "results.csv").read_text().startswith("trial,rank,") and isinstance(job, hivq.Job)
+
+
+def test_trials_without_points_and_of_later_are_told_apart(stub, job, tmp_path):
+    """3/1 has no points yet; 3/2 came after the list of trials was read."""
+    stub.on("GET", "/jobs/3/metrics", answers.curve_lines(0, 2))
+    told = []
+    job.to_tensorboard(tmp_path, told=lambda done, of: told.append((done, of)))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["3-0", "3-1"] and told == [(1, 2), (2, 2)]
+
+
+def test_conditions_and_points_go_to_the_coordinator(stub, job, tmp_path):
+    job.to_tensorboard(tmp_path / "runs", points=50, where="variant = '+ POT'")
+    assert stub.seen("GET", "/jobs/3/trials")[-1].query["where"] == ["variant = '+ POT'"]
+    asked = stub.seen("GET", "/jobs/3/metrics")[-1].query
+    assert asked == {"where": ["variant = '+ POT'"], "points": ["50"]}
+    assert list(job.all_curves(metrics=["loss"])) and stub.requests[-1].query["metric"] == ["loss"]
+
+
+def test_a_stream_that_breaks_goes_on_behind_the_last_whole_trial(stub, job):
+    whole = answers.curve_lines(0, 1, 2, 3).body
+    cut = whole.rindex(b'"3/2"') + 30  # within the last line of 3/2
+    rest = [line for line in whole.splitlines(keepends=True) if b'"3/2"' in line or b'"3/3"' in line]
+    kind = "application/x-ndjson"
+    in_chunks = b"%x\r\n%s\r\n" % (cut, whole[:cut])  # and none of no length, which would end it
+    broken = [Answer(type=kind, headers={"Transfer_Encoding": "chunked"}, stream=[in_chunks]), Answer(drop=True), problem(503, "starting")]
+    broken.append(Answer(200, rest[0], kind, length=sum(map(len, rest))))
+    stub.on("GET", "/jobs/3/metrics", *broken, Answer(200, b"".join(rest), kind))
+    found = dict(job.all_curves())
+    assert list(found) == ["3/0", "3/1", "3/2", "3/3"] and found["3/2"]["auroc"].values == [0.5, pytest.approx(0.7)]
+    assert [each.query.get("after") for each in stub.seen("GET", "/jobs/3/metrics")] == [None, ["1"], ["1"], ["1"], ["1"]]
+
+
+def test_a_curve_in_pieces_is_put_together(stub, job):
+    pieces = [{"trial": "3/0", "metric": "loss", "steps": [i], "values": [i / 2]} for i in range(5)]
+    stub.on("GET", "/jobs/3/metrics", answers.ndjson(pieces))
+    assert dict(job.all_curves()) == {"3/0": {"loss": hivq.Curve([0, 1, 2, 3, 4], [0, 0.5, 1, 1.5, 2])}}
+
+
+def test_curves_are_written_as_tables(job, tmp_path):
+    job.curves_to_csv(tmp_path / "metrics.csv")
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[:3] == ["trial,metric,step,value", "3/0,auroc,0,0.5", "3/0,auroc,40,0.9"] and len(lines) == 13
+    assert "3/1,loss,20,nan" in lines
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    job.curves_to_parquet(tmp_path / "metrics.parquet")
+    read = pandas.read_parquet(tmp_path / "metrics.parquet")
+    assert read.shape == (12, 4) and read["value"].isna().sum() == 2 and set(read["trial"]) == {"3/0", "3/1"}
+    assert str(read["step"].dtype) == "int64" and str(read["trial"].dtype) == "category"

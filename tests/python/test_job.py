@@ -136,6 +136,22 @@ def test_trials_come_from_all_pages_with_conditions(stub, job, monkeypatch):
     assert first.duration == 40 and first.final["auroc/brick"] != first.final["auroc/brick"]  # NaN
 
 
+def test_a_trial_whose_rank_changes_between_pages_is_not_missed(stub, job, monkeypatch):
+    """Pages go by number, which stays; the ranks are put in order here."""
+    monkeypatch.setattr("hivq.paging.MOST_A_PAGE", 2)
+    first = [answers.row(0, rank=1), answers.row(1, rank=None), answers.row(2, rank=2)]
+    then = [answers.row(0, rank=2), answers.row(1, rank=None), answers.row(2, rank=1)]  # 3/2 has overtaken 3/0
+
+    def page(request):
+        assert request.query["sort"] == ["trial"] and "offset" not in request.query
+        after = request.query.get("after")
+        return answers.trial_page(first[:2] if after is None else [row for row in then if int(row["trial"][2:]) > int(after[0])])
+
+    stub.on("GET", "/jobs/3/trials", page)
+    assert [each.id for each in job.trials()] == ["3/0", "3/2", "3/1"]
+    assert [each.id for each in job.trials(reverse=True)] == ["3/0", "3/2", "3/1"]
+
+
 def test_best_is_the_first_by_rank(stub, job):
     stub.on("GET", "/jobs/3/trials", answers.trial_page([answers.row(0)], 3))
     assert job.best().trained == 0.9
@@ -191,7 +207,7 @@ def test_a_job_is_steered(stub, job):
 def test_what_a_notebook_shows_holds_no_foreign_markup(stub, client):
     evil = "<script>alert(1)</script>"
     stub.on("GET", "/jobs/3", answers.detail(name=evil, reason=evil))
-    stub.on("GET", "/trials/3/0", answers.trial(0, variant=evil, params={evil: evil}, final={evil: 1.0}, reason=evil))
+    stub.on("GET", "/trials/3/0", answers.row(0, variant=evil, params={evil: evil}, final={evil: 1.0}, reason=evil))
     shown = [client.job(3), client.trial("3/0"), hivq.Table([evil], [[evil]], True), hivq.Comparison([evil], {evil: [evil]}, {}, {})]
     for each in shown:
         text = each._repr_html_()

@@ -11,7 +11,7 @@ FILE = "/trials/3/0/checkpoints/40"
 
 @pytest.fixture
 def trial(stub, client):
-    stub.on("GET", "/trials/3/0", answers.trial(0))
+    stub.on("GET", "/trials/3/0", answers.row(0))
     return client.trial("3/0")
 
 
@@ -36,7 +36,7 @@ def test_logs_come_to_their_end(stub, trial):
 
 def test_logs_are_followed_to_the_trials_end_with_what_came_last(stub, trial):
     line = {"time": None, "text": "epoch"}
-    stub.on("GET", "/trials/3/0", answers.trial(0, state="running", ended=None), answers.trial(0))
+    stub.on("GET", "/trials/3/0", answers.row(0, state="running", ended=None), answers.row(0))
     stub.on("GET", "/trials/3/0/logs", {"lines": [line]}, {"lines": []}, {"lines": []}, {"lines": [line, line]}, {"lines": []})
     assert len(list(trial.logs(follow=True, interval=0))) == 3
 
@@ -57,6 +57,24 @@ def test_a_download_that_breaks_begins_again_and_leaves_nothing_half(stub, trial
     assert len(stub.seen("GET", FILE)) == 5 and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_download_that_breaks_goes_on_with_what_is_missing(stub, trial, tmp_path):
+    tag = {"ETag": '"a"'}
+
+    def part(begin, length=None):
+        return Answer(206, WHOLE[begin:][:length], "application/octet-stream", {**tag, "Content-Range": "x"}, length=len(WHOLE) - begin)
+
+    stub.on("GET", FILE, binary(WHOLE[:20], length=len(WHOLE), headers=tag), part(20, 10), Answer(drop=True), part(30))
+    assert trial.checkpoint(path=tmp_path).path.read_bytes() == WHOLE
+    asked = [(each.headers.get("range"), each.headers.get("if-range")) for each in stub.seen("GET", FILE)]
+    assert asked == [(None, None), ("bytes=20-", '"a"'), ("bytes=30-", '"a"'), ("bytes=30-", '"a"')]
+
+
+def test_another_checkpoint_than_the_one_that_broke_off_is_fetched_from_its_beginning(stub, trial, tmp_path):
+    other = answers.safetensors(codebook=[9.0, 2.5], head=[3.0])
+    stub.on("GET", FILE, binary(WHOLE[:20], length=len(WHOLE), headers={"ETag": '"a"'}), binary(other, headers={"ETag": '"b"'}))
+    assert trial.checkpoint(path=tmp_path).path.read_bytes() == other
+
+
 def test_a_download_that_always_breaks_leaves_the_old_file(stub, trial, tmp_path):
     old = tmp_path / "model"
     old.write_bytes(b"old")
@@ -67,7 +85,7 @@ def test_a_download_that_always_breaks_leaves_the_old_file(stub, trial, tmp_path
 
 
 def test_a_checkpoint_that_was_replaced_meanwhile_is_fetched_as_the_newer_one(stub, trial, tmp_path):
-    stub.on("GET", "/trials/3/0", answers.trial(0), answers.trial(0, checkpoint_step=80))
+    stub.on("GET", "/trials/3/0", answers.row(0), answers.row(0, checkpoint_step=80))
     stub.on("GET", FILE, problem(404, "there is no checkpoint of step 40"))
     stub.on("GET", "/trials/3/0/checkpoints/80", binary(WHOLE))
     assert trial.checkpoint(path=tmp_path).step == 80
@@ -76,7 +94,7 @@ def test_a_checkpoint_that_was_replaced_meanwhile_is_fetched_as_the_newer_one(st
 
 
 def test_a_trial_without_checkpoints_says_so(stub, trial):
-    stub.on("GET", "/trials/3/0", answers.trial(0, state="waiting", checkpoint_step=-1, checkpoints=[]))
+    stub.on("GET", "/trials/3/0", answers.row(0, state="waiting", checkpoint_step=-1, checkpoints=[]))
     with pytest.raises(hivq.Error, match="trial 3/0 is waiting and has no checkpoint"):
         trial.checkpoint()
 
@@ -86,7 +104,7 @@ def test_a_full_disk_is_not_taken_for_a_broken_connection(stub, trial, tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError):
         trial.checkpoint(40, tmp_path / "file" / "model")
-    assert len(stub.seen("GET", FILE)) == 1
+    assert stub.seen("GET", FILE) == [], "it shows before anything is fetched"
 
 
 def test_tensors_are_read(stub, trial, tmp_path):

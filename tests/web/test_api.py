@@ -6,6 +6,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import yaml
 from conftest import Coordinator, until
 
 
@@ -50,3 +51,14 @@ def test_slow_and_half_requests_do_not_hold_up_others(coordinator):
         for one in slow:
             one.close()
     until(lambda: coordinator.ask("/jobs")["total"] >= 1, 10)
+
+
+def test_the_fields_that_can_be_chosen_are_those_of_a_trial(coordinator):
+    with urllib.request.urlopen(f"{coordinator.url}/api/v1/openapi.yaml") as answer:
+        description = yaml.safe_load(answer)
+    parameters = description["paths"]["/jobs/{job}/trials"]["get"]["parameters"]
+    (fields,) = [each["schema"]["items"]["enum"] for each in parameters if each.get("name") == "fields"]
+    row = coordinator.ask("/jobs/1/trials?limit=1")["trials"][0]
+    assert sorted(fields) == sorted(row)
+    chosen = coordinator.ask("/jobs/1/trials?fields=" + ",".join(fields))["trials"]
+    assert [sorted(each) for each in chosen] == [sorted(fields)] * 8

@@ -2,9 +2,7 @@
 
 import {badge, clock, duration, el, kept, number, progress, when} from '/assets/dom.js';
 
-/// A finished trial with a reason was ended by the sweep's stopper.
-export const early = (row) => row.state === 'finished' && row.reason !== '';
-export const stateOf = (row) => (early(row) ? 'stopped early' : row.state);
+export const stateOf = (row) => (row.stopped_early ? 'stopped early' : row.state);
 
 /// A metric of a trial as last measured.
 export function measured(row, name) {

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 from hivq.answers import Comparison, Estimate, Gang, Table, Validation, known, mistakes_of, number_of
 from hivq.errors import ApiError, SpecError
 from hivq.job import Job
-from hivq.paging import entries, pages
+from hivq.paging import entries, pages_by_number
 from hivq.spec import Spec, read_spec, written_as_json
 from hivq.study import Study
 from hivq.transport import Resend, Transport
@@ -104,7 +104,7 @@ class Client:
     ) -> Iterator[Job]:
         """Jobs, the newest first. `name`: a text that theirs holds. `limit`: so many at most."""
         query = {"state": state, "user": user, "project": project, "name": name}
-        answers = pages(self._transport, "/jobs", query, limit)
+        answers = pages_by_number(self._transport, "/jobs", query, limit, "jobs", lambda job: int(job["job"]))
         return (Job(self._transport, each) for each in entries(answers, "jobs", "job", limit))
 
     def job(self, id: int) -> Job:

@@ -25,6 +25,16 @@ def load_pandas() -> Any:
     return pandas
 
 
+def load_pyarrow() -> Any:
+    """The module with its Parquet part. Errors: it is not installed."""
+    try:
+        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        import pyarrow.parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ImportError:
+        raise Error("Parquet needs pyarrow, which is not installed: pip install pyarrow") from None
+    return pyarrow
+
+
 def frame(columns: Mapping[str, Sequence[Any]]) -> pandas.DataFrame:
     """A DataFrame of columns of equal length. Errors: pandas is not installed."""
     data: pandas.DataFrame = load_pandas().DataFrame(dict(columns))

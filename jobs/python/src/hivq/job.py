@@ -6,24 +6,28 @@ import csv
 import io
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from hivq.answers import number_of, time_of
+from hivq.curve_files import write_curves_csv, write_curves_parquet
+from hivq.curves import Curves, streamed_curves
 from hivq.errors import Error, TimedOut
 from hivq.events import JobEvents
-from hivq.frames import StrPath, frame, load_pandas, written
+from hivq.frames import StrPath, frame, load_pandas, load_pyarrow, written
 from hivq.html import bar, shown, table
 from hivq.mlflow_store import write_mlflow
-from hivq.paging import entries, pages
+from hivq.paging import entries, pages, pages_by_number
 from hivq.progress import progress_display
 from hivq.tensorboard import write_tensorboard
 from hivq.transport import Transport
-from hivq.trial import ENDED, Trial
+from hivq.trial import ENDED, Trial, parts_of
 
 if TYPE_CHECKING:
     import pandas
 
 MOST_CURVES = 500  # that a question for curves may name
+Where = Union[str, Sequence[str]]  # one condition, or several that must all hold
+Told = Callable[[int, int], None]  # trials that are done, and all
 
 
 class Job:
@@ -108,7 +112,7 @@ class Job:
 
     def trials(
         self,
-        where: Union[str, Sequence[str]] = (),
+        where: Where = (),
         sort: Optional[str] = None,
         reverse: bool = False,
         state: Optional[str] = None,
@@ -116,8 +120,7 @@ class Job:
     ) -> List[Trial]:
         """Its trials, the best first. `where`: conditions such as "train.lr < 0.01". `sort`: rank, trial, variant, state,
         duration, loss, a parameter or a metric. `limit`: so many at most. Errors: ApiError for what cannot be sorted by."""
-        answers = self._pages(where, sort, reverse, state, limit)
-        return [Trial(self._transport, each) for each in entries(answers, "trials", "trial", limit)]
+        return [Trial(self._transport, each) for each in self._rows(where, sort, reverse, state, limit)]
 
     def best(self) -> Trial:
         """The trial that ranks first by the job's metric. Errors: none does yet."""
@@ -126,7 +129,7 @@ class Job:
             raise Error(f"no trial of job {self.id} has {self.metric} yet; it is {self.refresh().state}")
         return first[0]
 
-    def results(self, where: Union[str, Sequence[str]] = (), sort: Optional[str] = None, reverse: bool = False) -> pandas.DataFrame:
+    def results(self, where: Where = (), sort: Optional[str] = None, reverse: bool = False) -> pandas.DataFrame:
         """A row for each trial, by its id, the best first: rank, variant, state, the parameters that differ, the metrics of the
         last evaluation, the untrained model's, steps, duration in seconds. Errors: pandas is not installed."""
         columns, rows = self._results(where, sort, reverse)
@@ -178,9 +181,18 @@ class Job:
         self._transport.post(self._path("/priority"), body={"priority": priority})
         return self.refresh()
 
-    def to_csv(self, path: StrPath) -> None:
+    def all_curves(
+        self, where: Where = (), metrics: Sequence[str] = (), points: int = 0
+    ) -> Iterator[Tuple[str, Curves]]:
+        """Each trial that has points, in the order of their numbers, with its curves by name: one stream for the whole job,
+        however many trials. `where`: of those that meet it. `metrics`: these alone. `points`: of each curve at most, its ends and
+        extremes stay; 0: all."""
+        query: Dict[str, Any] = {"where": conditions(where), "metric": list(metrics), "points": points}
+        return streamed_curves(self._transport, self._path("/metrics"), query)
+
+    def to_csv(self, path: StrPath, where: Where = ()) -> None:
         """results() as a file; needs no pandas. The file is there whole or not at all."""
-        columns, rows = self._results()
+        columns, rows = self._results(where)
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(columns)
@@ -188,26 +200,33 @@ class Job:
         with written(path) as file:
             file.write(text.getvalue().encode())
 
-    def to_parquet(self, path: StrPath) -> None:
+    def to_parquet(self, path: StrPath, where: Where = ()) -> None:
         """results() as a file. Errors: pandas, or pyarrow, is not installed."""
         load_pandas()
-        try:
-            import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: F401
-        except ImportError:
-            raise Error("Parquet needs pyarrow, which is not installed: pip install pyarrow") from None
-        content: bytes = one_type_a_column(self.results()).to_parquet(None, engine="pyarrow")
+        load_pyarrow()
+        content: bytes = one_type_a_column(self.results(where)).to_parquet(None, engine="pyarrow")
         with written(path) as file:
             file.write(content)
 
-    def to_tensorboard(self, folder: StrPath, points: int = 1000) -> None:
-        """Event files for TensorBoard, a run for each trial, with its parameters and metrics for the HPARAMS page. Written
-        again, they take the old ones' place. Times of points are evenly spread from a trial's start to its end."""
-        write_tensorboard(self, folder, points)
+    def curves_to_csv(self, path: StrPath, points: int = 0, where: Where = (), told: Optional[Told] = None) -> None:
+        """Every point of every trial as a file: trial, metric, step, value. `told` is called after each trial with how many
+        are done, and how many there are."""
+        write_curves_csv(self, path, points, where, told)
 
-    def to_mlflow(self, folder: StrPath, points: int = 1000) -> None:
+    def curves_to_parquet(self, path: StrPath, points: int = 0, where: Where = (), told: Optional[Told] = None) -> None:
+        """The same as Parquet. Errors: pyarrow is not installed."""
+        write_curves_parquet(self, path, points, where, told)
+
+    def to_tensorboard(self, folder: StrPath, points: int = 1000, where: Where = (), told: Optional[Told] = None) -> None:
+        """Event files for TensorBoard, a run for each trial, with its parameters and metrics for the HPARAMS page. Written
+        again, they take the old ones' place. Times of points are evenly spread from a trial's start to its end. `told` is
+        called after each trial with how many are done, and how many there are."""
+        write_tensorboard(self, folder, points, where, told)
+
+    def to_mlflow(self, folder: StrPath, points: int = 1000, where: Where = (), told: Optional[Told] = None) -> None:
         """An experiment in MLflow's file store, a run for each trial: folder is the `mlruns` to read it from. Written again, it
         takes the old one's place. `auroc/brick` is named auroc.brick there. Times of points are evenly spread from a trial's start to its end."""
-        write_mlflow(self, folder, points)
+        write_mlflow(self, folder, points, where, told)
 
     def summary(self) -> str:
         """One line: job 3 'search' running: 12 of 24 trials finished, 2 running, 1 failed"""
@@ -220,28 +239,43 @@ class Job:
     def _path(self, rest: str = "") -> str:
         return f"/jobs/{self.id}{rest}"
 
-    def _pages(
-        self, where: Union[str, Sequence[str]], sort: Optional[str], reverse: bool, state: Optional[str], limit: Optional[int]
-    ) -> Iterator[Dict[str, Any]]:
-        conditions = [where] if isinstance(where, str) else list(where)
-        query = {"where": conditions, "sort": sort, "reverse": reverse or None, "state": state}
-        return pages(self._transport, self._path("/trials"), query, limit)
+    def _rows(
+        self,
+        where: Where,
+        sort: Optional[str],
+        reverse: bool,
+        state: Optional[str] = None,
+        limit: Optional[int] = None,
+        noted: Callable[[Dict[str, Any]], None] = lambda page: None,
+    ) -> List[Dict[str, Any]]:
+        """The API's rows; `noted` sees each page. All by rank are asked for by number, and ranked here: a trial whose rank
+        changes between two pages is then on one of them."""
+        by_number = sort in (None, "rank") and limit is None
+        query: Dict[str, Any] = {"where": conditions(where), "state": state}
+        path = self._path("/trials")
+        if by_number:
+            answers = pages_by_number(self._transport, path, {**query, "sort": "trial"}, None, "trials", number_of_row)
+        else:
+            answers = pages(self._transport, path, {**query, "sort": sort, "reverse": reverse or None}, limit)
+        rows: List[Dict[str, Any]] = []
+        for page in answers:
+            noted(page)
+            rows += page["trials"]
+        unique = list(entries([{"trials": rows}], "trials", "trial", limit))
+        return by_rank(unique, reverse) if by_number else unique
 
     def _results(
-        self, where: Union[str, Sequence[str]] = (), sort: Optional[str] = None, reverse: bool = False
+        self, where: Where = (), sort: Optional[str] = None, reverse: bool = False
     ) -> Tuple[List[str], List[List[Any]]]:
         """Columns, the first `trial`, and rows."""
         params: Dict[str, None] = {}
         metrics: Dict[str, None] = {}
-        trials: List[Trial] = []
 
-        def noted() -> Iterator[Dict[str, Any]]:
-            for page in self._pages(where, sort, reverse, None, None):
-                params.update(dict.fromkeys(page["params"]))
-                metrics.update(dict.fromkeys(page["metrics"]))
-                yield page
+        def noted(page: Mapping[str, Any]) -> None:
+            params.update(dict.fromkeys(page["params"]))
+            metrics.update(dict.fromkeys(page["metrics"]))
 
-        trials = [Trial(self._transport, each) for each in entries(noted(), "trials", "trial")]
+        trials = [Trial(self._transport, each) for each in self._rows(where, sort, reverse, noted=noted)]
         fixed = ["trial", "rank", "variant", "state"]
         after = ["untrained", "step", "duration", "feasible", "on_front", "reason"]
         taken = {*fixed, *after, *params}
@@ -266,6 +300,20 @@ class Job:
         rows += [["submitted", self.submitted], ["ended", self.ended], ["metric", f"{self.goal} {shown(self.metric)}"]]
         rows += [["trials", self.summary().split(": ", 1)[1]]]
         return table([f"job {self.id}", self.name], rows) + bar(self.finished_trials / max(self.trial_count, 1))
+
+
+def conditions(where: Where) -> List[str]:
+    return [where] if isinstance(where, str) else list(where)
+
+
+def number_of_row(row: Mapping[str, Any]) -> int:
+    return parts_of(row["trial"])[1]
+
+
+def by_rank(rows: List[Dict[str, Any]], reverse: bool) -> List[Dict[str, Any]]:
+    """As the coordinator has it: what has no rank comes last, either way round."""
+    sign = -1 if reverse else 1
+    return sorted(rows, key=lambda row: (row["rank"] is None, sign * (row["rank"] or 0)))
 
 
 def one_type_a_column(results: pandas.DataFrame) -> pandas.DataFrame:

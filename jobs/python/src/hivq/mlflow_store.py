@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 from hivq.answers import Curve
+from hivq.curves import Curves, trials_with_curves
 from hivq.frames import StrPath, written
 from hivq.tensorboard import span, time_at
 from hivq.trial import Trial
 
 if TYPE_CHECKING:
-    from hivq.job import Job
+    from hivq.job import Job, Told, Where
 
 STATUS = {"running": 1, "waiting": 2, "paused": 2, "finished": 3, "failed": 4, "cancelled": 5}  # RunStatus in service.proto
 LOCAL_SOURCE = 4
@@ -25,15 +26,15 @@ NOT_IN_NAMES = re.compile(r"[^\w\-. ]", re.ASCII)
 LONGEST_TEXT = 6000  # of a parameter
 
 
-def write_mlflow(job: Job, folder: StrPath, points: int) -> None:
+def write_mlflow(job: Job, folder: StrPath, points: int, where: Where, told: Optional[Told]) -> None:
     identity = f"{job.id} {job.name} {milliseconds(job.submitted)}"
     digest = hashlib.sha256(identity.encode()).hexdigest()
     experiment_id = str(10**17 + int(digest, 16) % (9 * 10**17))  # 18 digits, as MLflow's own
     experiment = Path(folder).absolute() / experiment_id
     if (experiment / "meta.yaml").exists():
         shutil.rmtree(experiment)
-    for trial in job.trials():
-        write_run(job, trial, experiment, hashlib.sha256(f"{identity} {trial.id}".encode()).hexdigest()[:32], points)
+    for trial, curves in trials_with_curves(job, where, points, told):
+        write_run(job, trial, curves, experiment, hashlib.sha256(f"{identity} {trial.id}".encode()).hexdigest()[:32])
     (experiment / "tags").mkdir(parents=True, exist_ok=True)
     text(experiment / "tags" / "hivq.job", str(job.id))
     meta(
@@ -49,13 +50,13 @@ def write_mlflow(job: Job, folder: StrPath, points: int) -> None:
     )
 
 
-def write_run(job: Job, trial: Trial, experiment: Path, run_id: str, points: int) -> None:
+def write_run(job: Job, trial: Trial, curves: Curves, experiment: Path, run_id: str) -> None:
     run = experiment / run_id
     for part in ("artifacts", "metrics", "params", "tags"):
         (run / part).mkdir(parents=True, exist_ok=True)
     for name, value in trial._param_texts.items():
         text(entry(run / "params", name), value[:LONGEST_TEXT])
-    write_metrics(trial, trial.curves(points=points), run / "metrics")
+    write_metrics(trial, curves, run / "metrics")
     tags = {
         "mlflow.runName": trial.id,
         "mlflow.user": job.user,

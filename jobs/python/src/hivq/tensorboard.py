@@ -7,14 +7,15 @@ import math
 import struct
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 from hivq.answers import Curve, Value
+from hivq.curves import trials_with_curves
 from hivq.frames import StrPath, written
 from hivq.trial import Trial
 
 if TYPE_CHECKING:
-    from hivq.job import Job
+    from hivq.job import Job, Told, Where
 
 
 def crc_table() -> List[int]:
@@ -138,9 +139,8 @@ def time_at(step: int, last: int, times: Tuple[float, float]) -> float:
     return times[0] + (times[1] - times[0]) * (step / last if last > 0 else 0.0)
 
 
-def write_tensorboard(job: Job, folder: StrPath, points: int) -> None:
-    for trial in job.trials():
-        curves = trial.curves(points=points)
+def write_tensorboard(job: Job, folder: StrPath, points: int, where: Where, told: Optional[Told]) -> None:
+    for trial, curves in trials_with_curves(job, where, points, told):
         times = span(trial)
         name = f"events.out.tfevents.{int(times[0]):010d}.hivq.{trial.job_id}.{trial.index}"
         with written(Path(folder) / f"{trial.job_id}-{trial.index}" / name) as file:
@@ -148,5 +148,6 @@ def write_tensorboard(job: Job, folder: StrPath, points: int) -> None:
             for data in hparams(trial, [job.metric], times[0]):
                 file.write(data)
             steps = by_step(curves)
+            last = max(steps, default=0)
             for step, values in steps.items():
-                file.write(scalars(time_at(step, max(steps), times), step, values))
+                file.write(scalars(time_at(step, last, times), step, values))

@@ -26,6 +26,7 @@ ATTEMPTS = 7
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 MOST_IDLE = 4
+MOST_AT_ONCE = 1 << 20  # bytes of a body
 
 Scalar = Union[str, int, float, bool, None]
 Query = Mapping[str, Union[Scalar, Sequence[Scalar]]]
@@ -91,13 +92,13 @@ class Transport:
     def stream(
         self, path: str, headers: Mapping[str, str], timeout: Optional[float] = None
     ) -> Iterator[http.client.HTTPResponse]:
-        """An answer whose body the caller reads with chunks() or lines(), over a connection of its own; one attempt.
-        Errors: ApiError; Broken."""
+        """An answer, or the part of one that a header Range asks for, whose body the caller reads with chunks() or lines(), over
+        a connection of its own; one attempt. Errors: ApiError; Broken."""
         connection = self._connect(timeout)
         try:
             try:
                 response = self._send(connection, "GET", self._base + path, None, dict(headers))
-                refusal = None if response.status == 200 else problem(response, self._token is not None)
+                refusal = None if response.status in (200, 206) else problem(response, self._token is not None)
             except (OSError, http.client.HTTPException) as cause:
                 raise Broken from cause
             if refusal is not None:
@@ -206,10 +207,13 @@ class Transport:
 
 
 def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body to its end. Errors: Broken."""
+    """The body to its end, each part as it comes, so that what came before a break is had. Errors: Broken."""
     missing = response.length  # None: in chunks that tell their own end, or to the connection's end
     try:
-        while chunk := response.read(1 << 20):
+        while missing is None or missing > 0:
+            chunk = response.read1(MOST_AT_ONCE if missing is None else min(missing, MOST_AT_ONCE))
+            if not chunk:
+                break
             missing = None if missing is None else missing - len(chunk)
             yield chunk
     except (OSError, http.client.HTTPException) as cause:

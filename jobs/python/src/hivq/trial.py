@@ -62,15 +62,13 @@ class Trial:
     """A training run of a job.
 
     id: such as 3/0. job_id, index: its parts. variant: its row of the sweep. params: what the sweep sets, by dotted key.
-    state: waiting, paused, running, finished, failed or cancelled; one that a stopper ended early is finished and its `reason`
-    says so. attempts: gangs that it was given to. started, ended: UTC, or None. step of total_steps (0: not known yet), in
-    `phase`, on `gang`, with `beside` other trials side by side.
+    state: waiting, paused, running, finished, failed or cancelled. stopped_early: the sweep's stopper ended it; it is finished,
+    and its `reason` says which and when. attempts: gangs that it was given to. started, ended: UTC, or None. step of total_steps
+    (0: not known yet), in `phase`, on `gang`, with `beside` other trials side by side.
     initial, final: metrics of the untrained model and of the last evaluation. checkpoints: those that are stored;
     checkpoint_step: of the newest, -1 where there is none.
-
-    What Job.trials() and Job.best() know besides, and refresh() forgets: rank by the job's metric from 1 (None: none yet);
-    untrained, trained: that metric; last_loss; feasible: it keeps the sweep's constraints; on_front: of several metrics, no
-    other trial is better in one and nowhere worse.
+    rank by the job's metric from 1 (None: none yet); untrained, trained: that metric; last_loss; feasible: it keeps the sweep's
+    constraints; on_front: of several metrics, no other trial is better in one and nowhere worse.
     """
 
     id: str
@@ -82,6 +80,7 @@ class Trial:
     final: Dict[str, float]
     state: str
     reason: str
+    stopped_early: bool
     attempts: int
     started: Optional[datetime]
     ended: Optional[datetime]
@@ -110,7 +109,7 @@ class Trial:
         self._param_texts: Dict[str, str] = dict(answer["params"])
         self.params = {name: value_of(text) for name, text in self._param_texts.items()}
         self.initial, self.final = numbers_of(answer["initial"]), numbers_of(answer["final"])
-        for name in ("state", "reason", "attempts", "step", "total_steps", "phase", "gang", "beside", "checkpoint_step"):
+        for name in ("state", "reason", "stopped_early", "attempts", "step", "total_steps", "phase", "gang", "beside", "checkpoint_step"):
             setattr(self, name, answer[name])
         self.started, self.ended = time_of(answer["started"]), time_of(answer["ended"])
         self.checkpoints = [
@@ -186,7 +185,8 @@ class Trial:
 
     def checkpoint(self, step: Union[int, str] = "latest", path: Optional[StrPath] = None) -> CheckpointFile:
         """Downloads a checkpoint. `path`: a file, or a folder for one named hivq-JOB-TRIAL-step-STEP.safetensors, without it
-        the current one. The file is there whole or not at all. Errors: there is none; the connection breaks again and again."""
+        the current one. Where the connection breaks, it goes on with what is missing. The file is there whole or not at all.
+        Errors: there is none; the connection breaks again and again."""
         for attempt in range(1, ATTEMPTS + 1):
             chosen = self._newest() if step == "latest" else int(step)
             place = self._place(path, chosen)
@@ -198,10 +198,6 @@ class Trial:
                 passing = refusal.status == 503 or (refusal.status == 404 and step == "latest")
                 if attempt == ATTEMPTS or not passing:
                     raise
-            except Broken as broken:
-                if attempt == ATTEMPTS:
-                    cause = broken.__cause__ or broken
-                    raise self._transport.unreachable(cause) from cause
             time.sleep(delay(attempt))
         raise AssertionError("unreachable")
 
@@ -227,13 +223,32 @@ class Trial:
 
     def _download(self, step: int, path: Path) -> None:
         target = self._path(f"/checkpoints/{step_text(step)}")
-        with self._transport.stream(target, {"Accept": "application/octet-stream"}) as response:
-            with written(path) as file:
-                for chunk in chunks(response):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-                check_safetensors(Path(file.name))
+        with written(path) as file:
+            tag: Optional[str] = None  # of the checkpoint that the file has the beginning of
+            attempt = 0
+            while True:
+                have = file.tell() if tag is not None else 0
+                headers = {"Accept": "application/octet-stream"}
+                if tag is not None and have > 0:
+                    headers.update({"Range": f"bytes={have}-", "If-Range": tag})
+                try:
+                    with self._transport.stream(target, headers) as response:
+                        if response.status != 206:
+                            file.seek(0)
+                            file.truncate()
+                        tag = response.getheader("ETag")
+                        for chunk in chunks(response):
+                            file.write(chunk)
+                    file.flush()
+                    tag = None  # all of it came: what is wrong with it is not mended by more
+                    check_safetensors(Path(file.name))
+                    return os.fsync(file.fileno())
+                except Broken as broken:
+                    attempt = 1 if tag is not None and file.tell() > have else attempt + 1
+                    if attempt >= ATTEMPTS:
+                        cause = broken.__cause__ or broken
+                        raise self._transport.unreachable(cause) from cause
+                time.sleep(delay(attempt))
 
     def __repr__(self) -> str:
         rank = f", rank {self.rank}" if self.rank is not None else ""
