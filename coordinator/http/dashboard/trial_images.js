@@ -38,7 +38,7 @@ function kindWords(pictures) {
 
 function noImages(trial) {
   if (['waiting', 'running', 'paused'].includes(trial.state)) return 'Test images come with the last evaluation.';
-  if (trial.reason) return 'None: the trial ended before its last evaluation.';
+  if (trial.state !== 'finished' || trial.reason) return 'None: the trial ended before its last evaluation.';
   return ['None: ', el('code', {}, 'eval.pictures'), ' is 0, or the data set has no images to show.'];
 }
 
