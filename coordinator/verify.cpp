@@ -8,6 +8,8 @@
 #include "common/sha256.h"
 #include "coordinator/series.h"
 #include "coordinator/snapshot.h"
+#include "jobs/search/searcher.h"
+#include "jobs/spec.h"
 
 namespace hivq {
 
@@ -15,8 +17,15 @@ namespace {
 
 constexpr size_t most_of_kind = 10;
 constexpr const char* from_backup =
-    "restore the last good backup (hivq-coordinator restore) into another folder and compare; what else is in the store "
+    "restore the last good backup (hivq-coordinator restore) into another folder and compare; what else is in the "
+    "store "
     "can be read on";
+
+/// Trials of a study, and of a searcher that learns, are made as the job goes on.
+bool makes_trials_later(const JobRow& row) {
+  const auto spec = parse_job(row.yaml, row.name);
+  return spec && (spec->study || make_searcher(*spec)->adaptive());
+}
 
 class Verifier {
  public:
@@ -55,12 +64,15 @@ class Verifier {
       if (row) {
         each(key, *row);
       } else {
-        found(name, fmt::format("a row of '{}' ({} bytes, key {}) cannot be read: {}", name, value.size(), shown(key),
-                                row.error().message), from_backup);
+        found(name,
+              fmt::format("a row of '{}' ({} bytes, key {}) cannot be read: {}", name, value.size(), shown(key),
+                          row.error().message),
+              from_backup);
       }
       return true;
     });
-    if (!scanned) found(name, fmt::format("'{}' cannot be read to its end: {}", name, scanned.error().message), from_backup);
+    if (!scanned)
+      found(name, fmt::format("'{}' cannot be read to its end: {}", name, scanned.error().message), from_backup);
   }
 
   static std::string shown(std::string_view key) {
@@ -72,7 +84,7 @@ class Verifier {
   void jobs() {
     rows<JobRow>(Family::jobs, [&](std::string_view, const JobRow& row) {
       ++result_.jobs;
-      jobs_[row.id] = {row.trials, ended(row.state)};
+      jobs_[row.id] = {row.trials, !ended(row.state) && makes_trials_later(row)};
     });
     uint64_t last = 0;
     rows<EventRow>(Family::events, [&](std::string_view key, const EventRow&) {
@@ -96,9 +108,8 @@ class Verifier {
       if (row.state == State::running) running_.insert(row.id);
     });
     for (const auto& [job, expected] : jobs_) {
-      const auto& [trials, ended] = expected;
-      // Searchers that learn make a job's trials as it goes on.
-      if (counted[job] == trials || (!ended && counted[job] < trials)) continue;
+      const auto& [trials, later] = expected;
+      if (counted[job] == trials || (later && counted[job] < trials)) continue;
       found("trials", fmt::format("job {} has {} trials, but {} are stored", job, trials, counted[job]), from_backup);
     }
   }
@@ -109,8 +120,10 @@ class Verifier {
       newest = std::max(newest, row.lease.epoch);
       const TrialId& trial = row.lease.trial;
       if (row.live != running_.contains(trial)) {
-        found("leases", fmt::format("trial {} is{} running, but its lease is{} live", to_string(trial),
-                                    running_.contains(trial) ? "" : " not", row.live ? "" : " not"), from_backup);
+        found("leases",
+              fmt::format("trial {} is{} running, but its lease is{} live", to_string(trial),
+                          running_.contains(trial) ? "" : " not", row.live ? "" : " not"),
+              from_backup);
       }
       for (const auto& chunk : row.staged) ++expected_[use_key(chunk, trial, staged_step)];
     });
@@ -240,7 +253,8 @@ class Verifier {
       if (!row) read = row.error();
       if (row) own.named[picture_key(id, PictureKey::figure_png, row->figure)] = row->hash;
     }
-    if (!read) found("pictures", fmt::format("a picture {} cannot be read: {}", shown(key), read.error().message), from_backup);
+    if (!read)
+      found("pictures", fmt::format("a picture {} cannot be read: {}", shown(key), read.error().message), from_backup);
   }
 
   void pictures() {
@@ -273,7 +287,7 @@ class Verifier {
   const Store& store_;
   Verified result_;
   std::map<std::string, uint64_t> counts_;
-  std::map<JobId, std::pair<uint64_t, bool>> jobs_;  // their trials, and whether they have ended
+  std::map<JobId, std::pair<uint64_t, bool>> jobs_;  // their trials, and whether some of them may not be there yet
   std::set<TrialId> running_;
   std::map<std::string, uint64_t> sizes_;  // of chunks
   std::set<std::string> damaged_;

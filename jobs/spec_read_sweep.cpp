@@ -494,9 +494,9 @@ void SpecReader::check_conditions(const std::string& place) {
     for (const auto& [other, values] : range.when) {
       const auto found = parameters.find(other);
       if (found == parameters.end()) {
-        mistake(where, fmt::format("{}'s when names {}, which is no parameter here; add it, or leave the "
+        mistake(where, fmt::format("{}'s when names {}, which is no parameter of this {}; add it, or leave the "
                                    "condition out",
-                                   name, other));
+                                   name, other, job_.study ? "study" : "sweep"));
         continue;
       }
       if (count_of(found->second) == 0) {

@@ -564,7 +564,7 @@ TEST_F(CommandLine, TheShellCompletesCommandsOptionsJobsAndTrials) {
     return run(words).output;
   };
   EXPECT_EQ(complete({"pl"}), "plot\n");
-  EXPECT_EQ(complete({"pr"}), "predict\n");
+  EXPECT_EQ(complete({"pre"}), "predict\n");
   EXPECT_EQ(complete({"results", "--by"}), "--by-setting\n");
   EXPECT_EQ(complete({"show", "--coordinator", coordinator.endpoint(), ""}), "4\n");
   EXPECT_EQ(complete({"show", "--coordinator", coordinator.endpoint(), "4/"}), "4/0\n4/1\n");

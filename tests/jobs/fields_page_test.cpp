@@ -35,6 +35,7 @@ std::string range_of(const Field& field) {
         }
         if constexpr (std::is_same_v<Kind, TextListField>) return "texts, or none";
         if constexpr (std::is_same_v<Kind, LabelsField>) return "words by words, or none";
+        if constexpr (std::is_same_v<Kind, ScalarField>) return "a number, a text, true or false";
       },
       field.kind);
 }

@@ -84,7 +84,7 @@ TEST(SpecStudy, TellsMistakesByItsOwnKeyAndLine) {
             std::string::npos);
   EXPECT_NE(mistake_in("study: {trials: 3, parameters: {x: [1, 1.0]}}\n").find("study.parameters.x holds 1.0 twice"),
             std::string::npos);
-  EXPECT_NE(mistake_in("study: {trials: 3, parameters: {x: [1, \"1\"]}}\n").find("holds 1 twice"), std::string::npos);
+  EXPECT_NE(mistake_in("study: {trials: 3, parameters: {x: [1, \"1\"]}}\n").find("holds \"1\" twice"), std::string::npos);
   EXPECT_NE(mistake_in("study: {trials: 3, parameters: {\"\": [1]}}\n").find("must not be empty"), std::string::npos);
   EXPECT_NE(mistake_in("study: {trials: 3, parameters: {x: 5}}\n").find("study.parameters.x is 5; give a list"),
             std::string::npos);
