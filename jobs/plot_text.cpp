@@ -104,14 +104,6 @@ class Plane {
   std::vector<Cell> cells_;
 };
 
-std::string eighths(double share, size_t width) {
-  constexpr const char* kParts[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const auto filled = static_cast<size_t>(std::lround(std::clamp(share, 0.0, 1.0) * static_cast<double>(8 * width)));
-  std::string text;
-  for (size_t i = 0; i < filled / 8; ++i) text += "█";
-  return text + kParts[filled % 8];
-}
-
 std::string heading(const std::string& title, const std::string& subtitle, const TextStyle& style) {
   std::string text = tinted(elide(printable(title), style.width), Tint::bold, style.colour) + '\n';
   if (!subtitle.empty()) text += tinted(elide(printable(subtitle), style.width), Tint::dim, style.colour) + '\n';
@@ -138,7 +130,7 @@ std::string to_text(const BarChart& chart, const TextStyle& style) {
   constexpr size_t kValues = 24, kLeast = 12;  // `0.5123 → 0.9876 ± 0.001`; a bar
   const size_t room = std::max(kLeast, style.width - std::min(style.width, labels + kValues + 4));
   for (const Bar& bar : chart.bars) {
-    std::string drawn = finite(bar.after) ? eighths(axis.at(*bar.after), room) : "";
+    std::string drawn = finite(bar.after) ? text_bar(axis.at(*bar.after), room) : "";
     drawn += std::string(room - display_width(drawn), ' ');
     std::string values = finite(bar.after) ? number(*bar.after) : "–";
     if (finite(bar.deviation)) values += " ± " + fmt::format("{:.2g}", *bar.deviation);
@@ -200,6 +192,14 @@ std::string to_text(const LineChart& chart, const TextStyle& style) {
                         padded(chart.curves[c].label, std::min<size_t>(60, style.width / 2)), value);
   }
   return text;
+}
+
+std::string text_bar(double share, size_t width) {
+  constexpr const char* kParts[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(8 * width));
+  std::string text;
+  for (size_t i = 0; i < filled / 8; ++i) text += "█";
+  return text + kParts[filled % 8];
 }
 
 std::string sparkline(std::span<const double> values, size_t width) {

@@ -21,6 +21,9 @@ std::string to_text(const BarChart& chart, const TextStyle& style);
 /// Curves of braille dots, eight to a character. Each ends in its letter of the legend below.
 std::string to_text(const LineChart& chart, const TextStyle& style);
 
+/// A bar over a share of `width` columns, in eighths of a block, so that it moves smoothly; full only at 1.
+std::string text_bar(double share, size_t width);
+
 /// One character for each of at most `width` equal stretches, as high as their mean: ▁▂▃▄▅▆▇█ from the least to the
 /// largest. Values that are not finite are blanks. Empty without finite values.
 std::string sparkline(std::span<const double> values, size_t width);

@@ -23,13 +23,9 @@ double share_of(const TrialView& trial) {
   return std::clamp(static_cast<double>(trial.step) / static_cast<double>(trial.total_steps), 0.0, 1.0);
 }
 
-// Eighths of a block, so that a bar moves smoothly; what is not done is a dim line.
+// What is not done is a dim line.
 std::string bar(double share, size_t width, Tint tint, bool colour) {
-  constexpr const char* eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(8 * width));
-  std::string text;
-  for (size_t i = 0; i < filled / 8; ++i) text += "█";
-  text += eighths[filled % 8];
+  const std::string text = text_bar(share, width);
   std::string rest;
   for (size_t i = display_width(text); i < width; ++i) rest += "─";
   return tinted(text, tint, colour) + tinted(rest, Tint::dim, colour);
