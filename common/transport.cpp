@@ -5,6 +5,10 @@
 #include <zmq.h>
 
 #include <cerrno>
+#include <unordered_map>
+
+#include "common/ids.h"
+#include "common/transport_door.h"
 
 namespace hivq {
 
@@ -24,15 +28,22 @@ struct Socket {
   void set(int option, int value) { zmq_setsockopt(socket, option, &value, sizeof value); }
 };
 
-constexpr int64_t largest_question = 8 << 20;   // bytes of a message to the coordinator: a Report has at most one chunk
-constexpr int64_t largest_answer = 1 << 30;     // bytes of a message from it: a job of many trials is long
+constexpr int64_t largest_question = 8 << 20;  // bytes of a message to the coordinator: a Report has at most one chunk
+constexpr int64_t largest_answer = 1 << 30;    // bytes of a message from it: a job of many trials is long
 // Of one peer, in the coordinator's memory; beyond the first ZeroMQ reads no more from the peer, and its TCP connection
 // stands still; beyond the second, answers to a peer that does not read are dropped, and it asks again.
 constexpr int unread_messages = 16, unheard_messages = 256;
-// The one thread that reads takes so much of a peer before it turns to the next: who asks little among peers that pour out
-// checkpoints waits for a few megabytes, not for a few hundred.
+// The one thread that reads takes so much of a peer before it turns to the next: who asks little among peers that pour
+// out checkpoints waits for a few megabytes, not for a few hundred.
 constexpr int bytes_at_once = 256 << 10;
-constexpr int unsent_messages = 100;            // kept for a coordinator that is away; the protocol resends anyway
+constexpr int unsent_messages = 100;  // kept for a coordinator that is away; the protocol resends anyway
+constexpr int handshake_time = 5000;  // milliseconds, for a connection to say who it is
+constexpr auto refused_time = std::chrono::seconds(1);  // before a peer that was refused tries again
+// On the wire an identity has a tail that only its holder and the coordinator know: without it another peer could take
+// the identity over, and with it what is sent to it.
+constexpr char tail_mark = ':';
+constexpr size_t most_routes = 4096;  // remembered before silent ones are forgotten
+constexpr auto longest_silence = std::chrono::minutes(10);
 
 // Whoever sends a larger message is disconnected before it takes memory. A dead peer is noticed within seconds, so that
 // a restarted one is connected again at once.
@@ -40,9 +51,11 @@ void prepare(Socket& socket, int64_t largest_message) {
   zmq_setsockopt(socket.socket, ZMQ_MAXMSGSIZE, &largest_message, sizeof largest_message);
   socket.set(ZMQ_HEARTBEAT_IVL, 2000);
   socket.set(ZMQ_HEARTBEAT_TIMEOUT, 10000);
+  socket.set(ZMQ_HANDSHAKE_IVL, handshake_time);
 }
 
-std::optional<std::string> receive_part(void* socket) {
+/// `key`: takes the public key of the peer, where the connection has one.
+std::optional<std::string> receive_part(void* socket, std::string* key = nullptr) {
   zmq_msg_t part;
   zmq_msg_init(&part);
   if (zmq_msg_recv(&part, socket, ZMQ_DONTWAIT) < 0) {
@@ -50,8 +63,17 @@ std::optional<std::string> receive_part(void* socket) {
     return std::nullopt;
   }
   std::string bytes(static_cast<const char*>(zmq_msg_data(&part)), zmq_msg_size(&part));
+  if (key != nullptr) {
+    const char* user = zmq_msg_gets(&part, "User-Id");
+    *key = user == nullptr ? "" : user;
+  }
   zmq_msg_close(&part);
   return bytes;
+}
+
+void set_key(Socket& socket, int option, const std::string& key) {
+  const std::string bytes = raw_key(key);
+  zmq_setsockopt(socket.socket, option, bytes.data(), bytes.size());
 }
 
 int asked(void* socket, int option) {
@@ -63,15 +85,37 @@ int asked(void* socket, int option) {
 
 bool more_parts(void* socket) { return asked(socket, ZMQ_RCVMORE) != 0; }
 
-/// Asking also looks for peers that are new or have something to say after a silence. Receiving by itself does so once in
-/// a hundred parts only, and those may be of 4 MiB each.
+/// Asking also looks for peers that are new or have something to say after a silence. Receiving by itself does so once
+/// in a hundred parts only, and those may be of 4 MiB each.
 bool readable(void* socket) { return (asked(socket, ZMQ_EVENTS) & ZMQ_POLLIN) != 0; }
 
 }  // namespace
 
 struct Router::State {
+  using clock = std::chrono::steady_clock;
+  /// Who speaks under an identity.
+  struct Route {
+    std::string address;  // the identity with its tail
+    std::string key;
+    clock::time_point heard;
+  };
+
   Socket socket{ZMQ_ROUTER};
+  std::unique_ptr<Door> door;  // goes before the socket
   std::string endpoint;
+  std::unordered_map<std::string, Route> routes;  // by identity
+
+  /// Whether the peer may speak under the identity; then answers go to it.
+  bool note(const std::string& identity, const std::string& address, const std::string& key) {
+    const auto now = clock::now();
+    if (routes.size() >= most_routes && !routes.contains(identity)) {
+      std::erase_if(routes, [&](const auto& entry) { return now - entry.second.heard > longest_silence; });
+    }
+    Route& route = routes[identity];
+    if (!route.address.empty() && route.key != key && now - route.heard <= longest_silence) return false;
+    route = {address, key, now};
+    return true;
+  }
 };
 
 Router::Router(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -79,10 +123,15 @@ Router::Router(Router&&) noexcept = default;
 Router& Router::operator=(Router&&) noexcept = default;
 Router::~Router() = default;
 
-Result<Router> Router::bind(const std::string& endpoint) {
+Result<Router> Router::bind(const std::string& endpoint, std::optional<Admission> admission) {
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
   prepare(socket, largest_question);
+  if (admission) {
+    socket.set(ZMQ_CURVE_SERVER, 1);
+    set_key(socket, ZMQ_CURVE_SECRETKEY, admission->own.secret);
+    state->door = std::make_unique<Door>(socket.context, socket.socket, std::move(*admission));
+  }
   socket.set(ZMQ_IPV6, endpoint.find('[') != endpoint.npos);  // else 127.0.0.1 is called [::ffff:127.0.0.1]
   socket.set(ZMQ_LINGER, 500);                                // answers on their way out at the end
   socket.set(ZMQ_ROUTER_HANDOVER, 1);  // a gang that reconnects takes its name over from its dead connection
@@ -122,26 +171,43 @@ std::optional<Router::Incoming> Router::receive(std::chrono::milliseconds timeou
     zmq_pollitem_t item{socket, 0, ZMQ_POLLIN, 0};
     if (timeout.count() == 0 || zmq_poll(&item, 1, timeout.count()) <= 0) return std::nullopt;
   }
-  auto identity = receive_part(socket);
-  if (!identity) return std::nullopt;
-  std::string bytes;
+  auto address = receive_part(socket);
+  if (!address) return std::nullopt;
+  Incoming incoming{address->substr(0, address->rfind(tail_mark)), "", ""};
   while (more_parts(socket)) {  // the last part is the message; ours have one
-    auto part = receive_part(socket);
-    if (part) bytes = std::move(*part);
+    auto part = receive_part(socket, &incoming.key);
+    if (part) incoming.bytes = std::move(*part);
   }
-  return Incoming{std::move(*identity), std::move(bytes)};
+  if (!state_->note(incoming.identity, *address, incoming.key)) return std::nullopt;
+  return incoming;
 }
 
 void Router::send(const std::string& identity, const std::string& bytes) {
   void* socket = state_->socket.socket;
-  if (zmq_send(socket, identity.data(), identity.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
+  const auto route = state_->routes.find(identity);
+  if (route == state_->routes.end()) return;
+  const std::string& address = route->second.address;
+  if (zmq_send(socket, address.data(), address.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) return;
   zmq_send(socket, bytes.data(), bytes.size(), ZMQ_DONTWAIT);
 }
 
 struct Dealer::State {
   Socket socket{ZMQ_DEALER};
   int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  std::unique_ptr<HandshakeWatch> watch;  // goes before the socket
+  std::string endpoint;
+  std::chrono::steady_clock::time_point next_try;
   ~State() { close(wake); }
+
+  /// Whom the coordinator does not let in may be let in later. What waited to be sent is lost; the protocol resends.
+  void try_again() {
+    const auto now = std::chrono::steady_clock::now();
+    if (watch->gave_up()) next_try = now + refused_time;
+    if (next_try == decltype(next_try)() || now < next_try) return;
+    next_try = {};
+    zmq_disconnect(socket.socket, endpoint.c_str());
+    zmq_connect(socket.socket, endpoint.c_str());
+  }
 };
 
 Dealer::Dealer(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -149,7 +215,8 @@ Dealer::Dealer(Dealer&&) noexcept = default;
 Dealer& Dealer::operator=(Dealer&&) noexcept = default;
 Dealer::~Dealer() = default;
 
-Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& identity) {
+Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& identity,
+                               const std::optional<Credentials>& credentials) {
   auto state = std::make_unique<State>();
   Socket& socket = state->socket;
   prepare(socket, largest_answer);
@@ -158,7 +225,15 @@ Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& i
   socket.set(ZMQ_RECONNECT_IVL, 50);
   socket.set(ZMQ_RECONNECT_IVL_MAX, 1000);
   socket.set(ZMQ_SNDHWM, unsent_messages);
-  zmq_setsockopt(socket.socket, ZMQ_ROUTING_ID, identity.data(), identity.size());
+  const std::string address = identity + tail_mark + random_id();
+  zmq_setsockopt(socket.socket, ZMQ_ROUTING_ID, address.data(), address.size());
+  if (credentials) {
+    set_key(socket, ZMQ_CURVE_SERVERKEY, credentials->coordinator_key);
+    set_key(socket, ZMQ_CURVE_PUBLICKEY, credentials->key.public_key);
+    set_key(socket, ZMQ_CURVE_SECRETKEY, credentials->key.secret);
+  }
+  state->watch = std::make_unique<HandshakeWatch>(socket.context, socket.socket, credentials.has_value());
+  state->endpoint = endpoint;
   if (zmq_connect(socket.socket, endpoint.c_str()) != 0) {
     return error("cannot connect to '{}': {}; the form is tcp://HOST:PORT", endpoint, zmq_strerror(errno));
   }
@@ -167,7 +242,10 @@ Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& i
 
 std::optional<std::string> Dealer::receive(std::chrono::milliseconds timeout) {
   zmq_pollitem_t items[] = {{state_->socket.socket, 0, ZMQ_POLLIN, 0}, {nullptr, state_->wake, ZMQ_POLLIN, 0}};
-  if (zmq_poll(items, 2, timeout.count()) <= 0) return std::nullopt;
+  if (zmq_poll(items, 2, timeout.count()) <= 0) {
+    state_->try_again();
+    return std::nullopt;
+  }
   if (items[1].revents != 0) {
     uint64_t count = 0;
     (void)!read(state_->wake, &count, sizeof count);
@@ -176,6 +254,8 @@ std::optional<std::string> Dealer::receive(std::chrono::milliseconds timeout) {
   while (bytes && more_parts(state_->socket.socket)) bytes = receive_part(state_->socket.socket);
   return bytes;
 }
+
+const std::string& Dealer::trouble() { return state_->watch->trouble(); }
 
 bool Dealer::send(const std::string& bytes) {
   return zmq_send(state_->socket.socket, bytes.data(), bytes.size(), ZMQ_DONTWAIT) >= 0;
