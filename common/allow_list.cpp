@@ -233,4 +233,28 @@ Status revoke_key(const std::string& keys, const std::string& name) {
   return write_allow_list(allowed_path(keys), *list);
 }
 
+Result<std::optional<Credentials>> find_credentials(const KeyOptions& said, const std::string& endpoint,
+                                                    const std::string& keys) {
+  auto made = said_credentials(said);
+  if (!made || *made) return made;
+  if (!keys.empty()) {
+    const std::string path = operator_key_path(keys);
+    auto key = read_key(path);
+    if (!key) {
+      return error("the coordinator asks for a key, and {}; name yours with --key FILE or HIVQ_KEY",
+                   key.error().message);
+    }
+    auto credentials = credentials_of(*key, path);
+    if (!credentials) return credentials.error();
+    return std::optional(std::move(*credentials));
+  }
+  if (is_loopback(endpoint)) return std::optional<Credentials>();
+  auto own = users_key();
+  if (!own) return own.error();
+  if (!*own) return std::optional<Credentials>();
+  auto credentials = credentials_of(**own, users_key_path());
+  if (!credentials) return credentials.error();
+  return std::optional(std::move(*credentials));
+}
+
 }  // namespace hivq

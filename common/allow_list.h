@@ -63,4 +63,10 @@ Result<KeyFile> add_key(const std::string& keys, const std::string& name, Role r
                         const std::string& public_key = "");
 Status revoke_key(const std::string& keys, const std::string& name);
 
+/// With what a client asks a coordinator: the key that was said, else the operator's of its folder of `keys` (as its
+/// coordinator.json names it, empty: it asks for none), else, away from this machine, the user's own. Errors: a key
+/// cannot be read.
+Result<std::optional<Credentials>> find_credentials(const KeyOptions& said, const std::string& endpoint,
+                                                    const std::string& keys);
+
 }  // namespace hivq

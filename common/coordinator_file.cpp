@@ -15,7 +15,8 @@ std::optional<CoordinatorFile> read_coordinator_file(const std::string& data) {
   try {
     return CoordinatorFile{json.at("endpoint").get<std::string>(),
                            {json.at("pid").get<pid_t>(), json.at("start_time").get<uint64_t>()},
-                           json.value("http", "")};
+                           json.value("http", ""),
+                           json.value("keys", "")};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
@@ -31,7 +32,8 @@ Status write_coordinator_file(const std::string& data, const CoordinatorFile& fi
   const nlohmann::json json{{"endpoint", file.endpoint},
                             {"pid", file.process.pid},
                             {"start_time", file.process.start_time},
-                            {"http", file.http}};
+                            {"http", file.http},
+                            {"keys", file.keys}};
   const std::string path = path_of(data), part = path + ".part";
   {
     std::ofstream out(part);

@@ -13,7 +13,8 @@ namespace hivq {
 struct CoordinatorFile {
   std::string endpoint;  // tcp://127.0.0.1:4487
   ProcessId process;
-  std::string http;  // http://127.0.0.1:4488; empty: no dashboard
+  std::string http;       // http://127.0.0.1:4488; empty: no dashboard
+  std::string keys = {};  // folder of keys (allow_list.h); empty: it asks for none
 };
 
 /// Of the last run in this folder, whether it lives or not. Nothing: there was none, or the file is damaged.

@@ -1,6 +1,7 @@
 #include "common/keys.h"
 
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
@@ -121,15 +122,20 @@ std::string raw_key(const std::string& hex) {
   return *bytes;
 }
 
-std::string http_token(const std::string& secret) {
-  constexpr std::string_view purpose = "hivq http token";
+std::string keyed_hash(const std::string& secret, std::string_view text) {
   const std::string key = raw_key(secret);
   std::array<unsigned char, 32> digest{};
   unsigned size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(purpose.data()),
-       purpose.size(), digest.data(), &size);
-  return "hivq_" + hex_text({reinterpret_cast<const char*>(digest.data()), size});
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
+       text.size(), digest.data(), &size);
+  return hex_text({reinterpret_cast<const char*>(digest.data()), size});
 }
+
+bool same_secret(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+std::string http_token(const std::string& secret) { return "hivq_" + keyed_hash(secret, "hivq http token"); }
 
 Result<KeyFile> parse_key(const std::string& text, const std::string& source) {
   const std::string bare = trimmed(text);

@@ -36,6 +36,11 @@ Result<std::string> parse_public_key(std::string_view text);
 /// The 32 bytes of a key that was checked before.
 std::string raw_key(const std::string& hex);
 
+/// HMAC-SHA-256 of a text under a key, 64 hexadecimal digits.
+std::string keyed_hash(const std::string& secret, std::string_view text);
+/// Whether two texts are the same, in a time that does not tell how far they agree.
+bool same_secret(std::string_view a, std::string_view b);
+
 /// What a holder of the secret shows to the HTTP API: `hivq_` and 64 hexadecimal digits, from which the secret cannot
 /// be found (HMAC-SHA-256).
 std::string http_token(const std::string& secret);

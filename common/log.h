@@ -21,6 +21,8 @@ class Log {
   /// To standard error, from `lowest` upwards. `who` stands in each line.
   explicit Log(std::string who, Level lowest = Level::info);
   Log(std::string who, Level lowest, Sink sink);
+  /// Each line a JSON object: {"time": "2026-01-31T12:04:31.250Z", "level": "info", "program": …, "message": …}.
+  static Log json(std::string who, Level lowest = Level::info);
 
   template <typename... Args>
   void debug(fmt::format_string<Args...> format, Args&&... args) const {

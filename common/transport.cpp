@@ -54,8 +54,8 @@ void prepare(Socket& socket, int64_t largest_message) {
   socket.set(ZMQ_HANDSHAKE_IVL, handshake_time);
 }
 
-/// `key`: takes the public key of the peer, where the connection has one.
-std::optional<std::string> receive_part(void* socket, std::string* key = nullptr) {
+/// `from`: takes the peer's public key, where the connection has one, and its machine's address.
+std::optional<std::string> receive_part(void* socket, Router::Incoming* from = nullptr) {
   zmq_msg_t part;
   zmq_msg_init(&part);
   if (zmq_msg_recv(&part, socket, ZMQ_DONTWAIT) < 0) {
@@ -63,9 +63,11 @@ std::optional<std::string> receive_part(void* socket, std::string* key = nullptr
     return std::nullopt;
   }
   std::string bytes(static_cast<const char*>(zmq_msg_data(&part)), zmq_msg_size(&part));
-  if (key != nullptr) {
-    const char* user = zmq_msg_gets(&part, "User-Id");
-    *key = user == nullptr ? "" : user;
+  if (from != nullptr) {
+    const char* key = zmq_msg_gets(&part, "User-Id");
+    const char* address = zmq_msg_gets(&part, "Peer-Address");
+    from->key = key == nullptr ? "" : key;
+    from->address = address == nullptr ? "" : address;
   }
   zmq_msg_close(&part);
   return bytes;
@@ -173,9 +175,9 @@ std::optional<Router::Incoming> Router::receive(std::chrono::milliseconds timeou
   }
   auto address = receive_part(socket);
   if (!address) return std::nullopt;
-  Incoming incoming{address->substr(0, address->rfind(tail_mark)), "", ""};
+  Incoming incoming{address->substr(0, address->rfind(tail_mark)), ""};
   while (more_parts(socket)) {  // the last part is the message; ours have one
-    auto part = receive_part(socket, &incoming.key);
+    auto part = receive_part(socket, &incoming);
     if (part) incoming.bytes = std::move(*part);
   }
   if (!state_->note(incoming.identity, *address, incoming.key)) return std::nullopt;

@@ -29,7 +29,8 @@ class Router {
   struct Incoming {
     std::string identity;
     std::string bytes;
-    std::string key = {};  // public, of the peer; empty without Admission
+    std::string key = {};      // public, of the peer; empty without Admission
+    std::string address = {};  // of its machine
   };
 
   /// Listens on `tcp://host:port`; port 0 takes a free one. With `admission` every connection is encrypted, and only

@@ -73,7 +73,8 @@ std::string address_of(int file) {
 
 std::string why_refused(const Event& event) {
   if (event.what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) return "its key is not known";
-  if (event.what == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) return "it said nothing that can be understood, or left";
+  if (event.what == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    return "it has no key, said nothing that can be understood, or left";
   switch (event.value) {
     case ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
       return "it has no key";

@@ -37,15 +37,15 @@ struct EndedTrial {
 };
 
 struct CoreOptions {
-  Millis gang_timeout = 10'000;     // a gang that is silent for so long is lost
-  Millis restart_grace = 30'000;    // the same, right after a start: gangs need time to connect again
-  Millis launch_timeout = 180'000;  // from mpirun to the gang's Hello
-  Millis study_timeout = 60'000;    // a study's trial whose client is silent for so long has failed
-  Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
+  Millis gang_timeout = 10'000;                // a gang that is silent for so long is lost
+  Millis restart_grace = 30'000;               // the same, right after a start: gangs need time to connect again
+  Millis launch_timeout = 180'000;             // from mpirun to the gang's Hello
+  Millis study_timeout = 60'000;               // a study's trial whose client is silent for so long has failed
+  Millis yield_again = 5'000;                  // a gang that has not given its pack back by then is asked again
   uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
-  uint64_t local_gangs = 0;         // that this coordinator may launch itself
-  uint64_t local_ranks = 1;         // of a local gang for a trial that does not say
-  Millis longest_retry = 600'000;   // that a trial waits before it is tried again
+  uint64_t local_gangs = 0;                    // that this coordinator may launch itself
+  uint64_t local_ranks = 1;                    // of a local gang for a trial that does not say
+  Millis longest_retry = 600'000;              // that a trial waits before it is tried again
   Policy policy = {};
   /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
   std::function<Result<EndedJob>(JobId)> ended_job;
@@ -71,7 +71,11 @@ struct LaunchEnded {
 struct Tick {};
 /// The coordinator is about to end: its own gangs shall give their trials back, and none is leased any more.
 struct Closing {};
-using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick, Closing>;
+/// Something that the shell has seen and that belongs among the events: who did what, who was refused.
+struct Noted {
+  std::string text;
+};
+using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick, Closing, Noted>;
 
 // ---- Effects ----
 struct Send {
@@ -167,8 +171,8 @@ class Core {
     std::unique_ptr<Stopper> stopper;  // nullptr: it stops no trial
     std::set<std::string> metrics;     // that the sweep looks at
     std::map<uint64_t, Trial> trials;
-    std::set<JobId> after = {};  // that it waits for
-    std::vector<TrialRow> earlier = {};           // of a study: those that its searcher learned from at its start
+    std::set<JobId> after = {};                  // that it waits for
+    std::vector<TrialRow> earlier = {};          // of a study: those that its searcher learned from at its start
     std::map<std::string, uint64_t> asked = {};  // of a study: trials by the key of their client's question
     bool held() const { return row.paused || !after.empty(); }
   };
@@ -179,6 +183,7 @@ class Core {
   void on(Running&, const LaunchEnded&);
   void on(Running&, const Tick&);
   void on(Running&, const Closing&);
+  void on(Running& run, const Noted& noted) { event(run, noted.text); }
 
   // Gangs: core_gangs.cpp.
   void on(Running&, const std::string& peer, const Hello&);
@@ -370,8 +375,8 @@ class Core {
     CheckpointRow checkpoint;
     uint64_t trials = 0;  // that have no checkpoint of their own yet
   };
-  std::map<std::pair<TrialId, int64_t>, Start> starts_;  // what trials start from, by trial and step
-  std::map<TrialId, Millis> study_heard_;                   // when the client of a study's trial spoke last
+  std::map<std::pair<TrialId, int64_t>, Start> starts_;       // what trials start from, by trial and step
+  std::map<TrialId, Millis> study_heard_;                     // when the client of a study's trial spoke last
   std::map<JobId, std::map<uint64_t, Trial>> ended_studies_;  // until the store surely has them: see forget_ended()
   bool closing_ = false;
   Millis grace_until_ = 0;

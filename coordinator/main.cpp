@@ -39,6 +39,7 @@ void end_on_signals() {
 /// The commands that look after a store; what was chosen.
 struct Maintenance {
   std::string data = ".hivq", folder;
+  hivq::Elsewhere elsewhere;
   uint64_t number = 0;
   bool list = false;
   std::function<hivq::Result<bool>()> chosen;
@@ -58,18 +59,22 @@ void add_maintenance(CLI::App& app, Maintenance& line) {
     sub->add_option("--data", line.data, "Folder of the store")->type_name("DIR")->capture_default_str();
     return sub;
   };
-  add("backup", "Copy the store, while its coordinator goes on or without one; only what is new is copied",
-      "hivq-coordinator backup /mnt/backups/hivq --data /srv/hivq",
-      [&] { return whole(hivq::make_backup(line.data, line.folder)); })
-      ->add_option("folder", line.folder, "Where the backups lie, on the coordinator's machine")
-      ->required();
-  auto* sub = add("restore", "Put a backup into a folder without a store",
-                  "hivq-coordinator restore /mnt/backups/hivq --list\n"
-                  "  hivq-coordinator restore /mnt/backups/hivq --data /srv/hivq-2",
-                  [&] {
-                    return whole(line.list ? hivq::list_backups(line.folder)
-                                           : hivq::restore_backup(line.folder, line.data, line.number));
-                  });
+  auto* sub = add("backup", "Copy the store, while its coordinator goes on or without one; only what is new is copied",
+                  "hivq-coordinator backup /mnt/backups/hivq --data /srv/hivq",
+                  [&] { return whole(hivq::make_backup(line.data, line.folder, line.elsewhere)); });
+  sub->add_option("folder", line.folder, "Where the backups lie, on the coordinator's machine")->required();
+  sub->add_option("--coordinator", line.elsewhere.coordinator, "Address of a coordinator on another machine")
+      ->type_name("tcp://HOST:PORT");
+  sub->add_option("--key", line.elsewhere.keys.key, "An operator's key (or HIVQ_KEY)")->type_name("FILE");
+  sub->add_option("--coordinator-key", line.elsewhere.keys.coordinator_key, "Its public key (or HIVQ_COORDINATOR_KEY)")
+      ->type_name("HEX");
+  sub = add("restore", "Put a backup into a folder without a store",
+            "hivq-coordinator restore /mnt/backups/hivq --list\n"
+            "  hivq-coordinator restore /mnt/backups/hivq --data /srv/hivq-2",
+            [&] {
+              return whole(line.list ? hivq::list_backups(line.folder)
+                                     : hivq::restore_backup(line.folder, line.data, line.number));
+            });
   sub->add_option("folder", line.folder, "Where the backups lie")->required();
   sub->add_option("--number", line.number, "Which backup; the newest where it is left out");
   sub->add_flag("--list", line.list, "Only show which there are");
@@ -77,6 +82,76 @@ void add_maintenance(CLI::App& app, Maintenance& line) {
       "hivq-coordinator compact --data /srv/hivq", [&] { return whole(hivq::compact_store(line.data)); });
   add("verify", "Read everything, check every checksum and whether all belongs together; exit code 1 where not",
       "hivq-coordinator verify --data /srv/hivq", [&] { return hivq::verify_store(line.data); });
+}
+
+/// What the command line says of who is let in.
+struct Doors {
+  bool secure = false, insecure = false, plain_http = false;
+  hivq::GateOptions gate;
+  std::vector<std::string> allow;  // ROLE=FILE
+};
+
+void add_doors(CLI::App& app, Doors& doors, hivq::ServerOptions& options) {
+  const char* group = "Who is let in";
+  app.add_option("--keys", doors.gate.keys,
+                 "Folder of the keys that it knows (hivq keys); DATA/keys where nothing is said")
+      ->type_name("DIR")
+      ->group(group);
+  auto* secure = app.add_flag("--secure", doors.secure, "Let known keys alone in on this machine's own addresses too")
+                     ->group(group);
+  app.add_flag("--insecure", doors.insecure, "Let everyone in, from other machines too, without encryption")
+      ->excludes(secure)
+      ->group(group);
+  app.add_option("--coordinator-secret", doors.gate.own_secret,
+                 "Its own key; KEYS/coordinator.json where nothing is said")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--allow", doors.allow, "A key whose holder has a role, beside those of the folder (again for more)")
+      ->type_name("ROLE=FILE")
+      ->expected(1)
+      ->take_all()
+      ->group(group);
+  auto* certificate = app.add_option("--tls-cert", options.tls.certificate,
+                                     "Certificate of an https address, PEM; one of its own where nothing is said")
+                          ->type_name("FILE")
+                          ->group(group);
+  auto* key =
+      app.add_option("--tls-key", options.tls.key, "The certificate's key, PEM")->type_name("FILE")->group(group);
+  certificate->needs(key);
+  key->needs(certificate);
+  app.add_flag("--http-plain", doors.plain_http,
+               "Allow http:// off this machine, with tokens in the clear: where TLS ends before it (an ingress)")
+      ->group(group);
+  app.add_flag("--open-metrics", options.open_metrics, "Let /metrics be read without a token")->group(group);
+}
+
+/// Keys are asked for unless nobody but this machine can reach it. Errors: options that do not go together.
+hivq::Status close_doors(Doors& doors, hivq::ServerOptions& options) {
+  const bool http_here = options.http.empty() || options.http == "off" || hivq::is_loopback(options.http);
+  const bool here = hivq::is_loopback(options.listen) && http_here;
+  for (const std::string& each : doors.allow) {
+    const size_t equals = each.find('=');
+    auto role = hivq::parse_role(each.substr(0, equals));
+    if (!role || equals == std::string::npos) {
+      return hivq::error("--allow {}: it must be ROLE=FILE; {}", each,
+                         role ? "the file is missing" : role.error().message);
+    }
+    doors.gate.allow.emplace_back(*role, each.substr(equals + 1));
+  }
+  if (doors.insecure || (here && !doors.secure)) {
+    if (!doors.insecure && (!doors.allow.empty() || !doors.gate.own_secret.empty())) {
+      return hivq::error(
+          "--allow and --coordinator-secret have no effect on this machine's own addresses without --secure");
+    }
+    return {};
+  }
+  if (!http_here && options.http.starts_with("http://") && !doors.plain_http) {
+    return hivq::error(
+        "--http {} would send tokens in the clear: use https://, or --http-plain where TLS ends before it",
+        options.http);
+  }
+  options.gate = doors.gate;
+  return {};
 }
 
 }  // namespace
@@ -112,6 +187,11 @@ int main(int argc, char** argv) {
   app.add_option("--input-memory", input_megabytes, "Megabytes that all gangs together may have on their way to it")
       ->capture_default_str()
       ->check(CLI::Range(16, 1'000'000));
+  Doors doors;
+  add_doors(app, doors, options);
+  bool json_log = false;
+  app.add_flag_callback(
+      "--log-json", [&] { json_log = true; }, "Log lines as JSON objects: time, level, program, message");
   Maintenance maintenance;
   add_maintenance(app, maintenance);
   app.require_subcommand(0, 1);
@@ -128,7 +208,11 @@ int main(int argc, char** argv) {
   options.reserve_bytes = reserve_megabytes << 20;
   options.core.input_bytes = input_megabytes << 20;
 
-  hivq::Log log("coordinator");
+  hivq::Log log = json_log ? hivq::Log::json("coordinator") : hivq::Log("coordinator");
+  if (auto closed = close_doors(doors, options); !closed) {
+    log.error("{}", closed.error().message);
+    return 1;
+  }
   if (!policy.empty()) {
     auto read = hivq::read_policy(policy);
     if (!read) {

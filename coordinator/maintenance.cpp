@@ -6,6 +6,8 @@
 #include <chrono>
 #include <filesystem>
 
+#include "common/allow_list.h"
+#include "common/coordinator_file.h"
 #include "coordinator/server.h"
 #include "coordinator/store.h"
 #include "coordinator/verify.h"
@@ -36,8 +38,13 @@ Result<Store> open_existing(const std::string& data) {
   return Store::open(data);
 }
 
-Result<BackedUp> through_coordinator(const std::string& endpoint, const std::string& folder) {
-  auto client = Client::connect(endpoint);
+Result<BackedUp> through_coordinator(const std::string& endpoint, const std::string& keys, const KeyOptions& said,
+                                     const std::string& folder) {
+  ClientOptions options;
+  auto credentials = find_credentials(said, endpoint, keys);
+  if (!credentials) return credentials.error();
+  options.credentials = std::move(*credentials);
+  auto client = Client::connect(endpoint, std::move(options));
   if (!client) return client.error();
   auto done = client->try_ask<BackedUp>(Backup{folder}, longest_backup);
   return done ? std::move(*done) : client->nobody();
@@ -45,11 +52,13 @@ Result<BackedUp> through_coordinator(const std::string& endpoint, const std::str
 
 }  // namespace
 
-Status make_backup(const std::string& data, const std::string& folder) {
+Status make_backup(const std::string& data, const std::string& folder, const Elsewhere& elsewhere) {
   const std::string target = absolute(folder);
   BackedUp done;
-  if (auto endpoint = running_endpoint(data)) {
-    auto answer = through_coordinator(*endpoint, target);
+  const auto live = elsewhere.coordinator.empty() ? live_coordinator(data) : std::nullopt;
+  if (live || !elsewhere.coordinator.empty()) {
+    auto answer = live ? through_coordinator(live->endpoint, live->keys, elsewhere.keys, target)
+                       : through_coordinator(elsewhere.coordinator, "", elsewhere.keys, target);
     if (!answer) return answer.error();
     done = *answer;
   } else {
@@ -97,10 +106,11 @@ Result<bool> verify_store(const std::string& data) {
   if (!store) return store.error();
   auto seen = verify(*store);
   if (!seen) return seen.error();
-  fmt::print("{} jobs, {} trials, {} metric points, {} checkpoints in {} chunks of {} in all, {} log lines, {} events, "
-             "{} PNGs of pictures\n",
-             seen->jobs, seen->trials, seen->points, seen->checkpoints, seen->chunks, size_text(seen->chunk_bytes),
-             seen->log_lines, seen->events, seen->pictures);
+  fmt::print(
+      "{} jobs, {} trials, {} metric points, {} checkpoints in {} chunks of {} in all, {} log lines, {} events, "
+      "{} PNGs of pictures\n",
+      seen->jobs, seen->trials, seen->points, seen->checkpoints, seen->chunks, size_text(seen->chunk_bytes),
+      seen->log_lines, seen->events, seen->pictures);
   for (const auto& finding : seen->findings) {
     fmt::print("{}{}{}\n", finding.what, finding.remedy.empty() ? "" : "; ", finding.remedy);
   }

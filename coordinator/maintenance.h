@@ -5,12 +5,18 @@
 
 #include <string>
 
+#include "common/keys.h"
 #include "common/result.h"
 
 namespace hivq {
 
-/// Copies the store of `data` into `folder`: through the coordinator that runs there, else by itself.
-Status make_backup(const std::string& data, const std::string& folder);
+/// A coordinator to ask, where it is not the one of a folder of this machine.
+struct Elsewhere {
+  std::string coordinator;  // tcp://HOST:PORT
+  KeyOptions keys;
+};
+/// Copies the store of `data` into `folder`: through the coordinator that runs there, or elsewhere, else by itself.
+Status make_backup(const std::string& data, const std::string& folder, const Elsewhere& elsewhere = {});
 /// Prints the backups in `folder`.
 Status list_backups(const std::string& folder);
 /// Puts a backup (0: the newest) into the folder `data`, which must hold no store.

@@ -10,7 +10,9 @@
 #include "common/coordinator_file.h"
 #include "common/process.h"
 #include "common/transport.h"
+#include "coordinator/door_log.h"
 #include "coordinator/garbage.h"
+#include "coordinator/gate.h"
 #include "coordinator/http/front.h"
 #include "coordinator/queries.h"
 #include "coordinator/snapshot.h"
@@ -18,6 +20,7 @@
 #include "coordinator/store.h"
 #include "coordinator/store_readers.h"
 #include "coordinator/watchers.h"
+#include "jobs/client.h"
 
 namespace hivq {
 
@@ -28,10 +31,12 @@ using std::chrono::milliseconds;
 constexpr auto poll_time = milliseconds(50);
 constexpr auto answer_poll_time = milliseconds(1);  // while a thread is about to answer
 constexpr Millis tick_time = 200;
-constexpr Millis retry_time = 1000;               // between two looks whether a full disk has space
-constexpr Millis cleaning_time = 5000;            // between two looks for garbage
-constexpr size_t round_messages = 256;            // inputs of one commit …
-constexpr size_t round_bytes = size_t{64} << 20;  // … and their size, about
+constexpr Millis retry_time = 1000;     // between two looks whether a full disk has space
+constexpr Millis cleaning_time = 5000;  // between two looks for garbage
+constexpr Millis keys_time = 1000;      // between two looks whether the keys have changed
+constexpr double requests_a_second = 2000, requests_at_once = 20'000;  // of a user
+constexpr size_t round_messages = 256;                                 // inputs of one commit …
+constexpr size_t round_bytes = size_t{64} << 20;                       // … and their size, about
 
 /// The number behind the last colon; 0 where there is none.
 int port_of(const std::string& address) {
@@ -40,25 +45,37 @@ int port_of(const std::string& address) {
 }
 
 /// Where the port is free to choose, gangs that train find a restarted coordinator only at its old port.
-Result<Router> bind(const ServerOptions& options) {
+Result<Router> open_router(const ServerOptions& options, const std::optional<Admission>& admission) {
   if (options.listen.ends_with(":0")) {
     const auto last = read_coordinator_file(options.data);
     if (const int port = last ? port_of(last->endpoint) : 0; port != 0) {
-      auto router = Router::bind(options.listen.substr(0, options.listen.size() - 1) + std::to_string(port));
+      auto router = Router::bind(options.listen.substr(0, options.listen.size() - 1) + std::to_string(port), admission);
       if (router) return router;
     }
   }
-  return Router::bind(options.listen);
+  return Router::bind(options.listen, admission);
 }
 
 /// Nothing where there is to be none. As the coordinator's, a free port stays the same over restarts where it can.
-Result<std::unique_ptr<Front>> open_front(const ServerOptions& options, const std::string& endpoint, const Log& log) {
+Result<std::unique_ptr<Front>> open_front(const ServerOptions& options, const std::string& endpoint, const Gate* gate,
+                                          DoorLog& door, const Log& log) {
   if (options.http == "off") return std::unique_ptr<Front>();
   FrontOptions wanted;
+  wanted.tls = options.tls;
+  wanted.gate = gate;
+  wanted.refused = [&door](const std::string& address, const std::string& why) { door.note(address, why); };
+  wanted.open_metrics = options.open_metrics;
   const size_t host = std::string_view("tcp://").size(), colon = endpoint.rfind(':');
   const std::string bound = endpoint.substr(host, colon - host);
   wanted.coordinator = bound == "0.0.0.0" || bound == "*" ? "tcp://127.0.0.1" + endpoint.substr(colon) : endpoint;
   if (!options.http.empty()) wanted.listen = options.http;
+  if (wanted.listen.starts_with("https://") && wanted.tls.certificate.empty()) {
+    auto made = own_certificate(gate != nullptr ? gate->keys() : options.data);
+    if (!made) return made.error();
+    wanted.tls = *made;
+    if (auto print = fingerprint(made->certificate))
+      log.info("its own certificate {} has the SHA-256 fingerprint {}", made->certificate, *print);
+  }
   const bool any = options.http.empty() && options.listen.ends_with(":0");
   if (!any) return start_front(wanted, log);
   const auto last = read_coordinator_file(options.data);
@@ -86,11 +103,15 @@ bool is_wish(const Body& body) {
 
 class Server {
  public:
-  Server(const ServerOptions& options, Store store, Router router, std::unique_ptr<Launcher> launcher, const Log& log)
+  /// `gate`: nullptr lets everyone in; else `door` tells of whom it turned away.
+  Server(const ServerOptions& options, Store store, Router router, std::unique_ptr<Launcher> launcher, Gate* gate,
+         DoorLog& door, const Log& log)
       : options_(options),
         store_(std::move(store)),
         router_(std::move(router)),
         launcher_(std::move(launcher)),
+        gate_(gate),
+        door_(door),
         log_(log),
         readers_(options.garbage_grace),
         watchers_(static_cast<uint64_t>(clock_.now())) {}
@@ -164,6 +185,7 @@ class Server {
     if (now < next_tick_) return;
     if (!full_) inputs_.push_back(Tick{});
     next_tick_ = now + tick_time;
+    if (gate_ != nullptr) watch_the_door(now);
     low_ = store_.free_bytes() < options_.reserve_bytes;
   }
 
@@ -174,6 +196,7 @@ class Server {
       log_.warning("a message that cannot be read was dropped: {}", message.error().message);
       return tell(incoming.identity, 0, Failed{message.error().message});
     }
+    if (gate_ != nullptr && !let_in(incoming, *message, now)) return;
     const Body& body = message->body;
     if (auto* chunk = std::get_if<FetchChunk>(&body)) readers_.read(chunk->hash, now);
     if (auto* question = std::get_if<QuerySql>(&message->body)) {
@@ -194,6 +217,76 @@ class Server {
     } else {
       if (auto* beat = std::get_if<Heartbeat>(&body)) watchers_.note(*beat);
       inputs_.push_back(Received{std::move(incoming.identity), std::move(*message)});
+    }
+  }
+
+  // ---- Who may ----
+
+  /// Whether the message may go on; its sender is answered if not. A wish becomes its sender's.
+  bool let_in(const Router::Incoming& incoming, Message& message, Millis now) {
+    const std::optional<Person> person = sender(incoming);
+    if (!person) {
+      refuse(incoming, message.id, "not allowed: this key is not known any more");
+      return false;
+    }
+    if (person->role != Role::gang && !limit_.allow(person->name, now)) {
+      tell(incoming.identity, message.id, Failed{"too many requests: wait a moment, then ask again"});
+      return false;
+    }
+    Status allowed = may_send(*person, message.body);
+    if (const auto job = job_of(message.body); allowed && job && person->role != Role::admin) {
+      const auto owner = owner_of(*job);
+      if (owner) allowed = may_change(*person, *job, *owner);  // of no such job the core tells
+    }
+    if (!allowed) {
+      refuse(incoming, message.id, allowed.error().message);
+      return false;
+    }
+    // Whose share a job takes is not for its sender to say, but for an operator.
+    const auto put_name = [&](std::string& user) {
+      if (person->role != Role::admin || user.empty()) user = person->name;
+    };
+    if (auto* wish = std::get_if<Submit>(&message.body)) put_name(wish->user);
+    if (auto* question = std::get_if<EstimateJob>(&message.body)) put_name(question->user);
+    if (const std::string what = audit_text(message.body); !what.empty() && !full_) {
+      inputs_.push_back(
+          Noted{fmt::format("{} ({}) from {}: {}", person->name, to_string(person->role), incoming.address, what)});
+    }
+    return true;
+  }
+
+  /// Of the HTTP side's own questions: a viewer.
+  std::optional<Person> sender(const Router::Incoming& incoming) const {
+    if (incoming.key != gate_->inner().public_key) return gate_->by_key(incoming.key);
+    const size_t mark = incoming.identity.find(behalf_mark);
+    if (mark == std::string::npos) return Person{"http", Role::viewer};
+    return gate_->by_name(incoming.identity.substr(mark + 1));
+  }
+
+  void refuse(const Router::Incoming& incoming, uint64_t id, const std::string& why) {
+    door_.note(incoming.address, why);
+    tell(incoming.identity, id, Failed{why});
+  }
+
+  std::optional<std::string> owner_of(JobId job) const {
+    if (const JobRow* open = core_->open_job(job)) return open->user;
+    auto stored = read_job(store_, job);
+    return stored && *stored ? std::optional((*stored)->user) : std::nullopt;
+  }
+
+  /// Keys that have changed and peers that were turned away, for the log and the events.
+  void watch_the_door(Millis now) {
+    if (now >= next_keys_) {
+      next_keys_ = now + keys_time;
+      gate_->refresh();
+      for (std::string& change : gate_->take_changes()) inputs_.push_back(Noted{std::move(change)});
+    }
+    for (std::string& line : door_.take(now)) {
+      if (full_) {
+        log_.warning("{}", line);
+      } else {
+        inputs_.push_back(Noted{std::move(line)});
+      }
     }
   }
 
@@ -318,7 +411,10 @@ class Server {
   StoreReaders reading_{store_};
   Router router_;
   std::unique_ptr<Launcher> launcher_;
+  Gate* gate_;  // nullptr: everyone may do everything
+  DoorLog& door_;
   const Log& log_;
+  RateLimit limit_{requests_a_second, requests_at_once};  // of a user
   std::optional<Core> core_;
   std::deque<Input> inputs_;
   std::vector<Received> questions_;  // of this round; answered from what it committed
@@ -328,7 +424,7 @@ class Server {
   BackupUnderWay backup_;
   bool full_ = false;  // effects_ wait to be committed
   bool low_ = false;   // little space is left
-  Millis next_tick_ = 0, next_try_ = 0, next_cleaning_ = 0;
+  Millis next_tick_ = 0, next_try_ = 0, next_cleaning_ = 0, next_keys_ = 0;
 };
 
 }  // namespace
@@ -344,19 +440,36 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   // The store first: its lock tells whether another coordinator has the folder.
   auto store = Store::open(options.data);
   if (!store) return store.error();
-  auto router = bind(options);
+  DoorLog door;
+  std::unique_ptr<Gate> gate;
+  std::optional<Admission> admission;
+  if (options.gate) {
+    if (options.gate->keys.empty()) options.gate->keys = options.data + "/keys";
+    auto opened = Gate::open(*options.gate);
+    if (!opened) return opened.error();
+    gate = std::move(*opened);
+    admission = Admission{gate->own(),
+                          [&gate](const std::string& key, const std::string&) {
+                            return key == gate->inner().public_key || gate->by_key(key).has_value();
+                          },
+                          [&door](const std::string& address, const std::string& what) { door.note(address, what); }};
+  }
+  auto router = open_router(options, admission);
   if (!router) return router.error();
   std::string endpoint = router->endpoint();
   auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data, options.core.local_gangs});
-  Server server(options, std::move(*store), std::move(*router), std::move(launcher), log);
+  Server server(options, std::move(*store), std::move(*router), std::move(launcher), gate.get(), door, log);
   if (auto started = server.start(); !started) return started;
-  auto front = open_front(options, endpoint, log);
+  auto front = open_front(options, endpoint, gate.get(), door, log);
   if (!front) return front.error();
   const std::string http = *front ? (*front)->address() : "";
-  if (auto written = write_coordinator_file(options.data, {endpoint, process_of(getpid()), http}); !written) {
+  const std::string keys = gate ? std::filesystem::absolute(gate->keys()).lexically_normal().string() : "";
+  if (auto written = write_coordinator_file(options.data, {endpoint, process_of(getpid()), http, keys}); !written) {
     return written;
   }
   log.info("listening on {}; data in {}", endpoint, options.data);
+  if (gate) log.info("only known keys get in: hivq keys list --keys {} shows them", keys);
+  if (!gate) log.info("without keys: whoever reaches its addresses may do everything");
   if (!http.empty()) log.info("dashboard at {}", http);
   auto ended = server.run(stop);
   front->reset();

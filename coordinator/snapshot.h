@@ -32,15 +32,24 @@ Status read_rows(const Source& source, Family family, const std::string& prefix,
   return scanned ? unreadable : scanned;
 }
 
+/// A stored job; nothing where there is none. Errors: as of read_rows().
+template <typename Source>
+Result<std::optional<JobRow>> read_job(const Source& source, JobId id) {
+  std::optional<JobRow> found;
+  Status status =
+      read_rows<JobRow>(source, Family::jobs, key_of(id), [&](auto, JobRow row) { found = std::move(row); });
+  if (!status) return status.error();
+  return found;
+}
+
 /// A stored job for one that learns from it. Errors: of the source, or a row that cannot be read.
 template <typename Source>
 Result<EndedJob> read_ended_job(const Source& source, JobId id) {
   EndedJob found;
-  Status status = read_rows<JobRow>(source, Family::jobs, key_of(id),
-                                    [&](auto, JobRow row) {
-                                      found.metric = std::move(row.metric);
-                                      found.yaml = std::move(row.yaml);
-                                    });
+  Status status = read_rows<JobRow>(source, Family::jobs, key_of(id), [&](auto, JobRow row) {
+    found.metric = std::move(row.metric);
+    found.yaml = std::move(row.yaml);
+  });
   if (status) {
     status = read_rows<TrialRow>(source, Family::trials, key_of(id),
                                  [&](auto, TrialRow row) { found.trials.push_back(std::move(row)); });
@@ -53,9 +62,8 @@ Result<EndedJob> read_ended_job(const Source& source, JobId id) {
 template <typename Source>
 Result<std::optional<EndedTrial>> read_ended_trial(const Source& source, const TrialId& id) {
   std::optional<EndedTrial> found;
-  Status status = read_rows<TrialRow>(source, Family::trials, key_of(id), [&](auto, TrialRow row) {
-    found.emplace().row = std::move(row);
-  });
+  Status status = read_rows<TrialRow>(source, Family::trials, key_of(id),
+                                      [&](auto, TrialRow row) { found.emplace().row = std::move(row); });
   if (status && found) {
     status = read_rows<LeaseRow>(source, Family::leases, key_of(id),
                                  [&](auto, LeaseRow row) { found->lease = std::move(row); });

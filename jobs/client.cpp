@@ -10,7 +10,8 @@ constexpr std::chrono::milliseconds patience{100};
 }  // namespace
 
 Result<Client> Client::connect(const std::string& endpoint, ClientOptions options) {
-  auto dealer = Dealer::connect(endpoint, random_id());
+  const std::string identity = options.behalf.empty() ? random_id() : random_id() + behalf_mark + options.behalf;
+  auto dealer = Dealer::connect(endpoint, identity, options.credentials);
   if (!dealer) return dealer.error();
   return Client(endpoint, std::move(*dealer), std::move(options));
 }
@@ -28,7 +29,11 @@ std::optional<Result<Body>> Client::exchange(const Message& question, std::chron
     }
     auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min(next_send, end) - clock::now());
     auto received = dealer_.receive(std::clamp(wait, std::chrono::milliseconds(1), patience));
-    if (!received) continue;
+    if (!received) {
+      // A coordinator that does not know a key may be told of it, but not while somebody waits here.
+      if (!dealer_.trouble().empty()) return std::nullopt;
+      continue;
+    }
     auto answer = decode(*received);
     if (!answer)
       return Result<Body>(error("{} sent an answer that cannot be read: {}", endpoint_, answer.error().message));
@@ -38,7 +43,10 @@ std::optional<Result<Body>> Client::exchange(const Message& question, std::chron
   return std::nullopt;
 }
 
-Error Client::nobody() const {
+Error Client::nobody() {
+  if (const std::string& why = dealer_.trouble(); !why.empty()) {
+    return error("the coordinator at {} does not let us in: {}", endpoint_, why);
+  }
   return error(
       "no coordinator answers at {}: start one with hivq-coordinator, or name another with --coordinator "
       "tcp://HOST:PORT",

@@ -16,10 +16,15 @@
 
 namespace hivq {
 
+/// Between a client's random identity and the user for whom it asks.
+inline constexpr char behalf_mark = '@';
+
 struct ClientOptions {
   std::chrono::milliseconds resend{1000};     // after this long without an answer
   std::chrono::milliseconds deadline{10000};  // of a question that does not say
   std::function<bool()> interrupted = {};     // asked while it waits: true gives up
+  std::optional<Credentials> credentials = {};
+  std::string behalf = {};  // the user for whom it asks; the coordinator believes its own HTTP side alone
 };
 
 /// Talks to one coordinator. Not thread-safe.
@@ -49,8 +54,10 @@ class Client {
     return unexpected(**answer, Answer::type);
   }
 
-  /// `no coordinator answers at …`, with the remedy.
-  Error nobody() const;
+  /// `no coordinator answers at …`, or that it does not let us in, with the remedy.
+  Error nobody();
+  /// A coordinator is there and does not let us in.
+  bool refused() { return !dealer_.trouble().empty(); }
 
  private:
   Client(std::string endpoint, Dealer dealer, ClientOptions options)

@@ -27,6 +27,8 @@ constexpr auto kGrace = std::chrono::seconds(8);  // from a signal to the end
 
 struct Options {
   std::string coordinator;
+  KeyOptions keys;
+  std::optional<Credentials> credentials;
   std::string launch;
   std::vector<std::string> labels;  // KEY=VALUE
   FeaturePlaces places;
@@ -51,7 +53,7 @@ std::string host_name() {
     leader->end_now({1, reason});
   } else if (!gang.empty()) {
     // Rank 0 hears of it only as a signal from mpirun, so this rank takes over the gang's name to say why it ends.
-    if (Result<Dealer> dealer = Dealer::connect(options.coordinator, gang))
+    if (Result<Dealer> dealer = Dealer::connect(options.coordinator, gang, options.credentials))
       dealer->send(encode({0, Goodbye{gang, reason}}));
   }
   MPI_Abort(MPI_COMM_WORLD, 1);
@@ -94,7 +96,11 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
   if (Status shared = world.broadcast(name); !shared) return shared.error();
   Status started;
   if (world.rank() == 0) {
-    LeaderOptions line{options.coordinator, hello_of(options, world, **collective, name), 1000 * options.patience, {}};
+    LeaderOptions line{options.coordinator,
+                       hello_of(options, world, **collective, name),
+                       options.credentials,
+                       1000 * options.patience,
+                       {}};
     log.info("gang {} on {}: {}; rank 0: {}", name.substr(0, 8), line.hello.host, line.hello.devices, placement.text);
     Result<std::unique_ptr<Leader>> made = Leader::start(std::move(line), clock, log);
     if (made) leader = std::move(*made);
@@ -168,6 +174,12 @@ int main(int argc, char** argv) {
   CLI::App app{"One rank of a gang of hivq: trains the trials that a coordinator gives it."};
   app.set_version_flag("--version", std::string("hivq-worker ") + hivq::version);
   app.add_option("--coordinator", options.coordinator, "Address of the coordinator, tcp://host:port")->required();
+  app.add_option("--key", options.keys.key,
+                 "The gang's key, a file, where the coordinator asks for one (or HIVQ_KEY: a file or the key itself)")
+      ->type_name("FILE");
+  app.add_option("--coordinator-key", options.keys.coordinator_key,
+                 "The coordinator's public key, where the key's file does not tell it (or HIVQ_COORDINATOR_KEY)")
+      ->type_name("HEX");
   app.add_option("--launch", options.launch, "Name of the launch, where a coordinator started the gang");
   app.add_option("--label", options.labels,
                  "What jobs may ask for with gang.labels: --label pool=a100 (again for more)")
@@ -182,7 +194,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.placement.threads,
                  "Threads of each rank; by default its share of the host's cores")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--host-gangs", options.placement.host_gangs, "Gangs that share a host, each with its part of the cores")
+  app.add_option("--host-gangs", options.placement.host_gangs,
+                 "Gangs that share a host, each with its part of the cores")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_flag("--bind,!--no-bind", options.placement.bind,
@@ -207,5 +220,11 @@ int main(int argc, char** argv) {
     const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
     return rank && std::string(rank) != "0" ? wrong.get_exit_code() : app.exit(wrong);
   }
+  auto credentials = hivq::said_credentials(options.keys);
+  if (!credentials) {
+    std::fprintf(stderr, "hivq-worker: %s\n", credentials.error().message.c_str());
+    return 1;
+  }
+  options.credentials = std::move(*credentials);
   return hivq::run_rank(options, argc, argv);
 }

@@ -10,6 +10,7 @@
 #include "common/sha256.h"
 #include "coordinator/http/api.h"
 #include "coordinator/http/assets.h"
+#include "coordinator/http/connection.h"
 
 namespace hivq {
 
@@ -19,25 +20,27 @@ using httplib::Request;
 using httplib::Response;
 using Handled = httplib::Server::HandlerResponse;
 
-struct HostPort {
-  std::string host;
+constexpr std::string_view kBearer = "Bearer ";
+constexpr const char* kSession = "hivq_session";
+constexpr double kGuesses = 60;
+
+struct Address {
+  std::string scheme, host;
   int port = 0;
 };
-Result<HostPort> parse_address(const std::string& address) {
-  constexpr std::string_view kScheme = "http://";
-  const size_t colon = address.rfind(':');
-  HostPort parsed;
-  if (address.starts_with(kScheme) && colon != std::string::npos && colon > kScheme.size()) {
-    parsed.host = address.substr(kScheme.size(), colon - kScheme.size());
+Result<Address> parse_address(const std::string& address) {
+  const size_t host = address.find("://") + 3, colon = address.rfind(':');
+  Address parsed;
+  if ((address.starts_with("http://") || address.starts_with("https://")) && colon != std::string::npos &&
+      colon > host) {
+    parsed.scheme = address.substr(0, host);
+    parsed.host = address.substr(host, colon - host);
     const char *begin = address.data() + colon + 1, *end = address.data() + address.size();
     const auto [rest, failed] = std::from_chars(begin, end, parsed.port);
     if (failed == std::errc() && rest == end && begin != end && parsed.port >= 0 && parsed.port < 65536) return parsed;
   }
-  return error("--http {}: it must be http://HOST:PORT, such as http://127.0.0.1:4488, or off", address);
-}
-
-bool is_loopback(std::string_view host) {
-  return host == "localhost" || host.starts_with("127.") || host == "[::1]" || host == "::1";
+  return error("--http {}: it must be http://HOST:PORT or https://HOST:PORT, such as http://127.0.0.1:4488, or off",
+               address);
 }
 
 /// `host:port` without the port.
@@ -48,8 +51,12 @@ std::string_view without_port(std::string_view host) {
 
 class HttpFront final : public Front {
  public:
-  HttpFront(const FrontOptions& options, const Log& log)
-      : options_(options), log_(log), pool_(options.coordinator, ending_) {}
+  HttpFront(const FrontOptions& options, std::shared_ptr<TlsContext> tls, const Log& log)
+      : options_(options),
+        log_(log),
+        tls_(tls != nullptr),
+        pool_(options.coordinator, credentials(options.gate), ending_),
+        server_(std::move(tls), {}, options.gate != nullptr) {}
 
   ~HttpFront() override {
     ending_ = true;
@@ -62,11 +69,9 @@ class HttpFront final : public Front {
   Status start() {
     const auto wanted = parse_address(options_.listen);
     if (!wanted) return wanted.error();
-    loopback_ = is_loopback(wanted->host);
+    loopback_ = is_loopback(wanted->host) && options_.gate == nullptr;
     server_.new_task_queue = [threads = options_.threads] { return new httplib::ThreadPool(threads); };
     server_.set_payload_max_length(options_.body_bytes);
-    server_.set_read_timeout(std::chrono::seconds(10));
-    server_.set_write_timeout(std::chrono::seconds(30));
     server_.set_keep_alive_max_count(100'000);
     server_.set_keep_alive_timeout(2);  // the server's end waits for idle connections
     server_.set_tcp_nodelay(true);
@@ -79,6 +84,8 @@ class HttpFront final : public Front {
     server_.set_default_headers({{"X-Content-Type-Options", "nosniff"},
                                  {"X-Frame-Options", "DENY"},
                                  {"Referrer-Policy", "no-referrer"},
+                                 {"Cross-Origin-Resource-Policy", "same-origin"},
+                                 {"Cross-Origin-Opener-Policy", "same-origin"},
                                  {"Content-Security-Policy",
                                   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
                                   "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}});
@@ -86,9 +93,15 @@ class HttpFront final : public Front {
       // The library would cut any answer by the ranges that it has read, also beyond its end, under the status 200.
       // Checkpoints look at the header themselves; whoever else is asked for a part may answer with the whole.
       const_cast<Request&>(request).ranges.clear();
-      const auto refused = refuse(request);
+      // Without either header a request has no body (RFC 9112, section 6.3); the library would wait for its end.
+      if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding")) {
+        const_cast<Request&>(request).headers.emplace("Content-Length", "0");
+      }
+      auto refused = refuse(request);
+      if (!refused && options_.gate != nullptr) refused = authenticate(request, response);
       // A body that is not read would be taken for the next request.
-      const bool has_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+      const bool has_body =
+          request.get_header_value("Content-Length") != "0" || request.has_header("Transfer-Encoding");
       if (has_body && (refused || request.method == "GET")) response.set_header("Connection", "close");
       if (!refused) return Handled::Unhandled;
       put(*refused, response);
@@ -119,7 +132,7 @@ class HttpFront final : public Front {
           options_.listen);
     }
     listen(socket_, SOMAXCONN);  // the library's 5 make a sixth that comes at once wait for a second
-    address_ = fmt::format("http://{}:{}", wanted->host, port);
+    address_ = fmt::format("{}{}:{}", wanted->scheme, wanted->host, port);
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     return {};
   }
@@ -142,6 +155,114 @@ class HttpFront final : public Front {
     }
     if (methods.find(method) == std::string::npos) return not_here(request.method, methods);
     return std::nullopt;
+  }
+
+  static std::optional<Credentials> credentials(const Gate* gate) {
+    if (gate == nullptr) return std::nullopt;
+    return Credentials{gate->inner(), gate->own().public_key};
+  }
+
+  // ---- Who asks ----
+
+  /// Pages and files that hold nothing of the store, and what tells whether the coordinator lives.
+  bool is_open(const std::string& path) const {
+    return path == "/" || path.starts_with("/assets/") || path == "/healthz" || path == "/readyz" ||
+           path == "/api/v1/openapi.yaml" || (path == "/metrics" && options_.open_metrics);
+  }
+
+  /// A refusal; nothing where the request may go on, for the user of its token.
+  std::optional<Reply> authenticate(const Request& request, Response& response) {
+    ClientPool::speak_for("");
+    if (is_open(request.path)) return std::nullopt;
+    const std::string bearer = request.get_header_value("Authorization"), cookie = session_cookie(request);
+    const bool shown = bearer.starts_with(kBearer);
+    const std::string& from = request.remote_addr;
+    const Millis now = wall_clock();
+    const auto person =
+        shown ? options_.gate->by_token(bearer.substr(kBearer.size())) : options_.gate->by_session(cookie, now);
+    if (!person) {
+      response.set_header("WWW-Authenticate", "Bearer realm=\"hivq\"");
+      if (!shown && cookie.empty())
+        return problem(401,
+                       "this coordinator asks for a token: Authorization: Bearer hivq_… (hivq keys token prints it)");
+      if (options_.refused) options_.refused(from, "its token is not known");
+      {
+        const std::lock_guard lock(mutex_);
+        if (!guesses_.allow(from, now)) return problem(429, "too many wrong tokens: wait a minute");
+      }
+      return problem(
+          401, shown ? "this token is not known, or its key is revoked" : "this session has ended: sign in again");
+    }
+    if (person->role == Role::gang)
+      return problem(403, fmt::format("not allowed: {} is a gang; the API is for users", person->name));
+    const bool changes = request.method != "GET" && request.method != "HEAD",
+               session = request.path.starts_with("/api/v1/session");
+    // A browser adds its cookie by itself, and the page's origin too: of another page's wish it is not ours (CSRF).
+    if (changes && !shown && request.get_header_value("Origin").empty()) {
+      return problem(403, "a change by a session must say the header Origin");
+    }
+    if (changes && !session && person->role < Role::submitter && !reads(request.path)) {
+      return problem(403,
+                     fmt::format("not allowed: {} is a viewer, and a change needs the role submitter", person->name));
+    }
+    ConnectionServer::prove();
+    ClientPool::speak_for(person->name);
+    return std::nullopt;
+  }
+
+  /// What is asked by POST and changes nothing.
+  static bool reads(const std::string& path) {
+    return path.ends_with("/validate") || path.ends_with("/estimate") || path.ends_with("/query");
+  }
+
+  static std::string session_cookie(const Request& request) {
+    const std::string cookies = "; " + request.get_header_value("Cookie"), name = fmt::format("; {}=", kSession);
+    const size_t begin = cookies.find(name);
+    if (begin == std::string::npos) return "";
+    const size_t value = begin + name.size();
+    return cookies.substr(value, cookies.find(';', value) - value);
+  }
+
+  /// The token becomes a cookie: what a page's pictures and streams are asked with.
+  void add_session() {
+    const auto add = [&](const std::string& method, const std::string& path, auto answer) {
+      patterns_.emplace_back(method, std::regex(path));
+      auto handler = [answer](const Request& request, Response& response) {
+        response.set_header("Cache-Control", "no-store");
+        answer(request, response);
+      };
+      method == "GET" ? server_.Get(path, handler) : server_.Post(path, handler);
+    };
+    const auto tell = [this](const Request& request, Response& response) { put(session_reply(request), response); };
+    add("GET", "/api/v1/session", tell);
+    add("POST", "/api/v1/session", [this, tell](const Request& request, Response& response) {
+      if (const auto person = asking(request); person && options_.gate != nullptr) {
+        set_cookie(response, options_.gate->session_of(*person, wall_clock()), 12 * 3600);
+      }
+      tell(request, response);
+    });
+    add("POST", "/api/v1/session/end", [this](const Request&, Response& response) {
+      set_cookie(response, "", 0);
+      put(json_reply({{"name", ""}, {"role", ""}}), response);
+    });
+  }
+
+  std::optional<Person> asking(const Request& request) const {
+    if (options_.gate == nullptr) return Person{"", Role::admin};
+    const std::string bearer = request.get_header_value("Authorization");
+    return bearer.starts_with(kBearer) ? options_.gate->by_token(bearer.substr(kBearer.size()))
+                                       : options_.gate->by_session(session_cookie(request), wall_clock());
+  }
+
+  Reply session_reply(const Request& request) const {
+    const auto person = asking(request);
+    if (!person) return problem(401, "nobody is signed in");
+    return json_reply({{"name", person->name}, {"role", to_string(person->role)}});
+  }
+
+  void set_cookie(Response& response, const std::string& value, int seconds) const {
+    response.set_header("Set-Cookie", fmt::format("{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{}", kSession,
+                                                  value, seconds, tls_ ? "; Secure" : ""));
   }
 
   static Reply not_here(const std::string& method, const std::string& allowed) {
@@ -183,6 +304,7 @@ class HttpFront final : public Front {
       put(answer && *answer ? Reply{200, "text/plain", "ok\n"} : unavailable(), response);
     });
     get("/metrics", [this](const Request&, Response& response) { put(prometheus_metrics(pool_), response); });
+    add_session();
     get("/", [this](const Request& request, Response& response) { send_asset("index.html", request, response); });
     get("/api/v1/openapi\\.yaml",
         [this](const Request& request, Response& response) { send_asset("openapi.yaml", request, response); });
@@ -223,9 +345,12 @@ class HttpFront final : public Front {
 
   const FrontOptions options_;
   const Log& log_;
+  const bool tls_;
   std::atomic<bool> ending_ = false;
+  std::mutex mutex_;                              // guards guesses_
+  RateLimit guesses_{kGuesses / 60.0, kGuesses};  // of an address: wrong tokens a minute
   ClientPool pool_;
-  httplib::Server server_;
+  ConnectionServer server_;
   std::vector<std::pair<std::string, std::regex>> patterns_;  // by method
   std::string address_;
   socket_t socket_ = INVALID_SOCKET;
@@ -236,7 +361,13 @@ class HttpFront final : public Front {
 }  // namespace
 
 Result<std::unique_ptr<Front>> start_front(const FrontOptions& options, const Log& log) {
-  auto front = std::make_unique<HttpFront>(options, log);
+  std::shared_ptr<TlsContext> tls;
+  if (options.listen.starts_with("https://")) {
+    auto context = TlsContext::open(options.tls);
+    if (!context) return context.error();
+    tls = std::move(*context);
+  }
+  auto front = std::make_unique<HttpFront>(options, std::move(tls), log);
   if (Status started = front->start(); !started) return started.error();
   return std::unique_ptr<Front>(std::move(front));
 }

@@ -4,19 +4,27 @@
 // /readyz. It is a client of the coordinator's own protocol, on threads of its own: the coordinator knows nothing of
 // it.
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "common/log.h"
 #include "common/result.h"
+#include "coordinator/gate.h"
+#include "coordinator/http/tls.h"
 
 namespace hivq {
 
 struct FrontOptions {
-  std::string listen = "http://127.0.0.1:4488";  // port 0 takes a free one
+  std::string listen = "http://127.0.0.1:4488";  // or https://…; port 0 takes a free one
+  TlsFiles tls;                                  // of https
   std::string coordinator;                       // endpoint to ask
   size_t threads = 128;                          // connections that are answered at once
   size_t body_bytes = 8 << 20;                   // of a request at most
+  const Gate* gate = nullptr;                    // nullptr: everyone may do everything
+  bool open_metrics = false;                     // /metrics asks for no token
+  /// Somebody at an address was turned away. From any thread.
+  std::function<void(const std::string& address, const std::string& why)> refused = {};
 };
 
 class Front {
@@ -25,7 +33,7 @@ class Front {
   virtual const std::string& address() const = 0;  // with the port
 };
 
-/// Errors: no `http://HOST:PORT`, the port is in use.
+/// Errors: no `http://HOST:PORT`, the port is in use, the certificate cannot be read.
 Result<std::unique_ptr<Front>> start_front(const FrontOptions& options, const Log& log);
 
 }  // namespace hivq

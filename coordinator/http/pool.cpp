@@ -6,21 +6,30 @@ namespace hivq {
 
 namespace {
 
-constexpr size_t kMostIdle = 256;
-constexpr size_t kMostJobs = 64;  // whose trials are kept
+constexpr size_t kMostIdle = 256;  // of a user
+constexpr size_t kMostUsers = 64;  // with idle clients
+constexpr size_t kMostJobs = 64;   // whose trials are kept
+
+// An HTTP request is answered by one thread from its headers to the end of its answer.
+thread_local std::string speaking_for;
 
 }  // namespace
+
+void ClientPool::speak_for(std::string user) { speaking_for = std::move(user); }
 
 std::unique_ptr<Client> ClientPool::take() {
   {
     const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      auto client = std::move(idle_.back());
-      idle_.pop_back();
+    const auto idle = idle_.find(speaking_for);
+    if (idle != idle_.end() && !idle->second.empty()) {
+      auto client = std::move(idle->second.back());
+      idle->second.pop_back();
       return client;
     }
   }
   ClientOptions options;
+  options.credentials = credentials_;
+  options.behalf = speaking_for;
   options.interrupted = [this] { return ending_.load(); };
   auto client = Client::connect(endpoint_, options);
   return client ? std::make_unique<Client>(std::move(*client)) : nullptr;
@@ -28,7 +37,9 @@ std::unique_ptr<Client> ClientPool::take() {
 
 void ClientPool::give_back(std::unique_ptr<Client> client) {
   const std::lock_guard lock(mutex_);
-  if (idle_.size() < kMostIdle) idle_.push_back(std::move(client));
+  if (idle_.size() >= kMostUsers && !idle_.contains(speaking_for)) idle_.clear();
+  auto& idle = idle_[speaking_for];
+  if (idle.size() < kMostIdle) idle.push_back(std::move(client));
 }
 
 template <typename Answer, typename Value, typename Make>

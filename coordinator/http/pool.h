@@ -26,7 +26,11 @@ struct JobSnapshot {
 class ClientPool {
  public:
   /// `ending`: what is asked then has no answer.
-  ClientPool(std::string endpoint, const std::atomic<bool>& ending) : endpoint_(std::move(endpoint)), ending_(ending) {}
+  ClientPool(std::string endpoint, std::optional<Credentials> credentials, const std::atomic<bool>& ending)
+      : endpoint_(std::move(endpoint)), credentials_(std::move(credentials)), ending_(ending) {}
+
+  /// What this thread asks from now on it asks for this user; empty: for the HTTP side itself.
+  static void speak_for(std::string user);
 
   template <typename Answer>
   std::optional<Result<Answer>> ask(Body question, std::chrono::milliseconds deadline = kPatience) {
@@ -58,13 +62,14 @@ class ClientPool {
   template <typename Answer, typename Value, typename Make>
   std::optional<Result<std::shared_ptr<const Value>>> look(Kept<Value>& kept, Body question, Make make);
 
-  std::unique_ptr<Client> take();
+  std::unique_ptr<Client> take();  // one that asks for this thread's user
   void give_back(std::unique_ptr<Client> client);
 
   const std::string endpoint_;
+  const std::optional<Credentials> credentials_;
   const std::atomic<bool>& ending_;
-  std::mutex mutex_;  // guards what follows
-  std::vector<std::unique_ptr<Client>> idle_;
+  std::mutex mutex_;                                                  // guards what follows
+  std::map<std::string, std::vector<std::unique_ptr<Client>>> idle_;  // by the user for whom they ask
   std::map<JobId, std::shared_ptr<Kept<JobSnapshot>>> kept_;
   std::shared_ptr<Kept<JobList>> list_ = std::make_shared<Kept<JobList>>();
 };

@@ -13,6 +13,8 @@ const char* title_of(int status) {
   switch (status) {
     case 400:
       return "Bad Request";
+    case 401:
+      return "Unauthorized";
     case 403:
       return "Forbidden";
     case 404:
@@ -29,6 +31,8 @@ const char* title_of(int status) {
       return "Range Not Satisfiable";
     case 422:
       return "Unprocessable Content";
+    case 429:
+      return "Too Many Requests";
     case 503:
       return "Service Unavailable";
     case 507:
@@ -81,6 +85,8 @@ Reply refusal(const Error& error) {
   if (text.starts_with("there is no ") || text.find(" has no checkpoint") != std::string::npos) {
     return problem(404, text);
   }
+  if (text.starts_with("not allowed: ")) return problem(403, text);
+  if (text.starts_with("too many requests")) return problem(429, text);
   if (text.find(" has ended") != std::string::npos) return problem(409, text);
   return problem(text.starts_with("the disk ") ? 507 : 422, text);
 }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "common/allow_list.h"
 #include "common/version.h"
 #include "jobs/cli/commands.h"
 #include "jobs/cli/interrupt.h"
@@ -122,7 +123,8 @@ void look_at_ports(Report& report) {
   using doctor::Holder;
   Holder holder = Holder::nobody;
   if (!doctor::port_is_free(4487)) {
-    holder = doctor::ask_coordinator(default_endpoint, coordinator_wait) ? Holder::coordinator : Holder::other;
+    holder =
+        doctor::ask_coordinator(default_endpoint, std::nullopt, coordinator_wait) ? Holder::coordinator : Holder::other;
   }
   report.add(doctor::check_port({4487, "--listen", "tcp://127.0.0.1:0", holder}));
   holder = Holder::nobody;
@@ -137,7 +139,11 @@ void look_at_coordinator(Report& report, const Where& where, const std::optional
                                          : default_endpoint,
                                   named || live.has_value(), std::nullopt};
   if (coordinator.named || !doctor::port_is_free(4487)) {
-    coordinator.answer = doctor::ask_coordinator(coordinator.endpoint, coordinator_wait);
+    auto credentials = find_credentials(where.keys, coordinator.endpoint, !named && live ? live->keys : "");
+    if (!credentials) {
+      return report.add({"key", doctor::Verdict::problem, credentials.error().message, "hivq keys --help tells how"});
+    }
+    coordinator.answer = doctor::ask_coordinator(coordinator.endpoint, *credentials, coordinator_wait);
   }
   report.add(doctor::check_coordinator(coordinator, version));
   if (!coordinator.answer) return;

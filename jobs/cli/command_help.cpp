@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 
+#include "common/allow_list.h"
 #include "jobs/cli/commands.h"
 #include "jobs/cli/complete.h"
 #include "jobs/cli/terminal.h"
@@ -19,17 +20,24 @@ constexpr std::chrono::milliseconds kPatience{500};  // of who types
 /// The coordinator that the words so far speak of; nothing: none is known to run.
 std::optional<Client> typed_coordinator(const std::vector<std::string>& words) {
   const char* named = std::getenv("HIVQ_COORDINATOR");
-  std::string endpoint = named == nullptr ? "" : named, data = Where().data;
+  std::string endpoint = named == nullptr ? "" : named, data = Where().data, keys;
+  ClientOptions options;
+  KeyOptions said;
   for (size_t i = 0; i + 1 < words.size(); ++i) {
     if (words[i] == "--coordinator") endpoint = words[i + 1];
+    if (words[i] == "--key") said.key = words[i + 1];
     if (words[i] == "--data") data = words[i + 1], endpoint.clear();
   }
   if (endpoint.empty()) {
     const auto live = live_coordinator(data);
     if (!live) return std::nullopt;
     endpoint = live->endpoint;
+    keys = live->keys;
   }
-  auto client = Client::connect(endpoint);
+  auto credentials = find_credentials(said, endpoint, keys);
+  if (!credentials) return std::nullopt;
+  options.credentials = std::move(*credentials);
+  auto client = Client::connect(endpoint, std::move(options));
   return client ? std::optional(std::move(*client)) : std::nullopt;
 }
 

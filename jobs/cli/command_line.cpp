@@ -39,6 +39,7 @@ struct CommandLine {
   SubmitArguments submit;
   DrainArguments drain;
   InitArguments init;
+  KeysArguments keys;
   int64_t wait = 10;  // seconds
   bool estimate = false;
   bool follow = false;
@@ -59,11 +60,21 @@ void add_data(CLI::App* sub, CommandLine& line) {
       ->capture_default_str();
 }
 
+void add_key(CLI::App* sub, CommandLine& line) {
+  sub->add_option("--key", line.common.where.keys.key,
+                  "Your key, where the coordinator asks for one (or HIVQ_KEY, ~/.config/hivq/key.json)")
+      ->type_name("FILE");
+  sub->add_option("--coordinator-key", line.common.where.keys.coordinator_key,
+                  "Its public key, where the file of yours does not tell it")
+      ->type_name("HEX");
+}
+
 void add_where(CLI::App* sub, CommandLine& line) {
   add_data(sub, line);
   sub->add_option("--coordinator", line.common.where.coordinator, "Address of the coordinator")
       ->type_name("tcp://HOST:PORT")
       ->envname("HIVQ_COORDINATOR");
+  add_key(sub, line);
 }
 
 void add_json(CLI::App* sub, CommandLine& line) { sub->add_flag("--json", line.common.json, "Print JSON"); }
@@ -146,8 +157,9 @@ void add_working_commands(CLI::App& app, CommandLine& line) {
   add_where(sub, line);
   add_json(sub, line);
 
-  sub = add(app, line, "priority", "Give a job another priority: the higher goes first, and may take gangs away from others",
-            "hivq priority 3 10\n  hivq priority 3 -5", [&] { return set_priority(line.common, line.job, line.priority); });
+  sub = add(
+      app, line, "priority", "Give a job another priority: the higher goes first, and may take gangs away from others",
+      "hivq priority 3 10\n  hivq priority 3 -5", [&] { return set_priority(line.common, line.job, line.priority); });
   add_job(sub, line);
   sub->add_option("priority", line.priority, "A whole number; 0 is usual")->required();
   add_where(sub, line);
@@ -339,6 +351,61 @@ void add_first_commands(CLI::App& app, CommandLine& line) {
   add_json(sub, line);
 }
 
+void add_keys_commands(CLI::App& app, CommandLine& line) {
+  CLI::App* keys = app.add_subcommand("keys", "Whom a coordinator lets in: keys with a role each");
+  keys->require_subcommand(1);
+  keys->footer(
+      "Example:\n  hivq keys add alice --role submitter --data /srv/hivq\n  hivq keys list\n  hivq keys revoke "
+      "alice\n");
+  const auto add_folder = [&](CLI::App* sub) {
+    add_data(sub, line);
+    sub->add_option("--keys", line.keys.keys, "Folder of the keys (the coordinator's own, else DATA/keys)")
+        ->type_name("DIR");
+    add_json(sub, line);
+  };
+  const auto add_name = [&](CLI::App* sub) { sub->add_option("name", line.keys.name, "Of its holder")->required(); };
+
+  auto* sub = add(*keys, line, "add", "Make a key and let it in",
+                  "hivq keys add alice --role submitter\n  hivq keys add bob --role viewer --public HEX",
+                  [&] { return keys_add(line.common, line.keys); });
+  add_name(sub);
+  sub->add_option("--role", line.keys.role,
+                  "viewer: reads; submitter: and submits jobs; operator: everything; gang: serves")
+      ->type_name("ROLE")
+      ->capture_default_str();
+  sub->add_option("--out", line.keys.out, "File of the key (NAME.json; - prints it)")->type_name("FILE");
+  sub->add_option("--public", line.keys.public_key, "Let in the key of which this is the public half (hivq keys new)")
+      ->type_name("HEX");
+  sub->add_option("--coordinator", line.common.where.coordinator, "Address of the coordinator, to stand in the file")
+      ->type_name("tcp://HOST:PORT");
+  add_folder(sub);
+
+  add_folder(add(*keys, line, "list", "The keys that are let in, and the coordinator's own public key",
+                 "hivq keys list --data /srv/hivq", [&] { return keys_list(line.common, line.keys); }));
+
+  sub = add(*keys, line, "revoke", "Let a key in no more; its connections end", "hivq keys revoke alice",
+            [&] { return keys_revoke(line.common, line.keys); });
+  add_name(sub);
+  add_folder(sub);
+
+  sub = add(*keys, line, "token", "Print the token of a key, for the HTTP API and the dashboard",
+            "hivq keys token --key alice.json\n  curl -H \"Authorization: Bearer $(hivq keys token)\" "
+            "https://HOST:4488/api/v1/jobs",
+            [&] { return keys_token(line.common); });
+  add_key(sub, line);
+  add_data(sub, line);
+  add_json(sub, line);
+
+  sub = add(*keys, line, "new", "Make a key of your own, of which an operator gets the public half alone",
+            "hivq keys new bob --coordinator tcp://HOST:4487 --coordinator-key HEX",
+            [&] { return keys_new(line.common, line.keys); });
+  add_name(sub);
+  sub->add_option("--out", line.keys.out, "File of the key (NAME.json; - prints it)")->type_name("FILE");
+  sub->add_option("--coordinator", line.common.where.coordinator, "Its address")->type_name("tcp://HOST:PORT");
+  sub->add_option("--coordinator-key", line.common.where.keys.coordinator_key, "Its public key")->type_name("HEX");
+  add_json(sub, line);
+}
+
 /// For `hivq --help`: their arguments are hivq-worker's and are not parsed here.
 void list_worker_commands(CLI::App& app) {
   for (const auto& command : worker_commands())
@@ -386,6 +453,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_working_commands(app, line);
   add_reading_commands(app, line);
   add_helping_commands(app, line);
+  add_keys_commands(app, line);
   list_worker_commands(app);
   if (argc > 1 && argv[1] == std::string_view("__complete")) {  // by the shells: jobs/cli/complete.cpp
     return finish(print_completions(app, {argv + 2, argv + argc}));

@@ -114,6 +114,19 @@ struct InitArguments {
 };
 Result<int> init_command(const Common& common, const InitArguments& arguments);
 
+/// Whom a coordinator lets in: common/allow_list.h.
+struct KeysArguments {
+  std::string keys;  // folder; empty: the coordinator's of the data folder
+  std::string name, role = "submitter", out, public_key;
+};
+Result<int> keys_add(const Common& common, const KeysArguments& arguments);
+Result<int> keys_list(const Common& common, const KeysArguments& arguments);
+Result<int> keys_revoke(const Common& common, const KeysArguments& arguments);
+/// What the HTTP API is asked with.
+Result<int> keys_token(const Common& common);
+/// A pair of one's own, whose secret never leaves this machine.
+Result<int> keys_new(const Common& common, const KeysArguments& arguments);
+
 // ---- Shared by the commands ----
 
 /// Reads, overrides and checks the file. Errors: one line per mistake.

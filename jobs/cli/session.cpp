@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "common/allow_list.h"
 #include "jobs/cli/interrupt.h"
 #include "jobs/views/format.h"
 
@@ -26,12 +27,16 @@ void pause(std::chrono::milliseconds time) {
 }  // namespace
 
 std::string Where::flags() const {
-  if (!coordinator.empty()) return " --coordinator " + shell_word(coordinator);
-  return data == Where{}.data ? "" : " --data " + shell_word(data);
+  const std::string key = keys.key.empty() ? "" : " --key " + shell_word(keys.key);
+  if (!coordinator.empty()) return " --coordinator " + shell_word(coordinator) + key;
+  return (data == Where{}.data ? "" : " --data " + shell_word(data)) + key;
 }
 
-Status Session::connect(const std::string& endpoint) {
+Status Session::connect(const std::string& endpoint, const std::string& keys) {
   ClientOptions options;
+  auto credentials = find_credentials(keys_, endpoint, keys);
+  if (!credentials) return credentials.error();
+  options.credentials = std::move(*credentials);
   // A local coordinator that has died will not answer any more.
   std::optional<ProcessId> process;
   if (local_) process = local_->address().process;
@@ -44,6 +49,7 @@ Status Session::connect(const std::string& endpoint) {
 
 Result<Session> Session::find(const Where& where, bool may_start) {
   Session session;
+  session.keys_ = where.keys;
   if (!where.coordinator.empty()) {
     if (auto connected = session.connect(where.coordinator); !connected) return connected.error();
     return session;
@@ -54,7 +60,16 @@ Result<Session> Session::find(const Where& where, bool may_start) {
     if (!local) return local.error();
     session.data_ = where.data;
     session.local_ = std::make_unique<LocalCoordinator>(std::move(*local));
-    if (auto connected = session.connect(session.local_->address().endpoint); !connected) return connected.error();
+    if (auto connected = session.connect(session.local_->address().endpoint, session.local_->address().keys);
+        !connected)
+      return connected.error();
+    return session;
+  }
+  // A key that knows its coordinator is the way to it.
+  for (auto key : {said_key(where.keys), users_key()}) {
+    if (!key) return key.error();
+    if (!*key || (*key)->coordinator.empty()) continue;
+    if (auto connected = session.connect((*key)->coordinator); !connected) return connected.error();
     return session;
   }
   if (auto connected = session.connect(default_endpoint); !connected) return connected.error();
@@ -84,7 +99,8 @@ Result<Session> Session::embedded(const LocalOptions& options) {
   session.data_ = options.data;
   session.restart_with_ = options;
   session.local_ = std::make_unique<LocalCoordinator>(std::move(*local));
-  if (auto connected = session.connect(session.local_->address().endpoint); !connected) return connected.error();
+  if (auto connected = session.connect(session.local_->address().endpoint, session.local_->address().keys); !connected)
+    return connected.error();
   return session;
 }
 
@@ -100,10 +116,10 @@ Status Session::revive(const std::function<void(const std::string&)>& say) {
       *local_ = std::move(*local);
       silent_since_.reset();
       told_ = false;
-      return connect(local_->address().endpoint);
+      return connect(local_->address().endpoint, local_->address().keys);
     }
   }
-  if (now - *silent_since_ > longest_silence) return client_->nobody();
+  if (client_->refused() || now - *silent_since_ > longest_silence) return client_->nobody();
   if (!std::exchange(told_, true))
     say(fmt::format("the coordinator at {} does not answer; waiting for it", endpoint()));
   pause(500ms);
@@ -124,7 +140,7 @@ Status Session::restart(const std::function<void(const std::string&)>& say) {
   if (!local) return local.error();
   *local_ = std::move(*local);
   silent_since_.reset();
-  return connect(local_->address().endpoint);
+  return connect(local_->address().endpoint, local_->address().keys);
 }
 
 void Session::answered(bool progress) {

@@ -17,6 +17,7 @@ namespace hivq::cli {
 struct Where {
   std::string coordinator;     // endpoint; empty: the one of the data folder
   std::string data = ".hivq";  // folder
+  KeyOptions keys = {};
 
   /// What repeats it on a command line: ` --data D`; empty for the default.
   std::string flags() const;
@@ -49,10 +50,12 @@ class Session {
 
  private:
   static Result<Session> find(const Where& where, bool may_start);
-  Status connect(const std::string& endpoint);
+  /// `keys`: the coordinator's folder of them, where it is on this machine.
+  Status connect(const std::string& endpoint, const std::string& keys = "");
   Status restart(const std::function<void(const std::string&)>& say);
 
   std::string data_;  // empty: the coordinator was named, or is at the default port
+  KeyOptions keys_;
   std::optional<LocalOptions> restart_with_;
   std::unique_ptr<LocalCoordinator> local_;
   std::optional<Client> client_;

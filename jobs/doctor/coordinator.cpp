@@ -46,8 +46,10 @@ Millis certainly_ahead(Millis theirs, Millis before, Millis after) {
   return 0;
 }
 
-std::optional<Answered> ask_coordinator(const std::string& endpoint, std::chrono::milliseconds limit) {
+std::optional<Answered> ask_coordinator(const std::string& endpoint, const std::optional<Credentials>& credentials,
+                                        std::chrono::milliseconds limit) {
   ClientOptions options;
+  options.credentials = credentials;
   options.interrupted = [] { return cli::interrupted() != 0; };
   auto client = Client::connect(endpoint, std::move(options));
   if (!client) return std::nullopt;

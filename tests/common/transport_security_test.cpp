@@ -213,7 +213,7 @@ TEST_F(Security, APeerWithAKeyDoesNotTalkToACoordinatorWithout) {
 TEST_F(Security, GarbageASilentConnectionAndAPortScanAreToldAndHarmNobody) {
   const int port = port_of(router_->endpoint());
   close(tcp_to(port));  // a port scan
-  EXPECT_TRUE(told(": it said nothing"));
+  EXPECT_TRUE(told(": it has no key, said nothing"));
   const int http = tcp_to(port), silent = tcp_to(port);
   (void)!write(http, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
   Dealer peer = dealer(alice_);

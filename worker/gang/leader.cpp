@@ -20,7 +20,7 @@ constexpr size_t kCommandBytes = 64 << 20;  // what the main thread may be ahead
 }  // namespace
 
 Result<std::unique_ptr<Leader>> Leader::start(LeaderOptions options, const Clock& clock, Log log) {
-  Result<Dealer> dealer = Dealer::connect(options.coordinator, options.hello.gang);
+  Result<Dealer> dealer = Dealer::connect(options.coordinator, options.hello.gang, options.credentials);
   if (!dealer) return dealer.error();
   return std::unique_ptr<Leader>(new Leader(std::move(options), clock, std::move(log), std::move(*dealer)));
 }
@@ -193,17 +193,21 @@ void Leader::watch_coordinator(Millis now) {
   const Millis away = now - heard_;
   if (away > options_.patience) {
     const std::string for_how_long = fmt::format("for {} s (--patience)", options_.patience / 1000);
-    end({1, ever_heard_
-                ? fmt::format("the coordinator at {} did not answer {}: is it still running?", options_.coordinator,
-                              for_how_long)
-                : fmt::format("no coordinator answered at {} {}: start one (hivq-coordinator), or check the address",
-                              options_.coordinator, for_how_long)});
+    end({1, ever_heard_ ? fmt::format("the coordinator at {} did not answer {}: is it still running?",
+                                      options_.coordinator, for_how_long)
+            : dealer_.trouble().empty()
+                ? fmt::format("no coordinator answered at {} {}: start one (hivq-coordinator), or check the address",
+                              options_.coordinator, for_how_long)
+                : fmt::format("the coordinator at {} did not let it in {}: {}", options_.coordinator, for_how_long,
+                              dealer_.trouble())});
     return;
   }
   if (away < kAway || now < next_complaint_) return;
   next_complaint_ = now + kComplainAgain;
   complained_ = true;
-  if (ever_heard_) {
+  if (const std::string& why = dealer_.trouble(); !why.empty()) {
+    log_.warning("the coordinator at {} does not let the gang in: {}; trying on", options_.coordinator, why);
+  } else if (ever_heard_) {
     log_.warning("the coordinator at {} has not answered for {} s; {}", options_.coordinator, away / 1000,
                  session_.busy() ? "training goes on and reports when it is back" : "waiting for its return");
   } else {

@@ -24,8 +24,9 @@
 namespace hivq {
 
 struct LeaderOptions {
-  std::string coordinator;    // tcp://host:port
-  Hello hello;                // its gang is the ZeroMQ identity
+  std::string coordinator;  // tcp://host:port
+  Hello hello;              // its gang is the ZeroMQ identity
+  std::optional<Credentials> credentials = {};
   Millis patience = 600'000;  // a coordinator that is away for longer ends the gang
   SessionOptions session;
 };

@@ -1,5 +1,7 @@
 // The coordinator's REST API (/api/v1/openapi.yaml), whether it answers, and reading it again and again.
 
+import {signIn} from '/assets/signin.js';
+
 const base = '/api/v1';
 
 /// What the coordinator (or the way to it) says is wrong: RFC 9457's title and detail.
@@ -45,6 +47,10 @@ async function request(path, options = {}) {
     throw new Problem('No answer', 'The coordinator does not answer.', response.status);
   }
   setReachable(true);
+  if (response.status === 401) {
+    await signIn();
+    return request(path, options);
+  }
   const body = type.includes('json') ? await response.json() : await response.text();
   if (response.ok) return body;
   throw new Problem(

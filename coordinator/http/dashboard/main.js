@@ -6,6 +6,7 @@ import {cluster} from '/assets/page_cluster.js';
 import {compare} from '/assets/page_compare.js';
 import {job} from '/assets/page_job.js';
 import {jobs} from '/assets/page_jobs.js';
+import {showWho} from '/assets/signin.js';
 import {submit} from '/assets/page_submit.js';
 import {trial} from '/assets/page_trial.js';
 
@@ -171,3 +172,4 @@ document.addEventListener('keydown', (event) => {
 addEventListener('hashchange', show);
 if (!location.hash) history.replaceState(null, '', '#/jobs');
 show();
+get('/session').then(showWho, () => {});
