@@ -18,6 +18,7 @@
 
 #include "coordinator/rows.h"
 #include "coordinator/schedule.h"
+#include "jobs/roots.h"
 #include "jobs/search/searcher.h"
 #include "jobs/search/stopper.h"
 #include "jobs/spec.h"
@@ -47,6 +48,7 @@ struct CoreOptions {
   uint64_t local_ranks = 1;                    // of a local gang for a trial that does not say
   Millis longest_retry = 600'000;              // that a trial waits before it is tried again
   Policy policy = {};
+  Roots roots = {};                 // folders in which trials may read
   /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
   std::function<Result<EndedJob>(JobId)> ended_job;
   /// The same for a trial of one; nothing where there is none.

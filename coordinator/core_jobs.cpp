@@ -213,8 +213,8 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   }
 }
 
-/// What a submitted job needs besides its specification: its place among the others, its trials, and the earlier ones that
-/// its searcher learned from. Errors: what the user is told.
+/// What a submitted job needs besides its specification: its place among the others, its trials, and the earlier ones
+/// that its searcher learned from. Errors: what the user is told.
 Status Core::prepare(Job& made, const Submit& submit, EarlierRow& earlier) const {
   const SweepSpec sweep = made.spec.sweep.value_or(SweepSpec{});
   made.row.name = made.spec.name;
@@ -263,6 +263,10 @@ Result<Core::Trial> Core::make_trial(const Job& owner, uint64_t index, const Pro
   }
   auto spec = with_params(owner.spec.trial, params);
   if (!spec) return spec.error();
+  if (!owner.spec.study) {
+    const Status allowed = within_roots(spec->data, spec->backbone, options_.roots, Links::as_named);
+    if (!allowed) return allowed.error();
+  }
   Trial trial;
   trial.row.id = {owner.row.id, index};
   trial.row.variant = proposal.variant;

@@ -87,6 +87,7 @@ void add_maintenance(CLI::App& app, Maintenance& line) {
 /// What the command line says of who is let in.
 struct Doors {
   bool secure = false, insecure = false, plain_http = false;
+  std::vector<std::string> roots;
   hivq::GateOptions gate;
   std::vector<std::string> allow;  // ROLE=FILE
 };
@@ -122,6 +123,14 @@ void add_doors(CLI::App& app, Doors& doors, hivq::ServerOptions& options) {
   app.add_flag("--http-plain", doors.plain_http,
                "Allow http:// off this machine, with tokens in the clear: where TLS ends before it (an ingress)")
       ->group(group);
+  app.add_option(
+         "--data-root", doors.roots,
+         "Folder in which trials may read, with all below it (again for more). Where keys are asked for, none but "
+         "these; otherwise everywhere where nothing is said")
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all()
+      ->group(group);
   app.add_flag("--open-metrics", options.open_metrics, "Let /metrics be read without a token")->group(group);
 }
 
@@ -129,6 +138,8 @@ void add_doors(CLI::App& app, Doors& doors, hivq::ServerOptions& options) {
 hivq::Status close_doors(Doors& doors, hivq::ServerOptions& options) {
   const bool http_here = options.http.empty() || options.http == "off" || hivq::is_loopback(options.http);
   const bool here = hivq::is_loopback(options.listen) && http_here;
+  for (std::string& root : doors.roots) root = std::filesystem::absolute(root).lexically_normal().string();
+  if (!doors.roots.empty()) options.core.roots = doors.roots;
   for (const std::string& each : doors.allow) {
     const size_t equals = each.find('=');
     auto role = hivq::parse_role(each.substr(0, equals));
@@ -151,6 +162,7 @@ hivq::Status close_doors(Doors& doors, hivq::ServerOptions& options) {
         options.http);
   }
   options.gate = doors.gate;
+  options.core.roots = doors.roots;
   return {};
 }
 

@@ -11,6 +11,7 @@
 
 #include "common/ids.h"
 #include "common/version.h"
+#include "jobs/roots.h"
 #include "worker/commands/commands.h"
 #include "worker/commands/places.h"
 #include "worker/gang/device.h"
@@ -31,6 +32,7 @@ struct Options {
   std::optional<Credentials> credentials;
   std::string launch;
   std::vector<std::string> labels;  // KEY=VALUE
+  std::vector<std::string> roots;   // empty: trials may read everywhere
   FeaturePlaces places;
   DeviceChoice device = DeviceChoice::automatic;
   PlacementOptions placement;
@@ -116,6 +118,9 @@ Result<Ending> run(const Options& options, const World& world, SignalWatch& sign
     });
   }
   const Work work{[&](const DataSpec& data, const BackboneSpec& backbone, const FeatureProgress& progress) {
+                    const Roots roots = options.roots.empty() ? Roots() : Roots(options.roots);
+                    const Status allowed = within_roots(data, backbone, roots, Links::followed);
+                    if (!allowed) return Result<FeatureSet>(allowed.error());
                     return load_features(data, backbone, options.places, progress);
                   },
                   run_trials};
@@ -187,6 +192,13 @@ int main(int argc, char** argv) {
       ->expected(1)
       ->take_all()
       ->check(hivq::label_mistake);
+  app.add_option(
+         "--data-root", options.roots,
+         "Folder in which trials may read, with all below it and what links lead to (again for more); everywhere "
+         "where nothing is said")
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all();
   hivq::add_places(app, options.places);
   app.add_option("--device", options.device, "What to train on; by default GPUs where every rank has one")
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceChoice>{

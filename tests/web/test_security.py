@@ -196,6 +196,20 @@ def test_paths_that_climb_find_nothing(guarded):
         assert answer.split()[1] in (b"404", b"400") and b"root:" not in answer, path
 
 
+def test_a_specification_reads_nothing_that_is_not_allowed(guarded):
+    for field in ("data.path=/etc", "data.path=../..", "data.path=/usr/share/../../root", "backbone.weights=/root/.ssh/id_rsa"):
+        key, value = field.split("=")
+        section, name = key.split(".")
+        text = SMALL.format(name="reader", epochs=1)
+        text = text.replace("data: {", f"data: {{{name}: {value}, ") if section == "data" else text + f"backbone: {{{name}: {value}}}\n"
+        status, _, answer = guarded.ask("/api/v1/jobs?key=" + field.replace("/", "-"), "submitter", body=text.encode(),
+                                        headers={"Content-Type": "application/yaml"})
+        assert status == 422 and key in answer and "--data-root" in answer, answer
+    swept = SMALL.format(name="reader", epochs=1).replace("model.dropout: [0.0, 0.2]", "data.path: [/etc]")
+    status, _, answer = guarded.ask("/api/v1/jobs?key=swept", "submitter", body=swept.encode(), headers={"Content-Type": "application/yaml"})
+    assert status == 422 and "data.path" in answer, answer
+
+
 def test_a_body_beyond_the_limit_is_not_read(guarded):
     with guarded.connect() as connection:
         connection.sendall(f"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {guarded.tokens['submitter']}\r\n"

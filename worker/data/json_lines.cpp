@@ -4,6 +4,7 @@
 #include <optional>
 #include <sstream>
 
+#include "jobs/roots.h"
 #include "worker/data/defect_sets.h"
 #include "worker/data/file.h"
 #include "worker/data/listed_images.h"
@@ -63,6 +64,9 @@ Result<std::vector<ListedImage>> read_list(const std::string& folder, const std:
     if (line.find_first_not_of(" \t\r") == line.npos) continue;
     Result<ListedImage> image = read_line(line, fmt::format("{}:{}", path, number));
     if (!image) return image.error();
+    for (const std::string& file : {image->image, image->mask}) {
+      if (leaves_folder(file)) return error("{}: '{}' leads out of the folder {}", image->where, file, folder);
+    }
     images.push_back(std::move(*image));
   }
   return images;
