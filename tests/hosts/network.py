@@ -66,7 +66,7 @@ def until(look, seconds, what=""):
         if found := look():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {what or look}")
+    raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
 
 
 def checked(result):
@@ -112,12 +112,13 @@ class Host:
         with open(log, "ab") as file:
             return subprocess.Popen(self.command(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options)
 
-    def kill(self, name, with_signal="KILL"):
-        """Of this host's processes those whose program has that name; how many they were."""
-        found = self.run("pgrep", "-x", name, check=False).stdout.split()
-        for process in found:
-            self.run("kill", f"-{with_signal}", process, check=False)
-        return len(found)
+    def has(self, name):
+        """The numbers of this host's processes whose program has that name."""
+        return self.run("pgrep", "-x", name, check=False).stdout.split()
+
+    def kill(self, name):
+        for process in self.has(name):
+            self.run("kill", "-KILL", process, check=False)
 
     def cut(self):
         """Pulls the cable at the switch: whatever is sent is lost, and nobody is told."""
