@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
 from network import HEAD, Network, do, possible as network_possible, until  # noqa: E402
@@ -58,11 +59,18 @@ PartitionName=closed Nodes=ALL State=DOWN
 """
 
 
+class Job(NamedTuple):
+    state: str
+    reason: str
+    nodes: str
+    name: str
+
+
 class Slurm:
     def __init__(self, folder, nodes=3):
         self.folder = Path(folder)
         self.network = Network(folder, [f"n{i + 1}" for i in range(nodes)])
-        self.daemons = []
+        self.daemons, self.controller = [], None
         try:
             for name in ("state", *(f"spool_{host.name}" for host in self.network.hosts)):
                 (self.folder / name).mkdir()
@@ -97,12 +105,13 @@ class Slurm:
         until(socket.exists, 10, "munged's socket")
 
     def start_controller(self):
+        if self.controller:
+            self.controller.wait(20)
         self.controller = self.daemon("slurmctld", "-D", log="slurmctld.out")
         until(lambda: subprocess.run(["scontrol", "ping"], capture_output=True).returncode == 0, 20, "slurmctld answers")
 
     def stop_controller(self, with_signal=signal.SIGTERM):
         self.controller.send_signal(with_signal)
-        self.controller.wait(20)
 
     def start_node(self, name):
         """On a host that is off or on."""
@@ -114,10 +123,14 @@ class Slurm:
     def all_idle(self):
         return set(do("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}
 
-    def jobs(self):
-        """State by number, of all that slurmctld remembers."""
-        lines = do("squeue", "-h", "-t", "all", "-o", "%i %T").splitlines()
-        return {number: state for number, state in map(str.split, lines)}
+    def jobs(self, *states):
+        """By number, of all that slurmctld remembers or of those in these states: state, reason, nodes, name."""
+        lines = do("squeue", "-h", "-t", "all", "-o", "%i|%T|%r|%N|%j").splitlines()
+        jobs = {number: Job(*fields) for number, *fields in (line.split("|") for line in lines)}
+        return {number: job for number, job in jobs.items() if not states or job.state in states}
+
+    def live(self):
+        return self.jobs("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
 
     def close(self):
         for host in self.network.hosts:
