@@ -15,10 +15,21 @@ NOTICES_SOON = "--mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 -
 
 pytestmark = pytest.mark.skipif(bool(possible()), reason=possible())
 
+POOL = """
+pools:
+  - name: lab
+    launcher: hostfile
+    hosts: [{hosts}]
+    ranks: 2
+    maximum: 1
+    cache: {folder}/features
+    mpirun: [--bind-to, none, --mca, plm_rsh_agent, ssh -F {network}/ssh_config]
+"""
+
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    with Network(tmp_path_factory.mktemp("network"), ["host1", "host2"]) as network:
+    with Network(tmp_path_factory.mktemp("network"), ["host1", "host2", "host3"]) as network:
         for host in network.hosts:
             host.serve_ssh()
         yield network
@@ -28,6 +39,29 @@ def network(tmp_path_factory):
 def coordinator(network, tmp_path):
     with Coordinator(tmp_path) as running:
         yield running
+    heal(network)
+
+
+@pytest.fixture
+def pool(network, tmp_path):
+    """A coordinator with a pool of these hosts, one slot each."""
+    started = []
+
+    def pool(*hosts):
+        file = tmp_path / "pools.yaml"
+        file.write_text(POOL.format(hosts=", ".join(f"{host} slots=1" for host in hosts), folder=tmp_path, network=network.folder))
+        started.append(Coordinator(tmp_path, "--pools", file))
+        return started[-1]
+
+    yield pool
+    heal(network)
+    for coordinator in started:
+        coordinator.end()
+
+
+def heal(network):
+    for host in network.hosts:
+        host.heal()
 
 
 class Gang:
@@ -63,15 +97,14 @@ def start(network, coordinator):
         return gangs[-1]
 
     yield start
-    for host in network.hosts:
-        host.heal()
+    heal(network)
     for gang in gangs:
         gang.end()
 
 
 def test_a_gang_over_two_hosts_gives_the_numbers_of_one_on_one_host(network, coordinator, start):
     start("far")
-    assert [len(host.has("hivq-worker")) for host in network.hosts] == [1, 1]
+    assert [len(host.has("hivq-worker")) for host in network.hosts] == [1, 1, 0]
     start("near")
     far = coordinator.submit(job("far", 60, labels={"gang": "far"}))
     coordinator.finishes(far, 60)
@@ -116,6 +149,30 @@ def test_a_trial_goes_on_elsewhere_when_another_ranks_host_is_cut_off_and_a_new_
     assert shown.items() <= coordinator.points(number).items()
     again = coordinator.submit(job("again", 5, labels={"gang": "far-again"}))
     coordinator.finishes(again, 60)
+
+
+def test_a_pool_waits_for_a_host_that_is_cut_off_and_goes_on_when_it_is_healed(network, pool):
+    coordinator = pool("host1", "host2")
+    number = coordinator.submit(job("waits", 600))
+    trial = until(lambda: coordinator.trains_beyond_a_checkpoint(number), 30, lambda: coordinator.log.read_text())
+    network["host2"].cut()
+    shown = coordinator.points(number)
+    until(lambda: coordinator.log.read_text().count("host2 port 22: Connection timed out") >= 4, 90, lambda: coordinator.log.read_text())
+    assert "host2" in coordinator.hivq("explain", number)
+    network["host2"].heal()
+    until(lambda: coordinator.trains_beyond_a_checkpoint(number, after=trial["step"]), 90, lambda: coordinator.hivq("explain", number))
+    coordinator.finishes(number, 90)
+    assert shown.items() <= coordinator.points(number).items()
+
+
+def test_a_pool_goes_on_with_the_hosts_that_are_left(network, pool):
+    coordinator = pool("host1", "host2", "host3")
+    number = coordinator.submit(job("left", 600))
+    until(lambda: coordinator.trains_beyond_a_checkpoint(number), 30, lambda: coordinator.log.read_text())
+    network["host2"].cut()
+    shown = coordinator.points(number)
+    coordinator.finishes(number, 90)
+    assert coordinator.trial(number)["attempts"] == 2 and shown.items() <= coordinator.points(number).items()
 
 
 def test_a_rank_that_waits_in_vain_for_another_says_so(network, coordinator, start):

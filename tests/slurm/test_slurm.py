@@ -17,12 +17,13 @@ pools:
   - name: slurm
     launcher: slurm
     ranks: 2
+    minimum: {minimum}
     maximum: {maximum}
     idle: 4s
     poll: 1s
     partition: {partition}
     sbatch: [{sbatch}]
-    requeue: {requeue}
+    requeue: false
     worker: {worker}
     cache: {cache}
 """
@@ -44,10 +45,10 @@ def start(slurm, tmp_path, tmp_path_factory):
     worker.write_text(WORKER.format(program=BIN / "hivq-worker"))
     worker.chmod(0o755)
 
-    def start(partition="debug", maximum=1, sbatch="--exclusive, --nodes=1", requeue="false"):
+    def start(partition="debug", minimum=0, maximum=1, sbatch="--exclusive, --nodes=1"):
         """A coordinator with a pool whose gangs have a node each."""
         pools = tmp_path / "pools.yaml"
-        pools.write_text(POOL.format(partition=partition, maximum=maximum, sbatch=sbatch, requeue=requeue, worker=worker, cache=cache))
+        pools.write_text(POOL.format(partition=partition, minimum=minimum, maximum=maximum, sbatch=sbatch, worker=worker, cache=cache))
         coordinators.append(Coordinator(tmp_path, "--pools", pools))
         return coordinators[-1]
 
@@ -170,7 +171,7 @@ def test_a_partition_that_is_not_there_ends_the_job_with_slurms_words(slurm, sta
     assert "nvalid partition" in coordinator.trial(number)["reason"]
 
 
-def test_a_gang_over_two_nodes_gives_the_numbers_of_one_on_one_node_and_ends_whole(slurm, start):
+def test_a_gang_over_two_nodes_gives_the_numbers_of_one_on_one_node(slurm, start):
     coordinator = start()
     near = coordinator.submit(job("near", 60))
     coordinator.finishes(near, 60)
@@ -183,7 +184,15 @@ def test_a_gang_over_two_nodes_gives_the_numbers_of_one_on_one_node_and_ends_who
     far = coordinator.submit(job("far", 60))
     coordinator.finishes(far, 60)
     assert coordinator.points(far) == numbers != {}
-    number, nodes = the_job(slurm)
-    assert nodes.startswith("n["), nodes
-    slurm.network["n" + nodes[-2]].kill("hivq-worker")
-    until(lambda: slurm.jobs()[number].state not in ("RUNNING", "COMPLETING"), 30, "the other rank ends too")
+    assert the_job(slurm)[1].startswith("n[")
+
+
+def test_a_gang_that_loses_a_rank_while_it_waits_ends_whole_and_is_replaced(slurm, start):
+    coordinator = start(minimum=1, sbatch="--exclusive, --nodes=2, --ntasks-per-node=1")
+    gang, = until(coordinator.gangs, 30, lambda: coordinator.log.read_text())
+    before, nodes = the_job(slurm)
+    other = next(host for host in slurm.network.hosts if host.name != gang["host"] and host.has("hivq-worker"))
+    other.kill("hivq-worker")
+    until(lambda: before not in slurm.live(), 30, lambda: do("squeue"))
+    until(lambda: any(each["gang"] != gang["gang"] for each in coordinator.gangs()), 30, lambda: coordinator.log.read_text())
+    coordinator.finishes(coordinator.submit(job("after", 5)), 60)
