@@ -27,7 +27,7 @@ func main() {
 	client := kubernetes.NewForConfigOrDie(config)
 	shared := informers.NewSharedInformerFactory(client, 0)
 	controller, err := networkpolicy.NewController(client, shared.Networking().V1().NetworkPolicies(), shared.Core().V1().Namespaces(),
-		shared.Core().V1().Pods(), nil, nil, nil, nil, networkpolicy.Config{QueueID: 100, NodeName: os.Args[2], NRIdisabled: true})
+		shared.Core().V1().Pods(), nil, nil, nil, nil, networkpolicy.Config{QueueID: 100, NodeName: os.Args[2]})
 	if err != nil {
 		klog.Fatal(err)
 	}
