@@ -101,7 +101,6 @@ metadata:
   labels:
     {{- include "hivq.selector" $root | nindent 4 }}
     app.kubernetes.io/component: gang
-    hivq/pool: {{ $name | quote }}
     {{- with $pool.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
   {{- with $pool.podAnnotations }}
   annotations: {{ toJson . }}
@@ -126,14 +125,15 @@ spec:
   priorityClassName: {{ . }}
   {{- end }}
   containers:
-    - securityContext: {{ include "hivq.containerSecurity" $root | fromYaml | toJson }}
+    - name: gang
+      securityContext: {{ include "hivq.containerSecurity" $root | fromYaml | toJson }}
       {{- with $pool.env }}
       env: {{ toJson . }}
       {{- end }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
         - {name: cache, mountPath: /cache}
-        - {name: shared-memory, mountPath: /dev/shm}
+        - {name: shm, mountPath: /dev/shm}
         {{- range $pool.volumeMounts }}
         - {{ toJson . }}
         {{- end }}
@@ -147,7 +147,7 @@ spec:
       {{- else }}
       emptyDir: {}
       {{- end }}
-    - {name: shared-memory, emptyDir: {medium: Memory, sizeLimit: {{ default "1Gi" $pool.sharedMemory }}}}
+    - {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ default "1Gi" $pool.sharedMemory }}}}
     {{- range $pool.volumes }}
     - {{ toJson . }}
     {{- end }}
