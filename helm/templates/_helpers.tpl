@@ -62,7 +62,7 @@ capabilities: {drop: [ALL]}
 
 {{- /* pools.yaml, as the coordinator reads it. */ -}}
 {{- define "hivq.pools" -}}
-pools:
+pools:{{ if not (include "hivq.poolNamespaces" .) }} []{{ end }}
 {{- range $name, $pool := .Values.pools }}{{ if $pool }}
   - name: {{ $name }}
     launcher: kubernetes
