@@ -153,7 +153,7 @@ spec:
     {{- end }}
 {{- end }}
 
-{{- /* A pod that talks to the coordinator with the operator's key: the backup's and the test's. */ -}}
+{{- /* A pod that talks to the coordinator with the operator's key, the backup's and the test's: (list $ restartPolicy keys…). */ -}}
 {{- define "hivq.clientPod" -}}
 {{- $root := index . 0 -}}
 restartPolicy: {{ index . 1 }}
@@ -164,7 +164,14 @@ securityContext: {{- include "hivq.podSecurity" $root | nindent 2 }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 volumes:
-  - {name: keys, secret: {secretName: {{ include "hivq.keys" $root }}, defaultMode: 0440}}
+  - name: keys
+    secret:
+      secretName: {{ include "hivq.keys" $root }}
+      defaultMode: 0440
+      items:
+        {{- range slice . 2 }}
+        - {key: {{ . }}, path: {{ . }}}
+        {{- end }}
   - {name: tmp, emptyDir: {}}
 {{- end }}
 

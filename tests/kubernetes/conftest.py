@@ -45,3 +45,16 @@ def tools():
 def schemas(tools):
     run(sys.executable, HERE / "schemas.py", LAB / "schemas", timeout=1800)
     return LAB / "schemas"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With a failure on the cluster comes what the cluster says, before it is gone."""
+    report = (yield).get_result()
+    if report.failed and "cluster" in item.fixturenames and "KUBECONFIG" in os.environ:
+        questions = {"objects": ["get", "pods,mpijobs,jobs"], "the coordinator": ["logs", "statefulset/hivq", "--tail=60"],
+                     "launchers": ["logs", "-l", "training.kubeflow.org/job-role=launcher", "--tail=30", "--prefix"],
+                     "events": ["events", "--types=Warning"]}
+        for name, question in questions.items():
+            said = run("kubectl", "-n", "science", *question, check=False, timeout=60)
+            report.sections.append((name, (said.stdout + said.stderr)[-6000:]))

@@ -97,7 +97,7 @@ def test_the_schemas_find_mistakes(schemas):
     ({"pools": {"cpu": {"rank": 2}}}, "rank"),
     ({"pools": {"cpu": {"ranks": 0}}}, "ranks"),
     ({"pools": {"Under_Score": {"ranks": 1, "maximum": 1}}}, "Under_Score"),
-    ({"pools": {"a-name-too-long-for-pods": {"ranks": 1, "maximum": 1}}}, "a-name-too-long"),
+    ({"pools": {"a-name-too-long-for-the-names-of-pods": {"ranks": 1, "maximum": 1}}}, "a-name-too-long"),
     ({"pools": {"cpu": {"operator": "yes"}}}, "operator"),
     ({"pools": {"cpu": {"cache": {"claimName": "a", "hostPath": "/b"}}}}, "cache"),
     ({"coordinator": {"replicas": 2}}, "replicas"),

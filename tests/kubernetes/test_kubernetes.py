@@ -206,7 +206,7 @@ def test_a_sweep_outlives_its_coordinator_and_an_upgrade(service):
 
     until(lambda: (service.job(job) or {}).get("state") == "finished", 600, "the sweep finishes")
     trials = service.trials(job)
-    assert len(trials) == 5 and all(trial["state"] == "finished" and trial["attempts"] == 1 for trial in trials.values()), trials
+    assert {name: (trial["state"], trial["attempts"]) for name, trial in trials.items()} == {f"{job}/{i}": ("finished", 1) for i in range(5)}
     assert all(trial["final"]["auroc"] > 0.7 for trial in trials.values())
     points = service.points(job)
     assert stored <= set(points)
@@ -233,7 +233,7 @@ def test_a_lost_worker_pod_costs_one_attempt(service):
     until(lambda: set(gangs()) - first, 120, "another gang comes")
     until(lambda: service.job(job)["state"] == "finished", 600, "the sweep finishes")
     trials = service.trials(job)
-    assert len(trials) == 5 and sum(trial["attempts"] for trial in trials.values()) == 6, trials
+    assert sorted(trial["attempts"] for trial in trials.values()) == [1, 1, 1, 1, 2]
 
 
 def test_helm_test_passes(release):
