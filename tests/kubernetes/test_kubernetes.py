@@ -109,9 +109,11 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def release(cluster):
-    helm("install")
-    yield
-    run("helm", "-n", NAMESPACE, "uninstall", NAME, "--ignore-not-found", "--wait")
+    try:
+        helm("install")
+        yield
+    finally:
+        run("helm", "-n", NAMESPACE, "uninstall", NAME, "--ignore-not-found", "--wait")
 
 
 @pytest.fixture(scope="module")
