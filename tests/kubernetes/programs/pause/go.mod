@@ -1,0 +1,3 @@
+module hivq/lab/pause
+
+go 1.24
