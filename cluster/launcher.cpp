@@ -2,7 +2,9 @@
 
 #include "cluster/launcher.h"
 
+#include "cluster/engine.h"
 #include "cluster/hostfile.h"
+#include "cluster/slurm.h"
 
 namespace hivq {
 
@@ -53,10 +55,21 @@ class PoolsLauncher final : public Launcher {
   std::vector<LaunchEvent> events_;
 };
 
+Result<std::unique_ptr<Launcher>> make_engine(const PoolSpec& spec, const LauncherOptions& options, const Log& log) {
+  const auto owner = owner_of(options.data);
+  if (!owner) return owner.error();
+  const auto ending = std::make_shared<std::atomic<bool>>(false);
+  if (const auto* slurm = std::get_if<SlurmPool>(&spec.engine)) {
+    return make_engine_launcher(make_slurm(spec.pool, *slurm, options, *owner, ending), spec.pool, {slurm->poll}, log,
+                                ending);
+  }
+  return error("pool {}: Kubernetes is not there yet", spec.pool.name);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Launcher>> make_launcher(const std::vector<PoolSpec>& pools, const LauncherOptions& options,
-                                                const Log&) {
+                                                const Log& log) {
   auto all = std::make_unique<PoolsLauncher>();
   uint64_t host_gangs = 0;
   for (const PoolSpec& spec : pools) {
@@ -69,6 +82,10 @@ Result<std::unique_ptr<Launcher>> make_launcher(const std::vector<PoolSpec>& poo
       all->add(spec.pool.name, make_mpirun_launcher(spec.pool, mpirun, options));
     } else if (const auto* hostfile = std::get_if<HostfilePool>(&spec.engine)) {
       all->add(spec.pool.name, make_hostfile_launcher(spec.pool, *hostfile, options));
+    } else {
+      auto launcher = make_engine(spec, options, log);
+      if (!launcher) return launcher.error();
+      all->add(spec.pool.name, std::move(*launcher));
     }
   }
   return std::unique_ptr<Launcher>(std::move(all));
