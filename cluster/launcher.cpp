@@ -4,6 +4,7 @@
 
 #include "cluster/engine.h"
 #include "cluster/hostfile.h"
+#include "cluster/kubernetes.h"
 #include "cluster/slurm.h"
 
 namespace hivq {
@@ -63,7 +64,10 @@ Result<std::unique_ptr<Launcher>> make_engine(const PoolSpec& spec, const Launch
     return make_engine_launcher(make_slurm(spec.pool, *slurm, options, *owner, ending), spec.pool, {slurm->poll}, log,
                                 ending);
   }
-  return error("pool {}: Kubernetes is not there yet", spec.pool.name);
+  const auto& kubernetes = std::get<KubernetesPool>(spec.engine);
+  auto engine = make_kubernetes(spec.pool, kubernetes, options, *owner, log);
+  if (!engine) return engine.error();
+  return make_engine_launcher(std::move(*engine), spec.pool, {kubernetes.poll}, log, ending);
 }
 
 }  // namespace

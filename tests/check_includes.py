@@ -30,7 +30,7 @@ LIBRARIES = {
     r"mpi\.h": ["worker/"],
     r"(torch|ATen|c10)/": ["worker/"],
     r"yaml-cpp/": ["jobs/"],
-    r"httplib": ["coordinator/http/"],
+    r"httplib": ["coordinator/http/", "cluster/kubernetes"],
     r"Eigen/": ["jobs/search/"],
     r"(arrow|parquet)/": ["jobs/cli/parquet.cpp"],
     r"openssl/": ["common/"],
