@@ -38,6 +38,7 @@ constexpr int unread_messages = 16, unheard_messages = 256;
 constexpr int bytes_at_once = 256 << 10;
 constexpr int unsent_messages = 100;  // kept for a coordinator that is away; the protocol resends anyway
 constexpr int handshake_time = 5000;  // milliseconds, for a connection to say who it is
+constexpr int connect_time = 3000;  // of a machine that has gone nobody says so: then another one may have its address
 constexpr auto refused_time = std::chrono::seconds(1);  // before a peer that was refused tries again
 // On the wire an identity has a tail that only its holder and the coordinator know: without it another peer could take
 // the identity over, and with it what is sent to it.
@@ -225,6 +226,7 @@ Result<Dealer> Dealer::connect(const std::string& endpoint, const std::string& i
   socket.set(ZMQ_IPV6, 1);
   socket.set(ZMQ_LINGER, 1000);
   socket.set(ZMQ_RECONNECT_IVL, 50);
+  socket.set(ZMQ_CONNECT_TIMEOUT, connect_time);
   socket.set(ZMQ_RECONNECT_IVL_MAX, 1000);
   socket.set(ZMQ_SNDHWM, unsent_messages);
   const std::string address = identity + tail_mark + random_id();

@@ -22,7 +22,7 @@ Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis
   for (auto& hello : snapshot.gangs) {
     GangState gang;
     gang.hello = std::move(hello);
-    gang.heard = now;
+    gang.heard = gang.busy = now;
     next_epoch_ = std::max(next_epoch_, gang.hello.epoch + 1);
     scheduler_.put_gang(gang.hello.gang, {gang.hello.ranks, gang.hello.labels}, now);
     gangs_.emplace(gang.hello.gang, std::move(gang));
@@ -31,7 +31,7 @@ Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis
   for (const auto& row : snapshot.usage) {
     scheduler_.restore_usage({row.project, row.user, row.whole, row.mean, row.at});
   }
-  for (auto& row : snapshot.launches) launches_.emplace(row.id, std::move(row));
+  load_launches(run, std::move(snapshot.launches));
   load(run, snapshot);
   settle(run);
   keep_usage(run);

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "cluster/pools.h"
 #include "coordinator/rows.h"
 #include "coordinator/schedule.h"
 #include "jobs/roots.h"
@@ -38,15 +39,14 @@ struct EndedTrial {
 };
 
 struct CoreOptions {
-  Millis gang_timeout = 10'000;                // a gang that is silent for so long is lost
-  Millis restart_grace = 30'000;               // the same, right after a start: gangs need time to connect again
-  Millis launch_timeout = 180'000;             // from mpirun to the gang's Hello
-  Millis study_timeout = 60'000;               // a study's trial whose client is silent for so long has failed
-  Millis yield_again = 5'000;                  // a gang that has not given its pack back by then is asked again
+  Millis gang_timeout = 10'000;     // a gang that is silent for so long is lost
+  Millis restart_grace = 30'000;    // the same, right after a start: gangs need time to connect again
+  Millis launch_timeout = 180'000;  // from the start of a gang to its Hello, where its pool says nothing else
+  Millis study_timeout = 60'000;    // a study's trial whose client is silent for so long has failed
+  Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
   uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
-  uint64_t local_gangs = 0;                    // that this coordinator may launch itself
-  uint64_t local_ranks = 1;                    // of a local gang for a trial that does not say
-  Millis longest_retry = 600'000;              // that a trial waits before it is tried again
+  std::vector<Pool> pools;          // where it may launch gangs itself; of those that fit a trial the first that can
+  Millis longest_retry = 600'000;   // that a trial waits before it is tried again
   Policy policy = {};
   Roots roots = {};                 // folders in which trials may read
   /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
@@ -62,12 +62,18 @@ struct Received {
 };
 struct LaunchStarted {
   std::string launch;
-  int64_t pid;
-  uint64_t start_time;
+  std::string handle;
 };
 struct LaunchEnded {
   std::string launch;
-  std::string reason;  // with the end of its output
+  std::string reason;      // with the end of its output
+  bool blameless = false;  // nothing is wrong with the pool: it was preempted, or never asked for
+};
+/// What the engine says of a launch that is on its way.
+struct LaunchWaits {
+  std::string launch;
+  bool queued;       // it waits for its turn in the engine's queue: the time until its Hello does not run
+  std::string text;  // why it is not there yet; may be empty
 };
 /// Time has passed; at least once a second.
 struct Tick {};
@@ -77,7 +83,7 @@ struct Closing {};
 struct Noted {
   std::string text;
 };
-using Input = std::variant<Received, LaunchStarted, LaunchEnded, Tick, Closing, Noted>;
+using Input = std::variant<Received, LaunchStarted, LaunchEnded, LaunchWaits, Tick, Closing, Noted>;
 
 // ---- Effects ----
 struct Send {
@@ -87,6 +93,7 @@ struct Send {
 struct Launch {
   std::string launch;
   uint64_t ranks;
+  std::string pool;
 };
 struct Effects {
   std::vector<Write> writes;
@@ -127,6 +134,7 @@ struct GangState {
   bool connected = false;             // heard since the start
   bool leaving = false;               // asked to
   Millis heard = 0;
+  Millis busy = 0;  // when it had something to do last, or joined
   std::map<Lease, Progress> progress;  // as it said last
 };
 
@@ -156,8 +164,12 @@ class Core {
   /// The job is held: its trials wait, and those that run are to be given back.
   bool paused(JobId job) const;
   bool all_jobs_ended() const { return jobs_.empty(); }
-  /// A gang that this coordinator launched has a trial.
+  /// The gang was launched by this coordinator and ends with it.
+  bool ends_with_us(const GangState& gang) const;
+  /// One of these has a trial.
   bool local_gangs_busy() const;
+  /// Launches of a pool that have not ended.
+  uint64_t gangs_of(const std::string& pool) const;
   /// The parameters that a job's searcher would propose now, for people; empty where it would not propose.
   std::string next_proposal(JobId job) const;
 
@@ -183,6 +195,7 @@ class Core {
   void on(Running&, const Received&);
   void on(Running&, const LaunchStarted&);
   void on(Running&, const LaunchEnded&);
+  void on(Running&, const LaunchWaits&);
   void on(Running&, const Tick&);
   void on(Running&, const Closing&);
   void on(Running& run, const Noted& noted) { event(run, noted.text); }
@@ -321,25 +334,67 @@ class Core {
   void load_starts(Running&, Snapshot&);
   int64_t checkpoint_step(const TrialId&) const;
 
-  // Trials to gangs, and gangs to be launched: core_place.cpp.
+  // Trials to gangs: core_place.cpp.
   void place(Running&);
   void lease(Running&, const Placement&);
   void assign(Running&, GangState&);
   Part part_of(const Trial&, const TrialSpec&) const;
-  void launch_gangs(Running&);
-  void launch(Running&, uint64_t ranks);
-  uint64_t fitting_gangs(const Need&) const;
-  void make_room(Running&, const Need&);
-  bool spoke(const std::string& launch) const;
-  void stop_launch(Running&, const std::string& launch);
-  void mark_useful(Running&, const std::string& launch);
-  void give_up_launching(Running&, const std::string& reason);
   void wait(const Trial&);
   void wait_no_more(const Trial&);
   Terms terms_of(const Job&) const;
   void offer(const GangId&);
   void keep_usage(Running&);
   void begin_job(Running&, Job&);
+
+  // Gangs that are launched, and pools that grow and shrink: core_pools.cpp.
+  struct OwnLaunch {
+    LaunchRow row;
+    Millis since = 0;     // from then on its gang has so much time to say Hello, or it is in the queue
+    bool queued = false;  // in its engine's queue
+    bool lost = false;    // its gang was, and its engine may start it again
+    std::string text;     // why it is not there yet, as its engine says
+    Millis unwanted = 0;  // since when no trial that waits could use it; 0: one could
+  };
+  struct PoolState {
+    Pool pool;
+    Labels labels;           // of its gangs
+    uint64_t fruitless = 0;  // launches in a row whose gang ended before it had a trial …
+    uint64_t setbacks = 0;   // … those by no fault of their own among them …
+    std::string trouble;     // … and why the last one did
+    Millis next_launch = 0;
+    uint64_t launches = 0, stopping = 0;  // that have not ended; of these those that were asked to
+  };
+  void load_launches(Running&, std::vector<LaunchRow>);
+  PoolState* pool_of(const std::string& launch);
+  const PoolState* pool_of(const std::string& launch) const { return const_cast<Core*>(this)->pool_of(launch); }
+  Kind kind_of(const OwnLaunch&) const;
+  static Kind kind_of(const PoolState&, const Need&);
+  bool on_its_way(const OwnLaunch&) const;
+  void launch_gangs(Running&);
+  bool keep_minimum(Running&);
+  void launch(Running&, PoolState&, uint64_t ranks);
+  bool grow(Running&);
+  struct ComingGang {
+    Kind kind;
+    std::string stuck_in;  // the pool in whose engine's queue it has been for long
+  };
+  std::vector<ComingGang> coming_gangs() const;
+  uint64_t fitting_gangs(const Need&) const;
+  bool make_room(Running&, const PoolState&, const Need&);
+  void shrink(Running&);
+  void shrink(Running&, PoolState&);
+  std::optional<Millis> idle_since(const OwnLaunch&) const;
+  void end_idle(Running&, const GangId&, const std::string& why, const std::string& leave);
+  bool spoke(const std::string& launch) const;
+  bool may_speak(Running&, const GangId&, const Hello&);
+  void stop_silent_launches(Running&);
+  void gang_of_launch_lost(Running&, const GangState&, const std::string& reason);
+  void stop_launch(Running&, const std::string& launch);
+  void mark_useful(Running&, const std::string& launch);
+  void give_up_launching(Running&);
+  void try_pools_again();
+  std::string growing(const Need&, bool any) const;
+  void put(Running&, const LaunchRow&);
 
   static Result<TrialSpec> spec_of(const Job&, uint64_t index);
   Job* job(JobId id);
@@ -384,10 +439,10 @@ class Core {
   Millis grace_until_ = 0;
   Millis last_tick_ = 0;
 
-  std::map<std::string, LaunchRow> launches_;
-  std::set<std::string> stopping_;   // launches that were asked to end
-  uint64_t fruitless_launches_ = 0;  // in a row
-  Millis next_launch_ = 0;
+  std::vector<PoolState> pools_;
+  std::map<std::string, OwnLaunch> launches_;
+  std::set<std::string> stopping_;  // launches that were asked to end
+  bool grow_ = false;               // it is time to see whether a pool should
 };
 
 }  // namespace hivq

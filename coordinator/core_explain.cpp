@@ -41,8 +41,11 @@ std::string Core::waiting_reason(JobId id) const {
                        waits.row.attempts, std::max<Millis>(0, retry->first - now_ + 999) / 1000);
   }
   const bool no_gang = reason.starts_with("it waits for");
-  if (no_gang && options_.local_gangs > 0 && owner.spec.trial.gang.labels.empty()) return "a local gang is starting";
-  if (!no_gang && all_drained(owner)) return "every gang that fits is drained; `hivq gangs` shows which";
+  const Need need{static_cast<uint64_t>(owner.spec.trial.gang.ranks), owner.spec.trial.gang.labels};
+  const bool quota = reason.find(" of a quota of ") != reason.npos;
+  const std::string growth = quota ? "" : growing(need, no_gang);
+  if (!no_gang && all_drained(owner)) reason = "every gang that fits is drained; `hivq gangs` shows which";
+  if (!growth.empty()) return no_gang ? growth : fmt::format("{}; {}", reason, growth);
   if (!no_gang) return reason;
   const int64_t ranks = std::max<int64_t>(1, owner.spec.trial.gang.ranks);
   std::string labels;

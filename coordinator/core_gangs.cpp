@@ -19,11 +19,12 @@ void Core::on(Running& run, const std::string& peer, const Hello& hello) {
   if (hello.gang != peer || hello.gang.empty() || hello.epoch > largest_epoch) {
     return run.tell(peer, Leave{"a gang's name must be its ZeroMQ identity, and its epoch one of this coordinator's"});
   }
-  if (stopping_.contains(hello.launch)) return run.tell(peer, Leave{"the coordinator has ended this launch"});
+  if (!may_speak(run, peer, hello)) return;
   auto [found, fresh] = gangs_.try_emplace(peer);
   GangState& gang = found->second;
   if (fresh || pack(gang.hello) != pack(hello)) run.put(Family::gangs, gang_key(peer), pack(hello));
   if (fresh) {
+    gang.busy = run.now;
     event(run,
           fmt::format("gang {} joined: {} ranks on {} ({})", short_id(peer), hello.ranks, hello.host, hello.devices));
   }
@@ -51,6 +52,7 @@ void Core::on(Running& run, const std::string& peer, const Heartbeat& heartbeat)
   gang.heard = run.now;
   gang.progress.clear();
   for (const auto& said : heartbeat.trials) gang.progress[said.lease] = said;
+  if (!gang.progress.empty() || !gang.leases.empty()) gang.busy = run.now;
   run.tell(peer, Heard{credit()});
   if (gang.progress.empty() && gang.leases.empty()) offer(peer);
   for (const auto& [lease, said] : gang.progress) {
@@ -98,9 +100,9 @@ void Core::on(Running& run, const Tick&) {
   end_overdue(run);
   preempt(run);
   forget_ended();
-  for (const auto& [id, row] : launches_) {
-    if (!spoke(id) && run.now > row.at + options_.launch_timeout) stop_launch(run, id);
-  }
+  stop_silent_launches(run);
+  shrink(run);
+  grow_ = true;
 }
 
 void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) {
@@ -109,7 +111,7 @@ void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) 
   const GangState& gang = node.mapped();
   run.erase(Family::gangs, gang_key(id));
   event(run, fmt::format("gang {} lost: {}", short_id(id), reason));
-  if (launches_.contains(gang.hello.launch)) stop_launch(run, gang.hello.launch);
+  gang_of_launch_lost(run, gang, reason);
   for (const Lease& lease : gang.leases) {
     if (Trial* leased = trial(lease.trial)) lose_lease(run, *leased, reason);
   }

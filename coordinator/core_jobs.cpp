@@ -202,6 +202,7 @@ void Core::on(Running& run, const std::string& peer, const Submit& submit, uint6
   put(run, made->row);
   if (!earlier.trials.empty()) run.put(Family::searchers, key_of(id), pack(earlier));
   event(run, fmt::format("job {} '{}' submitted: {} trials", id, made->row.name, made->row.trials));
+  try_pools_again();
   run.reply(peer, request, Submitted{id});
   for (JobId source : made->after) dependents_[source].insert(id);
   Job& owner = jobs_.emplace(id, std::move(*made)).first->second;

@@ -111,7 +111,7 @@ bool Core::must_yield(const GangState& gang) const {
   if (gang.leases.empty()) return false;
   const DrainRow* drain = drain_of(gang);
   return gang.preempted || paused(gang.leases.begin()->trial.job) || (drain != nullptr && !drain->to_the_end) ||
-         (closing_ && launches_.contains(gang.hello.launch));
+         (closing_ && ends_with_us(gang));
 }
 
 /// It is not asked again, where nothing else wants its pack back.
@@ -130,7 +130,7 @@ void Core::on(Running& run, const Closing&) {
 
 bool Core::local_gangs_busy() const {
   return std::any_of(gangs_.begin(), gangs_.end(), [&](const auto& entry) {
-    return launches_.contains(entry.second.hello.launch) && !entry.second.leases.empty();
+    return ends_with_us(entry.second) && !entry.second.leases.empty();
   });
 }
 

@@ -141,8 +141,10 @@ uint64_t Core::room_for(const Job& owner, const std::vector<GangId>& idle) const
     const Hello& hello = gangs_.at(id).hello;
     gangs += fits(need, {hello.ranks, hello.labels});
   }
-  // Local gangs carry no labels.
-  if (need.labels.empty() && launches_.size() < options_.local_gangs) gangs += options_.local_gangs - launches_.size();
+  for (const PoolState& state : pools_) {
+    if (state.fruitless > 0 || !fits(need, kind_of(state, need))) continue;
+    gangs += state.pool.maximum - std::min(state.pool.maximum, state.launches);
+  }
   return gangs * static_cast<uint64_t>(wanted.fuse);
 }
 

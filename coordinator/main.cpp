@@ -183,12 +183,19 @@ int main(int argc, char** argv) {
                  "Address of the dashboard and the REST API, or off; http://127.0.0.1:4488 where nothing is said, a "
                  "free port where --listen takes one")
       ->type_name("ADDRESS");
-  app.add_option("--local-gangs", options.core.local_gangs, "Gangs that it may start on this machine with mpirun")
+  app.add_option("--local-gangs", options.local_gangs, "Gangs that it may start on this machine with mpirun")
       ->capture_default_str();
-  app.add_option("--local-ranks", options.core.local_ranks, "Ranks of such a gang, where the job does not say")
+  app.add_option("--local-ranks", options.local_ranks, "Ranks of such a gang, where the job does not say")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  std::string policy;
+  std::string policy, pools;
+  app.add_option("--pools", pools, "YAML file of pools whose gangs it starts and ends itself (cluster/README.md)")
+      ->type_name("FILE");
+  app.add_option(
+         "--advertise", options.advertise,
+         "Address for gangs on other machines: that of --listen, or with 0.0.0.0 this host's name, where nothing "
+         "is said")
+      ->type_name("tcp://HOST:PORT");
   app.add_option("--policy", policy, "YAML file of weights, quotas and priority limits of projects and users")
       ->type_name("FILE");
   app.add_option("--keep-garbage", garbage_seconds, "Seconds that a checkpoint's chunks stay after it was dropped")
@@ -233,7 +240,15 @@ int main(int argc, char** argv) {
     }
     options.core.policy = std::move(*read);
   }
-  if (options.core.local_gangs > 0 && !std::filesystem::exists(options.worker)) {
+  if (!pools.empty()) {
+    auto read = hivq::read_pools(pools);
+    if (!read) {
+      log.error("{}", read.error().message);
+      return 1;
+    }
+    options.pools = std::move(*read);
+  }
+  if (options.local_gangs > 0 && !std::filesystem::exists(options.worker)) {
     log.error("{} is missing: build it (make), or start gangs by hand and leave --local-gangs out", options.worker);
     return 1;
   }

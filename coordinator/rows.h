@@ -131,11 +131,15 @@ struct CheckpointRow {
 struct LaunchRow {
   std::string id;
   uint64_t ranks = 0;
-  int64_t pid = 0;  // 0: not started yet, or not known to be
-  uint64_t start_time = 0;
+  std::string pool = "local";
+  std::string handle;  // what its engine calls it, see cluster/launcher.h; empty: not started yet, or not known to be
   Millis at = 0;
-  bool useful = false;  // its gang has had a trial, or was asked to make room: its end is no failure to start
-  HIVQ_FIELDS(id, ranks, pid, start_time, at, useful)
+  bool useful = false;  // its gang has had a trial, or was asked to end: its end is no failure to start
+  std::string gang;     // that spoke for it last
+  std::vector<std::string> earlier;  // gangs that spoke for it before: its engine has started it again since
+  int64_t pid = 0;                   // of a version that knew only processes: load_launch() makes the handle of these
+  uint64_t start_time = 0;
+  HIVQ_FIELDS(id, ranks, pool, handle, at, useful, gang, earlier, pid, start_time)
 };
 
 /// A gang or a host that gets no new trials.

@@ -394,6 +394,16 @@ std::vector<Demand> Scheduler::demands() const {
   return demands;
 }
 
+uint64_t Scheduler::startable(const Need& need, uint64_t ranks) const {
+  uint64_t trials = 0;
+  for (const auto& [id, job] : state_->jobs) {
+    const auto queue = job.queues.find(need);
+    if (queue == job.queues.end()) continue;
+    trials += std::min<uint64_t>(queue->second.trials.size(), State::room(*job.member) / std::max<uint64_t>(1, ranks));
+  }
+  return trials;
+}
+
 std::vector<TrialId> Scheduler::trials_of(const Need& need) const {
   std::vector<TrialId> trials;
   for (const auto& [id, job] : state_->jobs) {

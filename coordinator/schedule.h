@@ -109,6 +109,9 @@ class Scheduler {
   uint64_t waiting(JobId job) const;
   /// What waits, the first in order first.
   std::vector<Demand> demands() const;
+  /// How many trials of this need gangs of so many ranks could take now: those whose quotas leave room for one. (Of
+  /// two jobs on one account each counts as if it were alone.)
+  uint64_t startable(const Need& need, uint64_t ranks) const;
   /// The trials that wait for a gang of this need.
   std::vector<TrialId> trials_of(const Need& need) const;
 

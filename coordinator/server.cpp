@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <future>
@@ -91,6 +92,36 @@ std::string type_of(const Body& body) {
                     body);
 }
 
+Input input_of(LaunchEvent event) {
+  if (auto* started = std::get_if<LaunchHandle>(&event)) return LaunchStarted{started->launch, started->handle};
+  if (auto* waits = std::get_if<LaunchProgress>(&event)) return LaunchWaits{waits->launch, waits->queued, waits->text};
+  const auto& exit = std::get<LaunchExit>(event);
+  return LaunchEnded{exit.launch, exit.reason, exit.blameless};
+}
+
+/// Those of the options, and `local`.
+std::vector<PoolSpec> all_pools(const ServerOptions& options) {
+  std::vector<PoolSpec> pools = options.pools;
+  const auto is_local = [](const PoolSpec& spec) { return spec.pool.name == Pool().name; };
+  if (std::any_of(pools.begin(), pools.end(), is_local)) return pools;
+  PoolSpec local;
+  local.pool.maximum = options.local_gangs;
+  local.pool.default_ranks = options.local_ranks;
+  pools.insert(pools.begin(), std::move(local));
+  return pools;
+}
+
+/// Where gangs on other machines find the coordinator.
+std::string advertised(const ServerOptions& options, const std::string& endpoint) {
+  if (!options.advertise.empty()) return options.advertise;
+  const size_t host = std::string_view("tcp://").size(), colon = endpoint.rfind(':');
+  const std::string bound = endpoint.substr(host, colon - host);
+  if (bound != "0.0.0.0" && bound != "*" && bound != "[::]") return endpoint;
+  char name[256] = "localhost";
+  gethostname(name, sizeof name - 1);
+  return fmt::format("tcp://{}{}", name, endpoint.substr(colon));
+}
+
 /// What a client asks the core to change; each has an answer.
 bool is_wish(const Body& body) {
   return std::holds_alternative<Submit>(body) || std::holds_alternative<Cancel>(body) ||
@@ -120,11 +151,7 @@ class Server {
     auto snapshot = store_.snapshot();
     if (!snapshot) return snapshot.error();
     for (const auto& launch : snapshot->launches) {
-      if (launch.pid != 0) {
-        launcher_->adopt({launch.id, {static_cast<pid_t>(launch.pid), launch.start_time}});
-      } else {
-        inputs_.push_back(LaunchEnded{launch.id, "the coordinator ended while it was being started"});
-      }
+      launcher_->adopt({launch.id, launch.handle, launch.ranks, launch.pool});
     }
     CoreOptions with_store = options_.core;
     with_store.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
@@ -150,9 +177,9 @@ class Server {
     Status done = round();
     while (done && core_->local_gangs_busy() && clock_.now() < until) done = round();
     for (const auto& [id, gang] : core_->gangs()) {
-      if (!gang.hello.launch.empty()) router_.send(id, encode({0, Leave{"the coordinator ends"}}));
+      if (core_->ends_with_us(gang)) router_.send(id, encode({0, Leave{"the coordinator ends"}}));
     }
-    launcher_->stop_all();
+    launcher_->close();
     if (backup_.under_way()) backup_.wait();
     answer_backup();
     return done;
@@ -179,7 +206,7 @@ class Server {
       bytes += incoming->bytes.size();
       take(std::move(*incoming));
     }
-    for (auto& exit : launcher_->poll()) inputs_.push_back(LaunchEnded{std::move(exit.launch), std::move(exit.reason)});
+    for (LaunchEvent& event : launcher_->poll()) inputs_.push_back(input_of(std::move(event)));
     answer_backup();
     const Millis now = clock_.now();
     if (now < next_tick_) return;
@@ -326,12 +353,7 @@ class Server {
     for (const auto& line : effects.log) log_.info("{}", line);
     for (const auto& send : effects.sends) router_.send(send.identity, encode(send.message));
     for (const auto& launch : effects.launches) {
-      auto launched = launcher_->launch({launch.launch, launch.ranks});
-      if (launched) {
-        inputs_.push_back(LaunchStarted{launch.launch, launched->process.pid, launched->process.start_time});
-      } else {
-        inputs_.push_back(LaunchEnded{launch.launch, launched.error().message});
-      }
+      launcher_->launch({launch.launch, launch.ranks, launch.pool});
     }
     for (const auto& launch : effects.stops) launcher_->stop(launch);
     answer_questions();
@@ -457,8 +479,29 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   auto router = open_router(options, admission);
   if (!router) return router.error();
   std::string endpoint = router->endpoint();
-  auto launcher = make_mpirun_launcher({options.worker, endpoint, options.data, options.core.local_gangs});
-  Server server(options, std::move(*store), std::move(*router), std::move(launcher), gate.get(), door, log);
+  const std::vector<PoolSpec> pools = all_pools(options);
+  LauncherOptions launching{options.worker, endpoint, advertised(options, endpoint), options.data};
+  launching.roots = options.core.roots;
+  if (gate) {
+    auto key = read_key(gang_key_path(gate->keys()));
+    if (key) launching.environment = {{"HIVQ_KEY", key->key.secret}};
+    if (!key) log.warning("gangs that it starts have no key: {}", key.error().message);
+    launching.environment["HIVQ_COORDINATOR_KEY"] = gate->own().public_key;
+  }
+  auto launcher = make_launcher(pools, launching, log);
+  if (!launcher) return launcher.error();
+  for (const PoolSpec& spec : pools) {
+    options.core.pools.push_back(spec.pool);
+    const bool elsewhere = !std::holds_alternative<MpirunPool>(spec.engine);
+    if (elsewhere && (launching.advertise.find("//127.") != std::string::npos ||
+                      launching.advertise.find("//localhost") != std::string::npos)) {
+      log.warning(
+          "gangs of pool {} are told to connect to {}, which is another machine's own address there: use "
+          "--listen tcp://0.0.0.0:4487, or --advertise",
+          spec.pool.name, launching.advertise);
+    }
+  }
+  Server server(options, std::move(*store), std::move(*router), std::move(*launcher), gate.get(), door, log);
   if (auto started = server.start(); !started) return started;
   auto front = open_front(options, endpoint, gate.get(), door, log);
   if (!front) return front.error();

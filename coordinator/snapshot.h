@@ -136,6 +136,9 @@ Result<Snapshot> read_snapshot(const Source& source) {
   }
   if (status) status = collect(Family::gangs, gang_key(""), found.gangs);
   if (status) status = collect(Family::gangs, launch_key(""), found.launches);
+  for (LaunchRow& row : found.launches) {
+    if (row.handle.empty() && row.pid != 0) row.handle = process_handle(row.pid, row.start_time);
+  }
   if (status) status = collect(Family::gangs, drain_key(""), found.drains);
   if (status) status = collect(Family::meta, "usage/", found.usage);
   if (!status) return status.error();

@@ -56,6 +56,19 @@ Result<int> hand_over(const Common& common, const KeyFile& key, const std::strin
   return printed(then);
 }
 
+/// The key that was named, else the operator's of the data folder, else the user's own.
+Result<KeyFile> key_of(const Common& common) {
+  auto key = said_key(common.where.keys);
+  if (!key) return key.error();
+  if (*key) return std::move(**key);
+  const auto live = live_coordinator(common.where.data);
+  if (live && !live->keys.empty()) return read_key(operator_key_path(live->keys));
+  key = users_key();
+  if (!key) return key.error();
+  if (*key) return std::move(**key);
+  return error("no key: name one with --key FILE or HIVQ_KEY, or put it into {}", users_key_path());
+}
+
 }  // namespace
 
 Result<int> keys_add(const Common& common, const KeysArguments& arguments) {
@@ -118,21 +131,16 @@ Result<int> keys_revoke(const Common& common, const KeysArguments& arguments) {
 }
 
 Result<int> keys_token(const Common& common) {
-  auto key = said_key(common.where.keys);
-  if (key && !*key) {
-    const auto live = live_coordinator(common.where.data);
-    if (live && !live->keys.empty()) {
-      auto own = read_key(operator_key_path(live->keys));
-      if (!own) return own.error();
-      *key = std::move(*own);
-    } else {
-      key = users_key();
-    }
-  }
+  const auto key = key_of(common);
   if (!key) return key.error();
-  if (!*key) return error("no key: name one with --key FILE or HIVQ_KEY, or put it into {}", users_key_path());
-  const std::string token = http_token((*key)->key.secret);
+  const std::string token = http_token(key->key.secret);
   return printed(common.json ? text_of({{"token", token}}) : token + '\n');
+}
+
+Result<int> keys_public(const Common& common) {
+  const auto key = key_of(common);
+  if (!key) return key.error();
+  return printed(common.json ? text_of({{"public", key->key.public_key}}) : key->key.public_key + '\n');
 }
 
 Result<int> keys_new(const Common& common, const KeysArguments& arguments) {

@@ -396,6 +396,12 @@ void add_keys_commands(CLI::App& app, CommandLine& line) {
   add_data(sub, line);
   add_json(sub, line);
 
+  sub = add(*keys, line, "public", "Print the public half of a key", "hivq keys public --key alice.json",
+            [&] { return keys_public(line.common); });
+  add_key(sub, line);
+  add_data(sub, line);
+  add_json(sub, line);
+
   sub = add(*keys, line, "new", "Make a key of your own, of which an operator gets the public half alone",
             "hivq keys new bob --coordinator tcp://HOST:4487 --coordinator-key HEX",
             [&] { return keys_new(line.common, line.keys); });

@@ -124,6 +124,8 @@ Result<int> keys_list(const Common& common, const KeysArguments& arguments);
 Result<int> keys_revoke(const Common& common, const KeysArguments& arguments);
 /// What the HTTP API is asked with.
 Result<int> keys_token(const Common& common);
+/// The public half of a key.
+Result<int> keys_public(const Common& common);
 /// A pair of one's own, whose secret never leaves this machine.
 Result<int> keys_new(const Common& common, const KeysArguments& arguments);
 

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "cluster/launcher.h"
+#include "common/process.h"
 
 namespace hivq {
 namespace {
@@ -35,7 +36,7 @@ class Mpirun : public testing::Test {
 
   void SetUp() override { fs::create_directories(folder_); }
   void TearDown() override {
-    if (launcher_) launcher_->stop_all();
+    if (launcher_) launcher_->close();
     fs::remove_all(folder_);
   }
   /// A worker that says who it is and goes on with `script`.
@@ -45,7 +46,10 @@ class Mpirun : public testing::Test {
                         << "/said\n"
                         << script << "\n";
     fs::permissions(path, fs::perms::owner_all);
-    launcher_ = make_mpirun_launcher({path, "tcp://127.0.0.1:4487", folder_});
+    launcher_ = make();
+  }
+  std::unique_ptr<Launcher> make(const std::map<std::string, std::string>& environment = {}) const {
+    return make_mpirun_launcher({}, {}, {folder_ + "/worker", "tcp://127.0.0.1:4487", "", folder_, environment});
   }
   std::vector<std::string> said() const {
     std::ifstream file(folder_ + "/said");
@@ -54,16 +58,31 @@ class Mpirun : public testing::Test {
     return lines;
   }
   ProcessId rank_process(const std::string& line) const { return process_of(std::stoi(line)); }
-  std::vector<LaunchExit> wait_for_exit() {
+  static std::vector<LaunchExit> exits_of(Launcher& launcher) {
     std::vector<LaunchExit> exits;
-    becomes_true([&] { return !(exits = launcher_->poll()).empty(); });
+    for (const LaunchEvent& event : launcher.poll()) {
+      if (const auto* exit = std::get_if<LaunchExit>(&event)) exits.push_back(*exit);
+    }
     return exits;
   }
+  std::vector<LaunchExit> wait_for_exit() {
+    std::vector<LaunchExit> exits;
+    becomes_true([&] { return !(exits = exits_of(*launcher_)).empty(); });
+    return exits;
+  }
+  /// Starts a gang; its handle.
+  std::string launch(const std::string& id, uint64_t ranks) {
+    launcher_->launch({id, ranks});
+    const auto events = launcher_->poll();
+    const auto* handle = events.empty() ? nullptr : std::get_if<LaunchHandle>(&events[0]);
+    return handle == nullptr ? "" : handle->handle;
+  }
+  static pid_t pid_of(const std::string& handle) { return std::stoi(handle.substr(4)); }
 };
 
 TEST_F(Mpirun, StartsARankForEachWithTheCoordinatorAndTheLaunch) {
   worker("exit 0");
-  ASSERT_TRUE(launcher_->launch({"42", 3}));
+  launcher_->launch({"42", 3});
   auto exits = wait_for_exit();
   ASSERT_EQ(exits.size(), 1u);
   EXPECT_EQ(exits[0].launch, "42");
@@ -77,7 +96,8 @@ TEST_F(Mpirun, StartsARankForEachWithTheCoordinatorAndTheLaunch) {
     std::getline(words, rest);
     ranks.insert(rank);
     EXPECT_EQ(size, "3");
-    EXPECT_EQ(rest, " --coordinator tcp://127.0.0.1:4487 --launch 42 --cache " + folder_ + "/features --host-gangs 1");
+    EXPECT_EQ(rest, " --coordinator tcp://127.0.0.1:4487 --launch 42 --cache " + folder_ +
+                        "/features --label pool=local --host-gangs 1");
   }
   EXPECT_EQ(ranks.size(), 3u);
   EXPECT_TRUE(launcher_->poll().empty());
@@ -85,7 +105,7 @@ TEST_F(Mpirun, StartsARankForEachWithTheCoordinatorAndTheLaunch) {
 
 TEST_F(Mpirun, TellsHowAGangEndedWithItsLastLines) {
   worker("echo CUDA is missing; exit 3");
-  ASSERT_TRUE(launcher_->launch({"1", 1}));
+  launcher_->launch({"1", 1});
   auto exits = wait_for_exit();
   ASSERT_EQ(exits.size(), 1u);
   EXPECT_NE(exits[0].reason.find("exit code 3"), std::string::npos) << exits[0].reason;
@@ -95,7 +115,7 @@ TEST_F(Mpirun, TellsHowAGangEndedWithItsLastLines) {
 
 TEST_F(Mpirun, StopEndsTheRanks) {
   worker("exec sleep 1000");
-  ASSERT_TRUE(launcher_->launch({"1", 2}));
+  EXPECT_NE(launch("1", 2), "");
   ASSERT_TRUE(becomes_true([&] { return said().size() == 2; }));
   auto first = rank_process(said()[0]), second = rank_process(said()[1]);
   EXPECT_TRUE(alive(first));
@@ -109,11 +129,10 @@ TEST_F(Mpirun, StopEndsTheRanks) {
 
 TEST_F(Mpirun, RanksDoNotOutliveAnMpirunThatWasKilled) {
   worker("trap '' TERM HUP; while :; do sleep 0.1; done");
-  auto launched = launcher_->launch({"1", 2});
-  ASSERT_TRUE(launched);
+  const std::string handle = launch("1", 2);
   ASSERT_TRUE(becomes_true([&] { return said().size() == 2; }));
   auto first = rank_process(said()[0]), second = rank_process(said()[1]);
-  kill(launched->process.pid, SIGKILL);
+  kill(pid_of(handle), SIGKILL);
   auto exits = wait_for_exit();
   ASSERT_EQ(exits.size(), 1u);
   EXPECT_NE(exits[0].reason.find("signal 9"), std::string::npos) << exits[0].reason;
@@ -122,28 +141,56 @@ TEST_F(Mpirun, RanksDoNotOutliveAnMpirunThatWasKilled) {
 
 TEST_F(Mpirun, AnAdoptedGangIsWatchedAndStopped) {
   worker("exec sleep 1000");
-  auto launched = launcher_->launch({"1", 1});
-  ASSERT_TRUE(launched);
+  const std::string handle = launch("1", 1);
   ASSERT_TRUE(becomes_true([&] { return said().size() == 1; }));
-  auto later = make_mpirun_launcher({folder_ + "/worker", "tcp://127.0.0.1:4487", folder_});
-  later->adopt(*launched);
-  later->adopt({"gone", {launched->process.pid, launched->process.start_time + 1}});
-  auto exits = later->poll();
+  const ProcessId process = process_of(pid_of(handle));
+  auto later = make();
+  later->adopt({"1", handle});
+  later->adopt({"gone", process_handle(process.pid, process.start_time + 1)});
+  auto exits = exits_of(*later);
   ASSERT_EQ(exits.size(), 1u);
   EXPECT_EQ(exits[0].launch, "gone");
-  EXPECT_TRUE(alive(launched->process));
+  EXPECT_TRUE(alive(process));
   later->stop("1");
-  EXPECT_TRUE(becomes_true([&] { return !alive(launched->process); }));
+  EXPECT_TRUE(becomes_true([&] { return !alive(process); }));
+}
+
+TEST_F(Mpirun, AGangWhoseHandleWasNotStoredIsFoundAgain) {
+  worker("exec sleep 1000");
+  const std::string handle = launch("1", 1);
+  auto later = make();
+  later->adopt({"1", ""});
+  later->adopt({"2", ""});  // it was never started
+  const auto events = later->poll();
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(std::get<LaunchHandle>(events[0]).handle, handle);
+  EXPECT_EQ(std::get<LaunchExit>(events[1]).launch, "2");
+  EXPECT_TRUE(std::get<LaunchExit>(events[1]).blameless);
+}
+
+TEST_F(Mpirun, TheEnvironmentReachesTheRanksAndIsOnNoCommandLine) {
+  worker("echo $HIVQ_KEY >> " + folder_ + "/key; tr '\\0' ' ' < /proc/$PPID/cmdline >> " + folder_ + "/parent");
+  launcher_ = make({{"HIVQ_KEY", "secret"}});
+  launcher_->launch({"1", 2});
+  ASSERT_EQ(wait_for_exit().size(), 1u);
+  const auto text = [&](const std::string& name) {
+    std::ifstream file(folder_ + name);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  EXPECT_EQ(text("/key"), "secret\nsecret\n");
+  EXPECT_NE(text("/parent").find("mpirun"), std::string::npos);
+  EXPECT_EQ(text("/parent").find("secret"), std::string::npos);
 }
 
 TEST_F(Mpirun, AMissingMpirunIsASentence) {
   worker("exit 0");
   std::string path = std::getenv("PATH");
   setenv("PATH", folder_.c_str(), 1);
-  auto launched = launcher_->launch({"1", 1});
+  launcher_->launch({"1", 1});
   setenv("PATH", path.c_str(), 1);
-  ASSERT_FALSE(launched);
-  EXPECT_EQ(launched.error().message,
+  const auto exits = exits_of(*launcher_);
+  ASSERT_EQ(exits.size(), 1u);
+  EXPECT_EQ(exits[0].reason,
             "cannot start mpirun: No such file or directory; a local gang needs Open MPI (package openmpi-bin)");
 }
 

@@ -8,7 +8,7 @@ namespace {
 class ClosingTest : public CoreTest {
  protected:
   void SetUp() override {
-    options_.local_gangs = 1;
+    options_.pools = {Pool()};
     CoreTest::SetUp();
   }
   /// A gang that the coordinator launched runs the first of two trials.

@@ -448,8 +448,9 @@ TEST_F(CoreTest, CancellingWhatIsNotThereIsASentence) {
 class Launching : public CoreTest {
  protected:
   void SetUp() override {
-    options_.local_gangs = 1;
-    options_.local_ranks = 2;
+    Pool local;
+    local.default_ranks = 2;
+    options_.pools = {local};
     start();
   }
 };
@@ -461,13 +462,13 @@ TEST_F(Launching, AGangIsLaunchedWhenATrialWaitsAndOnlyOnce) {
   pass(1000);
   ASSERT_EQ(launches_.size(), 1u);
   EXPECT_EQ(launches_[0].ranks, 2u);
-  input(LaunchStarted{launches_[0].launch, 77, 5});
+  input(LaunchStarted{launches_[0].launch, "pid:77:5"});
   join("g1", 2, launches_[0].launch);
   EXPECT_EQ(lease_of("g1").trial, (TrialId{1, 0}));
   pass(1000);
   EXPECT_EQ(launches_.size(), 1u);
   auto row = store_.row<LaunchRow>(Family::gangs, launch_key(launches_[0].launch));
-  EXPECT_EQ(row.pid, 77);
+  EXPECT_EQ(row.handle, "pid:77:5");
 }
 
 TEST_F(Launching, AGangOfTheSizeThatTheTrialNeeds) {

@@ -79,8 +79,11 @@ class Simulation {
     auto level = [&](double low, double high) { return random_.one_of({0.0, low, high}); };
     faults_ = {level(0.02, 0.15), level(0.02, 0.1), level(0.05, 0.3),  level(0.003, 0.02), level(0.02, 0.05),
                level(0.02, 0.08), level(0.0, 0.02), level(0.01, 0.05), level(0.1, 0.3)};
-    core_options_.local_gangs = random_.chance(0.4) ? static_cast<uint64_t>(random_.between(1, 2)) : 0;
-    core_options_.local_ranks = 2;
+    Pool local;
+    local.maximum = random_.chance(0.4) ? static_cast<uint64_t>(random_.between(1, 2)) : 0;
+    local.default_ranks = 2;
+    core_options_.pools = {local};
+    if (random("pools").chance(0.6)) draw_pools();
     core_options_.longest_retry = 8000;
     core_options_.ended_job = [this](JobId job) { return read_ended_job(store_, job); };
     core_options_.ended_trial = [this](const TrialId& trial) { return read_ended_trial(store_, trial); };
@@ -89,7 +92,7 @@ class Simulation {
     Policy policy = draw_policy();
     if (options_.crowded) {
       faults_ = {};
-      core_options_.local_gangs = 0;
+      core_options_.pools.clear();
       quiet_after_ = start_ + 30'000;
       script_.times_longer = 8;
     }
@@ -97,6 +100,11 @@ class Simulation {
     if (options_.bug == Bug::ignores_quotas) policy.users = policy.projects = {};
     if (options_.bug == Bug::never_preempts) policy.preempt = false;
     core_options_.policy = policy;
+    pools_ = core_options_.pools;
+    for (Pool& pool : core_options_.pools) {
+      if (options_.bug == Bug::ignores_maximum) pool.maximum += 2;
+      if (options_.bug == Bug::never_shrinks) pool.idle = 0;
+    }
   }
 
   SimulationResult run() {
@@ -177,6 +185,49 @@ class Simulation {
     return policy;
   }
 
+  /// One fits every trial: where it is there, jobs end without gangs that are started by hand.
+  void draw_pools() {
+    Random& drawn = random("pools");
+    for (const char* name : {"y", "x"}) {
+      if (name == std::string("y") && drawn.chance(0.5)) continue;
+      Pool pool;
+      pool.name = name;
+      pool.ranks = name == std::string("x") ? 0 : drawn.one_of<uint64_t>({0, 1, 2});
+      pool.default_ranks = drawn.one_of<uint64_t>({1, 2});
+      pool.minimum = drawn.one_of<uint64_t>({0, 0, 1});
+      pool.maximum = static_cast<uint64_t>(drawn.between(1, 3));
+      pool.idle = 1000 * drawn.between(3, 20);
+      pool.stays = drawn.chance(0.5);
+      pool.returns = pool.stays && drawn.chance(0.7);
+      pool.start_within = drawn.one_of<Millis>({0, 30'000});
+      core_options_.pools.push_back(pool);
+    }
+    pools_alone_ = drawn.chance(0.5);
+  }
+
+  const Pool& pool_named(const std::string& name) const {
+    return *std::find_if(pools_.begin(), pools_.end(), [&](const Pool& pool) { return pool.name == name; });
+  }
+  uint64_t launches_of(const std::string& pool) const {
+    return static_cast<uint64_t>(std::count_if(launches_.begin(), launches_.end(),
+                                               [&](const auto& launch) { return launch.second.launch.pool == pool; }));
+  }
+
+  /// 8: what is wrong with the pools once all jobs have ended; empty: nothing.
+  std::string pools_at_rest() const {
+    if (options_.crowded) return "";
+    for (const Pool& pool : pools_) {
+      const uint64_t gangs = launches_of(pool.name), known = core_->gangs_of(pool.name);
+      if (gangs != known)
+        return fmt::format("8: pool {} has {} gangs, and the coordinator knows {}", pool.name, gangs, known);
+      if (pool.idle > 0 && gangs != pool.minimum) {
+        return fmt::format("8: pool {} has {} gangs with nothing to do, and {} at least", pool.name, gangs,
+                           pool.minimum);
+      }
+    }
+    return "";
+  }
+
   /// What a job's file says of its place in the queue.
   std::string draw_terms(int64_t j) {
     std::string text = fmt::format("project: {}\n", random_.one_of({"x", "y"}));
@@ -240,7 +291,8 @@ class Simulation {
     client.identity = "client-of-study";
     client.key = "any";
     client.yaml = fmt::format(
-        "name: study\n{}study:\n  search: {}\n  trials: {}\n  seed: {}\n  metric: auroc\n  goal: maximize\n  startup: 2\n"
+        "name: study\n{}study:\n  search: {}\n  trials: {}\n  seed: {}\n  metric: auroc\n  goal: maximize\n  startup: "
+        "2\n"
         "  population: 4\n  stop: {{by: {}, min_epochs: 2, reduction: 2, startup: 2}}\n{}",
         drawn.chance(0.1) ? "max_trial_seconds: 6\n" : "", drawn.one_of({"tpe", "tpe", "random", "sobol", "cma-es"}),
         drawn.between(2, 10) * options_.scale, drawn.between(0, 99), drawn.one_of({"none", "asha", "median"}),
@@ -276,7 +328,8 @@ class Simulation {
     const uint64_t before = program.request();
     if (const std::string broken = program.receive(message); !broken.empty()) throw Violation(broken);
     if (program.request() == before) return;
-    after(random(program.identity()).between(10, 900), [this, p, request = program.request()] { run_program(p, request); });
+    after(random(program.identity()).between(10, 900),
+          [this, p, request = program.request()] { run_program(p, request); });
   }
 
   void keep_promises() const {
@@ -302,7 +355,11 @@ class Simulation {
   bool over() {
     bool done = std::all_of(clients_.begin(), clients_.end(), [](const Client& c) { return c.job != 0; }) &&
                 core_ != nullptr && core_->all_jobs_ended() && !faulty();
+    const std::string unrest = done ? pools_at_rest() : "";
+    done = done && unrest.empty();
     if (!done) {
+      const bool late = now_ > quiet_after_ + patience * options_.scale;
+      if (late && !unrest.empty()) throw Violation(unrest);
       if (now_ > quiet_after_ + patience * options_.scale * (options_.crowded ? 10 : 1)) {
         throw Violation(
             fmt::format("5: {} s after the faults stopped a job has not ended", patience / 1000 * options_.scale));
@@ -312,12 +369,13 @@ class Simulation {
     return now_ > quiet_since_ + 5000 && !committing_;
   }
 
-  GangId add_gang(uint64_t ranks, const std::string& launch) {
+  GangId add_gang(uint64_t ranks, const std::string& launch, const Labels& labels = {}) {
     Random& drawn = random("gangs");
     Hello hello;
     hello.gang = fmt::format("{:016x}", drawn.bits());
     hello.host = fmt::format("host-{}", drawn.between(0, 2));
     hello.labels = draw_labels();
+    if (!launch.empty()) hello.labels = labels;
     hello.ranks = ranks;
     hello.launch = launch;
     Member member;
@@ -357,10 +415,15 @@ class Simulation {
     if (node.empty()) return;
     ++result_.lost_gangs;
     const std::string& launch = node.mapped().gang->hello().launch;
-    if (launches_.contains(launch)) {
-      launches_[launch].clear();
-      after(random("launches").between(10, 500), [this, launch, reason] { end_launch(launch, reason); });
+    const auto found = launches_.find(launch);
+    if (found == launches_.end() || found->second.gang != id) return;
+    found->second.gang.clear();
+    if (reason == "signal 9" && pool_named(found->second.launch.pool).returns &&
+        happens(0.5, "an engine puts a gang back")) {
+      ++result_.requeued;
+      return queue(launch);
     }
+    after(random("launches").between(10, 500), [this, launch, reason] { end_launch(launch, reason); });
   }
 
   /// Once a second something may happen to some gang.
@@ -373,7 +436,8 @@ class Simulation {
       ++result_.dead_programs;
       const auto p = static_cast<size_t>(random("programs").between(0, static_cast<int64_t>(programs_.size()) - 1));
       programs_[p].die();
-      after(random("programs").between(0, 40'000), [this, p, request = programs_[p].request()] { run_program(p, request); });
+      after(random("programs").between(0, 40'000),
+            [this, p, request = programs_[p].request()] { run_program(p, request); });
     }
     const std::string second = fmt::format("second {}", (now_ - start_) / 1000);
     Random& drawn = random(second);
@@ -397,7 +461,7 @@ class Simulation {
   /// The faults stop: whatever a job needs is there from now on.
   void calm() {
     for (const auto& target : std::exchange(operator_.drained, {})) wish_drained(target, false, false);
-    if (options_.crowded) return;
+    if (options_.crowded || pools_alone_) return;
     for (uint64_t ranks : {1, 2}) members_.at(add_gang(ranks, "")).gang->set_labels({{"pool", "x"}});
   }
 
@@ -458,8 +522,7 @@ class Simulation {
         if (part.warm) warm_.insert(part.lease.trial);
       }
     }
-    deliver("to " + send.identity,
-            [this, identity = send.identity, bytes = encode(send.message)] {
+    deliver("to " + send.identity, [this, identity = send.identity, bytes = encode(send.message)] {
       if (auto member = members_.find(identity); member != members_.end()) {
         member->second.socket.push_back(bytes);
         return;
@@ -553,14 +616,17 @@ class Simulation {
       }
     }
     inbox_.clear();
+    if (options_.bug == Bug::forgets_launches) snapshot.launches.clear();
     for (const auto& launch : snapshot.launches) {
-      // One that is not known to run counts as ended; one that ended meanwhile is noticed.
-      if (launch.pid == 0) {
-        inbox_.push_back(LaunchEnded{launch.id, "the coordinator ended while it was being started"});
-        launches_.erase(launch.id);
-      } else if (!launches_.contains(launch.id)) {
-        inbox_.push_back(LaunchEnded{launch.id, "gone"});
+      // One that was never asked for, and one that ended meanwhile, is noticed; one whose handle was lost is found.
+      const auto found = launches_.find(launch.id);
+      if (found == launches_.end()) {
+        result_.lost_launches += launch.handle.empty();
+        inbox_.push_back(LaunchEnded{launch.id, "gone", launch.handle.empty()});
+        continue;
       }
+      if (launch.handle.empty()) inbox_.push_back(LaunchStarted{launch.id, "pid:1000:1"});
+      if (found->second.queued) inbox_.push_back(LaunchWaits{launch.id, true, "others are before it"});
     }
     checks_.after_start(store_);
     keep_promises();
@@ -610,6 +676,7 @@ class Simulation {
       result_.silent += line.find("its client was silent") != line.npos;
       result_.retries += line.find("waits for another gang in") != line.npos;
       result_.later_jobs += line.find("what it comes after has ended") != line.npos;
+      result_.shrunk += line.find(" shrinks: ") != line.npos || line.find("is not needed any more") != line.npos;
     }
     auto append = [](auto& to, auto& from) { to.insert(to.end(), from.begin(), from.end()); };
     append(round.writes, effects.writes);
@@ -719,28 +786,74 @@ class Simulation {
   // ---- The launcher ----
 
   void start_launch(const Launch& launch) {
-    launches_[launch.launch] = "";
-    inbox_.push_back(LaunchStarted{launch.launch, 1000, 1});
+    ++result_.launched;
+    launches_[launch.launch].launch = launch;
+    if (const uint64_t gangs = launches_of(launch.pool); gangs > pool_named(launch.pool).maximum) {
+      throw Violation(
+          fmt::format("8: pool {} has {} gangs, {} at most", launch.pool, gangs, pool_named(launch.pool).maximum));
+    }
+    // Engines answer later; the coordinator may have died by then.
+    const Millis later = random("launches").one_of<Millis>({0, 0, 500, 3000});
+    after(later, [this, id = launch.launch] { tell_core(id, LaunchStarted{id, "pid:1000:1"}); });
     if (happens(faults_.failed_launch, "a launch fails")) {
       after(random("launches").between(10, 2000), [this, id = launch.launch] { end_launch(id, "exit code 1"); });
-      return;
+    } else if (launch.pool != Pool().name && happens(0.2, "a launch is queued")) {
+      queue(launch.launch);
+    } else {
+      begin_launch(launch.launch, random("launches").between(100, 5000));
     }
-    after(random("launches").between(100, 5000), [this, launch] {
-      if (auto found = launches_.find(launch.launch); found != launches_.end()) {
-        found->second = add_gang(launch.ranks, launch.launch);
-      }
+  }
+
+  template <typename Event>
+  void tell_core(const std::string& launch, Event event) {
+    if (core_ && launches_.contains(launch)) inbox_.push_back(std::move(event));
+  }
+
+  /// In its engine's queue.
+  void queue(const std::string& launch) {
+    ++result_.queued;
+    launches_.at(launch).queued = true;
+    const Millis seen = random("launches").between(0, 3000), turn = random("launches").between(500, 40'000);
+    after(seen, [this, launch] {
+      const auto found = launches_.find(launch);
+      if (found != launches_.end() && found->second.queued)
+        tell_core(launch, LaunchWaits{launch, true, "others are before it"});
+    });
+    after(turn, [this, launch] {
+      const auto found = launches_.find(launch);
+      if (found == launches_.end() || !found->second.queued) return;
+      found->second.queued = false;
+      tell_core(launch, LaunchWaits{launch, false, ""});
+      begin_launch(launch, random("launches").between(100, 5000));
+    });
+  }
+
+  void begin_launch(const std::string& launch, Millis later) {
+    after(later, [this, launch] {
+      const auto found = launches_.find(launch);
+      if (found == launches_.end() || !found->second.gang.empty()) return;
+      found->second.gang =
+          add_gang(found->second.launch.ranks, launch, gang_labels(pool_named(found->second.launch.pool)));
     });
   }
 
   void stop_launch(const std::string& launch) {
     auto found = launches_.find(launch);
     if (found == launches_.end()) return;
-    if (found->second.empty()) return end_launch(launch, "signal 15");
-    kill_gang(found->second, "signal 15");
+    const GangId gang = found->second.gang;
+    if (!gang.empty() && members_.contains(gang)) {
+      found->second.gang.clear();  // its engine does not put it back
+      kill_gang(gang, "signal 15");
+    }
+    after(random("launches").between(10, 500), [this, launch] { end_launch(launch, "signal 15"); });
   }
 
   void end_launch(const std::string& launch, const std::string& reason) {
-    if (launches_.erase(launch) == 0) return;
+    const auto found = launches_.find(launch);
+    if (found == launches_.end()) return;
+    const GangId gang = found->second.gang;
+    launches_.erase(found);
+    kill_gang(gang, reason);
     if (core_) inbox_.push_back(LaunchEnded{launch, reason});
   }
 
@@ -804,9 +917,16 @@ class Simulation {
   Operator operator_;
   Promises promises_;
   std::deque<VirtualProgram> programs_;  // of the study, whose client is the last one
-  std::set<uint64_t> packs_;  // epochs of those with several trials
+  std::set<uint64_t> packs_;             // epochs of those with several trials
   std::set<TrialId> warm_;
-  std::map<std::string, GangId> launches_;  // that run; their gang, once it is there
+  struct VirtualLaunch {
+    Launch launch;
+    GangId gang;  // once it is there
+    bool queued = false;
+  };
+  std::map<std::string, VirtualLaunch> launches_;  // that have not ended
+  std::vector<Pool> pools_;
+  bool pools_alone_ = false;  // no gang is started by hand once the faults stop
 
   MapStore store_;
   std::unique_ptr<Core> core_;

@@ -33,6 +33,9 @@ enum class Bug {
   trial_without_end,       // 5: the end of a trial is never reported
   drops_points,            // 1: a report of a study's trial is acknowledged and its points are not kept
   draws_anew,              // 3: after a restart a study has another seed
+  forgets_launches,        // 8: after a restart the coordinator knows no gang of its pools
+  ignores_maximum,         // 8: a pool grows beyond its maximum
+  never_shrinks,           // 8: gangs that have nothing to do stay for ever
   never_preempts,          // 7: nothing is taken from a lower priority
 };
 
@@ -67,6 +70,7 @@ struct SimulationResult {
   uint64_t learning = 0;  // trials of jobs whose searchers learn
   uint64_t compared = 0;  // proposals with those of a core that was made anew from the store
   uint64_t study_trials = 0, dead_programs = 0, silent = 0;  // silent: trials whose program was not heard of for too long
+  uint64_t launched = 0, shrunk = 0, queued = 0, requeued = 0, lost_launches = 0;  // gangs of pools; lost: by a crash
   double virtual_seconds = 0;
   std::set<SimulationFault> faults;
   std::vector<std::string> trace;  // with SimulationOptions::trace: what went wrong and what the coordinator said, in order

@@ -49,12 +49,13 @@ std::string explanation(const SimulationOptions& failing) {
   const auto result = simulate(least);
   constexpr size_t most_lines = 100;
   const size_t left_out = result.trace.size() - std::min(most_lines, result.trace.size());
-  return fmt::format("seed {}, with {} of its {} faults: {}\n{}{}\nagain: HIVQ_SIM_FIRST={} HIVQ_SIM_SEEDS=1 "
-                     "HIVQ_SIM_FAULTS=\"{}\" HIVQ_SIM_TRACE=1\n",
-                     least.seed, least.faults->size(), simulate(failing).faults.size(), result.violation,
-                     left_out > 0 ? fmt::format("… {} lines before\n", left_out) : "",
-                     fmt::join(result.trace.begin() + static_cast<ptrdiff_t>(left_out), result.trace.end(), "\n"),
-                     least.seed, text_of(*least.faults));
+  return fmt::format(
+      "seed {}, with {} of its {} faults: {}\n{}{}\nagain: HIVQ_SIM_FIRST={} HIVQ_SIM_SEEDS=1 "
+      "HIVQ_SIM_FAULTS=\"{}\" HIVQ_SIM_TRACE=1\n",
+      least.seed, least.faults->size(), simulate(failing).faults.size(), result.violation,
+      left_out > 0 ? fmt::format("… {} lines before\n", left_out) : "",
+      fmt::join(result.trace.begin() + static_cast<ptrdiff_t>(left_out), result.trace.end(), "\n"), least.seed,
+      text_of(*least.faults));
 }
 
 TEST(Simulation, KeepsTheInvariantsUnderFaults) {
@@ -92,6 +93,11 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
     sum.study_trials += result.study_trials;
     sum.dead_programs += result.dead_programs;
     sum.silent += result.silent;
+    sum.launched += result.launched;
+    sum.shrunk += result.shrunk;
+    sum.queued += result.queued;
+    sum.requeued += result.requeued;
+    sum.lost_launches += result.lost_launches;
     sum.virtual_seconds += result.virtual_seconds;
   }
   fmt::print(
@@ -101,11 +107,16 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
       "priority, {} wishes to drain, {} "
       "trials beyond a limit, {} retries later, {} jobs after others; {} trials of searchers that learn, {} stopped "
       "early, {} proposals "
-      "compared with those after a restart; {} trials of studies, {} of their programs died, {} trials were given up\n",
+      "compared with those after a restart; {} trials of studies, {} of their programs died, {} trials were given up; "
+      "{} "
+      "gangs launched by pools, {} ended with nothing to do, {} queued by their engine, {} of these put back, {} lost "
+      "by a "
+      "crash\n",
       seeds, sum.virtual_seconds / 3600, sum.commits, sum.crashes, sum.lost_messages, sum.repeated_messages,
       sum.lost_gangs, sum.paused_gangs, sum.finished, sum.failed, sum.cancelled, sum.attempts, sum.points, sum.packs,
       sum.pauses, sum.yields, sum.warm_starts, sum.preemptions, sum.drains, sum.overdue, sum.retries, sum.later_jobs,
-      sum.learning, sum.stopped, sum.compared, sum.study_trials, sum.dead_programs, sum.silent);
+      sum.learning, sum.stopped, sum.compared, sum.study_trials, sum.dead_programs, sum.silent, sum.launched,
+      sum.shrunk, sum.queued, sum.requeued, sum.lost_launches);
   if (seeds < 20) return;
   // The faults did happen, and most trials lived through them.
   EXPECT_GT(sum.crashes, seeds / 4);
@@ -129,6 +140,11 @@ TEST(Simulation, KeepsTheInvariantsUnderFaults) {
   EXPECT_GT(sum.dead_programs, seeds / 4);
   EXPECT_GT(sum.silent, seeds / 10);
   EXPECT_GT(sum.finished, 2 * sum.failed);
+  EXPECT_GT(sum.launched, seeds);
+  EXPECT_GT(sum.shrunk, seeds / 4);
+  EXPECT_GT(sum.queued, seeds / 10);
+  EXPECT_GT(sum.requeued, seeds / 50);
+  EXPECT_GT(sum.lost_launches, 0u);
 }
 
 TEST(Simulation, KeepsTheInvariantsInALargerCluster) {
@@ -218,6 +234,9 @@ TEST(Simulation, FindsThatAJobBeginsBeforeWhatItComesAfter) { EXPECT_TRUE(found(
 TEST(Simulation, FindsThatATrialRunsBeyondItsLimit) { EXPECT_TRUE(found(Bug::forgets_limits, "4")); }
 TEST(Simulation, FindsThatQuotasAreExceeded) { EXPECT_TRUE(found(Bug::ignores_quotas, "6")); }
 TEST(Simulation, FindsThatALowerPriorityKeepsItsGang) { EXPECT_TRUE(found(Bug::never_preempts, "7")); }
+TEST(Simulation, FindsThatGangsOfPoolsAreForgotten) { EXPECT_TRUE(found(Bug::forgets_launches, "8")); }
+TEST(Simulation, FindsThatAPoolGrowsTooFar) { EXPECT_TRUE(found(Bug::ignores_maximum, "8")); }
+TEST(Simulation, FindsThatAPoolDoesNotShrink) { EXPECT_TRUE(found(Bug::never_shrinks, "8")); }
 TEST(Simulation, FindsATrialThatNeverEnds) { EXPECT_TRUE(found(Bug::trial_without_end, "5")); }
 
 }  // namespace

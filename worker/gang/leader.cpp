@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 
 constexpr auto kTick = milliseconds(100);
 constexpr Millis kAway = 5'000;         // unheard for so long, the coordinator counts as away
-constexpr Millis kKnockAgain = 10'000;  // how often an absent one gets a heartbeat: ZeroMQ keeps them for its return
+constexpr Millis kKnockAgain = 3'000;   // how often an absent one gets a heartbeat: ZeroMQ keeps them for its return
 constexpr Millis kComplainAgain = 60'000;
 constexpr size_t kCommandBytes = 64 << 20;  // what the main thread may be ahead of the protocol thread
 

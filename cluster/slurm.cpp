@@ -1,0 +1,261 @@
+#include "cluster/slurm.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "cluster/command.h"
+#include "cluster/gang_command.h"
+
+namespace hivq {
+
+namespace {
+
+using Phase = EngineState::Phase;
+constexpr auto ask_limit = std::chrono::seconds(30);     // of squeue and scancel
+constexpr auto submit_limit = std::chrono::seconds(60);  // of sbatch
+
+/// What Slurm's commands say, on one line: `sbatch: error: invalid partition` becomes `invalid partition`.
+std::string complaint(const std::string& text) {
+  std::istringstream lines(text);
+  std::string said;
+  for (std::string line; std::getline(lines, line);) {
+    for (const char* prefix : {"sbatch: ", "squeue: ", "scancel: ", "scontrol: ", "slurm_load_jobs ", "error: "}) {
+      if (line.starts_with(prefix)) line.erase(0, std::strlen(prefix));
+    }
+    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    said += fmt::format("{}{}", said.empty() ? "" : "; ", line);
+  }
+  return said.empty() ? "it says nothing" : said.substr(0, 500);
+}
+
+/// The word behind `NAME=` in what scontrol says of a job.
+std::string field_of(const std::string& text, const std::string& name) {
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (word.starts_with(name) && word.size() > name.size() && word[name.size()] == '=')
+      return word.substr(name.size() + 1);
+  }
+  return "";
+}
+
+Phase phase_of(const std::string& state) {
+  const auto is = [&](std::initializer_list<const char*> states) {
+    return std::any_of(states.begin(), states.end(), [&](const char* one) { return state == one; });
+  };
+  if (is({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SUSPENDED",
+          "STOPPED"})) {
+    return Phase::queued;
+  }
+  if (is({"CONFIGURING"})) return Phase::starting;
+  if (is({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"})) return Phase::running;
+  return Phase::ended;
+}
+
+/// How a job with this state ended, as the end of a sentence.
+std::string ending_of(const std::string& state, const std::string& exit_code) {
+  if (state == "COMPLETED") return "has ended";
+  if (state == "CANCELLED") return "was cancelled";
+  if (state == "TIMEOUT") return "reached its time limit";
+  if (state == "DEADLINE") return "reached its deadline";
+  if (state == "NODE_FAIL") return "lost a node (NODE_FAIL)";
+  if (state == "BOOT_FAIL") return "had a node that did not start (BOOT_FAIL)";
+  if (state == "PREEMPTED") return "was preempted by another job";
+  if (state == "OUT_OF_MEMORY") return "ran out of memory (OUT_OF_MEMORY); ask for more with sbatch: [--mem=…]";
+  if (state == "FAILED") return fmt::format("failed (exit code {})", exit_code.empty() ? "not known" : exit_code);
+  if (state.empty()) return "is not known to Slurm any more";
+  return fmt::format("ended as {}", state);
+}
+
+class Slurm final : public Engine {
+ public:
+  Slurm(Pool pool, SlurmPool slurm, LauncherOptions options, const std::string& owner,
+        std::shared_ptr<std::atomic<bool>> ending)
+      : pool_(std::move(pool)),
+        slurm_(std::move(slurm)),
+        options_(std::move(options)),
+        prefix_(fmt::format("hivq-{}-{}-", owner, pool_.name)),
+        ending_(std::move(ending)) {}
+
+  std::variant<std::string, Refusal> submit(const LaunchRequest& request) override {
+    if (Status made = make_gangs_folder(options_.data); !made) return Refusal{made.error().message};
+    const std::string script = fmt::format("{}/gangs/{}.sh", options_.data, request.launch);
+    std::ofstream file(script);
+    file << slurm_script(pool_, slurm_, options_, request);
+    if (!file.flush()) return Refusal{fmt::format("cannot write {}: {}", script, std::strerror(errno))};
+    file.close();
+    SpawnOptions sbatch;
+    sbatch.command = {"sbatch",
+                      "--parsable",
+                      fmt::format("--job-name={}{}", prefix_, request.launch),
+                      fmt::format("--output={}", gang_log(options_.data, request.launch)),
+                      "--open-mode=append",
+                      fmt::format("--ntasks={}", request.ranks),
+                      slurm_.requeue ? "--requeue" : "--no-requeue",
+                      fmt::format("--export={}", exported())};
+    const auto add = [&](const std::string& name, const std::string& value) {
+      if (!value.empty()) sbatch.command.push_back(fmt::format("--{}={}", name, value));
+    };
+    add("partition", slurm_.partition);
+    add("account", slurm_.account);
+    add("qos", slurm_.qos);
+    add("time", slurm_.time);
+    if (slurm_.nodes > 0) add("nodes", std::to_string(slurm_.nodes));
+    sbatch.command.insert(sbatch.command.end(), slurm_.sbatch.begin(), slurm_.sbatch.end());
+    sbatch.command.push_back(script);
+    sbatch.environment = options_.environment;
+    const auto said = run_command(std::move(sbatch), scratch(), submit_limit, *ending_);
+    if (!said) {
+      const bool started = said.error().message.find("did not answer") != std::string::npos;
+      return Refusal{started ? said.error().message : said.error().message + remedy(), started};
+    }
+    if (said->code != 0) {
+      const std::string why = complaint(said->text);
+      const bool away = why.find("Unable to contact") != why.npos;
+      const bool unsure = why.find("timed out") != why.npos;
+      return Refusal{fmt::format("Slurm refuses the gang: {}", why), unsure, away};
+    }
+    // Warnings may come before it; `;CLUSTER` may follow.
+    std::istringstream lines(said->text);
+    std::string id;
+    for (std::string line; std::getline(lines, line);) {
+      const std::string number = line.substr(0, line.find(';'));
+      if (!number.empty() && number.find_first_not_of("0123456789") == number.npos) id = number;
+    }
+    if (id.empty()) return Refusal{fmt::format("sbatch told no number: {}", complaint(said->text)), true};
+    return fmt::format("slurm:{}", id);
+  }
+
+  Status cancel(const Launched& launched) override {
+    const std::string id = number_of(launched);
+    SpawnOptions scancel;
+    scancel.command = id.empty()
+                          ? std::vector<std::string>{"scancel", fmt::format("--name={}{}", prefix_, launched.launch)}
+                          : std::vector<std::string>{"scancel", "--quiet", id};
+    const auto said = run_command(std::move(scancel), scratch(), ask_limit, *ending_);
+    if (!said) return said.error();
+    if (said->code == 0 || said->text.find("Invalid job id") != std::string::npos) return {};
+    return error("scancel: {}", complaint(said->text));
+  }
+
+  Result<std::map<std::string, EngineState>> list() override {
+    SpawnOptions squeue;
+    squeue.command = {"squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%j"};
+    const auto said = run_command(std::move(squeue), scratch(), ask_limit, *ending_);
+    if (!said) return error("{}; the gangs go on meanwhile", said.error().message);
+    if (said->code != 0) return error("squeue: {}; the gangs go on meanwhile", complaint(said->text));
+    std::map<std::string, EngineState> jobs;
+    std::istringstream lines(said->text);
+    for (std::string line; std::getline(lines, line);) {
+      std::vector<std::string> fields;
+      std::istringstream words(line);
+      for (std::string word; std::getline(words, word, '|');) fields.push_back(word);
+      if (fields.size() != 4 || !fields[3].starts_with(prefix_)) continue;
+      const std::string launch = fields[3].substr(prefix_.size());
+      if (launch.find_first_not_of("0123456789") != launch.npos)
+        continue;  // of a pool whose name begins with this one's
+      const EngineState state = state_of(fields[0], fields[1], fields[2]);
+      auto [found, fresh] = jobs.try_emplace(launch, state);
+      if (!fresh && found->second.phase == Phase::ended) found->second = state;
+    }
+    return jobs;
+  }
+
+  EngineState how_it_ended(const Launched& launched, const std::optional<EngineState>&) override {
+    const std::string id = number_of(launched);
+    SpawnOptions scontrol;
+    scontrol.command = {"scontrol", "show", "job", "--oneliner", id};
+    std::string state, exit_code;
+    const auto said = run_command(std::move(scontrol), scratch(), ask_limit, *ending_);
+    if (said && said->code == 0) {
+      state = field_of(said->text, "JobState");
+      exit_code = field_of(said->text, "ExitCode");
+    } else {
+      SpawnOptions sacct;  // where there is accounting
+      sacct.command = {"sacct",
+                       "--noheader",
+                       "--parsable2",
+                       "--allocations",
+                       "--format=State,ExitCode",
+                       fmt::format("--jobs={}", id)};
+      const auto told = run_command(std::move(sacct), scratch(), ask_limit, *ending_);
+      if (told && told->code == 0 && told->text.find('|') != std::string::npos) {
+        state = told->text.substr(0, told->text.find_first_of(" |"));  // `CANCELLED by 0`
+        const size_t bar = told->text.find('|') + 1;
+        exit_code = told->text.substr(bar, told->text.find('\n') - bar);
+      }
+    }
+    EngineState end{Phase::ended, launched.handle, fmt::format("Slurm job {} {}", id, ending_of(state, exit_code)),
+                    state == "PREEMPTED" || state == "NODE_FAIL" || state == "BOOT_FAIL"};
+    if (state != "PREEMPTED" && state != "NODE_FAIL" && state != "BOOT_FAIL" && state != "CANCELLED") {
+      const std::string tail = last_lines(gang_log(options_.data, launched.launch), 3);
+      if (!tail.empty()) end.text += ": " + tail;
+    }
+    return end;
+  }
+
+ private:
+  std::string scratch() const { return fmt::format("{}/gangs/.{}", options_.data, pool_.name); }
+
+  static std::string number_of(const Launched& launched) {
+    const std::string prefix = "slurm:";
+    return launched.handle.starts_with(prefix) ? launched.handle.substr(prefix.size()) : "";
+  }
+
+  static std::string remedy() {
+    return "; a pool of Slurm needs its commands where the coordinator runs (package slurm-client)";
+  }
+
+  static EngineState state_of(const std::string& id, const std::string& state, const std::string& reason) {
+    EngineState said{phase_of(state), fmt::format("slurm:{}", id), "", false};
+    if (said.phase == Phase::queued) {
+      said.text =
+          fmt::format("Slurm job {} waits in the queue ({}{})", id, state == "PENDING" ? "" : state + ", ", reason);
+    }
+    if (said.phase == Phase::starting) said.text = fmt::format("Slurm prepares the nodes of job {}", id);
+    return said;
+  }
+
+  /// The values come from sbatch's own environment.
+  std::string exported() const {
+    if (slurm_.export_variables.starts_with("ALL")) return slurm_.export_variables;
+    std::string names = slurm_.export_variables == "NONE" ? "" : slurm_.export_variables;
+    for (const auto& [name, value] : options_.environment) names += fmt::format("{}{}", names.empty() ? "" : ",", name);
+    return names.empty() ? "NONE" : names;
+  }
+
+  Pool pool_;
+  SlurmPool slurm_;
+  LauncherOptions options_;
+  std::string prefix_;  // of the names of its jobs
+  std::shared_ptr<std::atomic<bool>> ending_;
+};
+
+}  // namespace
+
+std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
+                         const LaunchRequest& request) {
+  std::string worker, extra, names;
+  for (const auto& word : worker_command(slurm.worker.empty() ? options.worker : slurm.worker, options.advertise, pool,
+                                         request.launch, slurm.cache, options.roots)) {
+    worker += fmt::format(" {}", quoted(word));
+  }
+  for (const auto& word : slurm.mpirun) extra += fmt::format(" {}", quoted(word));
+  for (const auto& [name, value] : options.environment) names += fmt::format(" -x {}", name);
+  const std::string srun = fmt::format("exec srun --mpi=pmix --ntasks={}{}{}\n", request.ranks, extra, worker);
+  const std::string mpirun = fmt::format("exec mpirun -np {}{}{}{}\n", request.ranks, names, extra, worker);
+  std::string text = fmt::format("#!/bin/bash\n# A gang of hivq: launch {} of pool {}.\n", request.launch, pool.name);
+  text += "if [ \"$(id -u)\" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi\n";
+  if (slurm.start == SlurmPool::Start::srun) return text + srun;
+  if (slurm.start == SlurmPool::Start::mpirun) return text + mpirun;
+  return fmt::format("{}if srun --mpi=list 2>&1 | grep -qw pmix; then\n  {}fi\n{}", text, srun, mpirun);
+}
+
+std::unique_ptr<Engine> make_slurm(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
+                                   const std::string& owner, std::shared_ptr<std::atomic<bool>> ending) {
+  return std::make_unique<Slurm>(pool, slurm, options, owner, std::move(ending));
+}
+
+}  // namespace hivq
