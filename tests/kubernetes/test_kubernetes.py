@@ -245,7 +245,7 @@ def test_a_lost_worker_pod_costs_one_attempt(service):
 
 
 def test_helm_test_passes(release):
-    said = run("helm", "-n", NAMESPACE, "test", NAME, "--logs", "--timeout", "2m")
+    said = run("helm", "-n", NAMESPACE, "test", NAME, "--timeout", "2m")
     assert "Phase:          Succeeded" in said
 
 
@@ -279,6 +279,12 @@ def test_nothing_secret_is_in_logs_and_lines_are_json_where_asked(release):
     log = kubectl("logs", f"{NAME}-0")
     assert all(json.loads(line) for line in log.splitlines())
     assert not any(key in log for key in keys)
+
+
+def test_the_images_are_the_same_when_they_are_built_anew(cluster):
+    first = run(HERE / "lab", "images", BIN)
+    again = run(HERE / "lab", "images", BIN, env=dict(os.environ, HIVQ_LAB_ANEW="1"), timeout=1200)
+    assert len(first.splitlines()) == 2 and first == again
 
 
 def test_uninstalling_in_the_middle_of_a_sweep_leaves_nothing(service):
