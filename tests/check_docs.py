@@ -12,7 +12,8 @@ import sys
 import tempfile
 import urllib.parse
 
-FOLDERS = ("", "common", "jobs", "jobs/search", "jobs/python", "cluster", "coordinator", "coordinator/http", "worker", "tests")
+FOLDERS = ("", "common", "jobs", "jobs/search", "jobs/python", "cluster", "coordinator", "coordinator/http", "worker", "tests",
+           "helm", "tests/kubernetes")
 WIDEST, WIDEST_AT_ROOT = 120, 160  # columns
 LEFT_OUT = {"build", "node_modules", "venv"}
 
