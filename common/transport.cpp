@@ -43,7 +43,8 @@ constexpr auto refused_time = std::chrono::seconds(1);  // before a peer that wa
 // On the wire an identity has a tail that only its holder and the coordinator know: without it another peer could take
 // the identity over, and with it what is sent to it.
 constexpr char tail_mark = ':';
-constexpr size_t most_routes = 4096;  // remembered before silent ones are forgotten
+constexpr size_t most_routes = 4096;                   // remembered before silent ones are forgotten
+constexpr auto sweep_time = std::chrono::seconds(10);  // … which is looked for so often
 constexpr auto longest_silence = std::chrono::minutes(10);
 
 // Whoever sends a larger message is disconnected before it takes memory. A dead peer is noticed within seconds, so that
@@ -107,11 +108,13 @@ struct Router::State {
   std::unique_ptr<Door> door;  // goes before the socket
   std::string endpoint;
   std::unordered_map<std::string, Route> routes;  // by identity
+  clock::time_point next_sweep;
 
   /// Whether the peer may speak under the identity; then answers go to it.
   bool note(const std::string& identity, const std::string& address, const std::string& key) {
     const auto now = clock::now();
-    if (routes.size() >= most_routes && !routes.contains(identity)) {
+    if (routes.size() >= most_routes && now >= next_sweep) {
+      next_sweep = now + sweep_time;
       std::erase_if(routes, [&](const auto& entry) { return now - entry.second.heard > longest_silence; });
     }
     Route& route = routes[identity];

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -272,6 +273,24 @@ def test_a_port_scan_and_garbage_on_both_ports_are_told_and_nothing_is_lost(guar
                 connection.sendall(said)
     until(lambda: any("refused" in each and "has no key" in each for each in guarded.events()), 20)
     assert guarded.ask("/api/v1/jobs", "viewer")[0] == 200
+
+
+def test_a_gang_that_it_starts_has_a_key_that_no_command_line_shows(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
+    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+    guarded = Guarded(tmp_path, "--local-gangs", "1")
+    job = json.loads(guarded.submit("submitter", "trained")[2])["job"]
+    secret = json.loads((guarded.data / "keys" / "gang.json").read_text())["secret"]
+    until(lambda: json.loads(guarded.ask("/api/v1/gangs", "viewer")[2])["gangs"], 60)
+    seen = [line.read_bytes().decode(errors="replace") for line in Path("/proc").glob("[0-9]*/cmdline") if line.exists()]
+    assert any("hivq-worker" in each and str(guarded.data) in each for each in seen) and not any(secret in each for each in seen)
+    until(lambda: json.loads(guarded.ask(f"/api/v1/jobs/{job}", "viewer")[2])["state"] == "finished", 300)
+    guarded.end()
+    assert secret not in guarded_log(tmp_path) and not any(secret in each.read_text() for each in (guarded.data / "gangs").iterdir())
+
+
+def guarded_log(folder):
+    return (folder / "coordinator.log").read_text()
 
 
 def test_the_certificate_is_read_again_when_it_changes(tmp_path):
