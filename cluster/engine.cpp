@@ -181,6 +181,7 @@ class EngineLauncher final : public Launcher {
   }
 
   void complain(const std::string& what) {
+    if (*ending_) return;  // it is we who did not wait
     silent_ = true;
     if (what == complaint_ && clock::now() - complained_ < complain_again) return;
     complaint_ = what;

@@ -23,7 +23,8 @@ std::string last_lines(const std::string& path, size_t count) {
   std::deque<std::string> ranks, mpirun;
   bool framed = false;
   for (std::string line; std::getline(file, line);) {
-    if (line.find_first_not_of(" \t\r") == line.npos) continue;
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    if (line.find_first_not_of(" \t") == line.npos) continue;
     if (line.size() > 20 && line.find_first_not_of('-') == line.npos) {
       framed = !framed;
       continue;

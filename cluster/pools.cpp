@@ -34,7 +34,7 @@ class PoolsReader {
     });
     if (list != nullptr && list->kind != YamlNode::Kind::list) {
       mistake(*list, fmt::format("pools is {}; it must be a list: a pool begins with `- name: …`", shown(*list)));
-    } else if (list == nullptr || list->items.empty()) {
+    } else if (list == nullptr) {
       if (mistakes_.empty()) mistake(root, "there is no pool; it must have a list `pools`, as in cluster/README.md");
     } else {
       for (const YamlNode& pool : list->items) read_pool(pool);

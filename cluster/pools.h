@@ -66,7 +66,7 @@ struct SlurmPool {
   std::vector<std::string> sbatch;  // more arguments for it
   std::vector<std::string> mpirun;  // more arguments for srun or mpirun
   std::string worker, cache;        // paths on the nodes
-  bool requeue = true;              // a gang whose node failed, or that was preempted, is started again by Slurm
+  bool requeue = false;             // Slurm starts a gang again that was preempted, or whose node failed
   Start start = Start::automatic;
   std::string export_variables = "ALL";  // sbatch --export
   Millis poll = 2000;

@@ -63,7 +63,7 @@ void ProcessLauncher::launch(const LaunchRequest& request) {
   options->output = gang_log(data_, request.launch);
   const auto process = spawn(*options);
   if (!process) {
-    ended(request.launch);
+    ended(request.launch, true);
     return refuse(fmt::format("{}; {}", process.error().message, remedy()));
   }
   running_[request.launch] = {*process, {}};
@@ -99,7 +99,7 @@ std::vector<LaunchEvent> ProcessLauncher::poll() {
       const std::string tail = last_lines(gang_log(data_, launch), 3);
       events_.push_back(LaunchExit{
           launch, fmt::format("mpirun ended with {}{}{}", exit->text, tail.empty() ? "" : ": ", tail), false});
-      ended(launch);
+      ended(launch, gang.kill_at.has_value());
       it = running_.erase(it);
       continue;
     }

@@ -30,8 +30,8 @@ class ProcessLauncher : public Launcher {
   virtual std::string remedy() const = 0;
   /// A gang of an earlier coordinator runs.
   virtual void adopted(const std::string&) {}
-  /// A gang has ended.
-  virtual void ended(const std::string&) {}
+  /// A gang has ended; whether it was asked to.
+  virtual void ended(const std::string&, bool) {}
 
   const std::string& data() const { return data_; }
 

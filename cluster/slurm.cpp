@@ -50,8 +50,9 @@ Phase phase_of(const std::string& state) {
     return Phase::queued;
   }
   if (is({"CONFIGURING"})) return Phase::starting;
-  if (is({"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"})) return Phase::running;
-  return Phase::ended;
+  const bool ended = is({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "NODE_FAIL", "BOOT_FAIL",
+                         "PREEMPTED", "OUT_OF_MEMORY", "REVOKED"});
+  return ended ? Phase::ended : Phase::running;  // one that is not known to us lives
 }
 
 /// How a job with this state ended, as the end of a sentence.
@@ -244,8 +245,10 @@ std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const Launche
   }
   for (const auto& word : slurm.mpirun) extra += fmt::format(" {}", quoted(word));
   for (const auto& [name, value] : options.environment) names += fmt::format(" -x {}", name);
-  const std::string srun = fmt::format("exec srun --mpi=pmix --ntasks={}{}{}\n", request.ranks, extra, worker);
-  const std::string mpirun = fmt::format("exec mpirun -np {}{}{}{}\n", request.ranks, names, extra, worker);
+  const std::string srun =
+      fmt::format("exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks={}{}{}\n", request.ranks, extra, worker);
+  const std::string mpirun =
+      fmt::format("exec mpirun -np {} --bind-to none{}{}{}\n", request.ranks, names, extra, worker);
   std::string text = fmt::format("#!/bin/bash\n# A gang of hivq: launch {} of pool {}.\n", request.launch, pool.name);
   text += "if [ \"$(id -u)\" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi\n";
   if (slurm.start == SlurmPool::Start::srun) return text + srun;

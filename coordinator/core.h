@@ -206,7 +206,7 @@ class Core {
   void on(Running&, const std::string& peer, const Goodbye&);
   uint64_t credit() const;
   void answer_claim(Running&, const std::string& peer, const Lease&);
-  void lose_gang(Running&, const GangId&, const std::string& reason);
+  void lose_gang(Running&, const GangId&, const std::string& reason, bool goodbye = false);
 
   // The stream of a lease: core_stream.cpp.
   void on(Running&, const std::string& peer, const Report&);
@@ -352,6 +352,7 @@ class Core {
     Millis since = 0;     // from then on its gang has so much time to say Hello, or it is in the queue
     bool queued = false;  // in its engine's queue
     bool lost = false;    // its gang was, and its engine may start it again
+    bool dismissed = false;  // it is not needed
     std::string text;     // why it is not there yet, as its engine says
     Millis unwanted = 0;  // since when no trial that waits could use it; 0: one could
   };
@@ -362,6 +363,7 @@ class Core {
     uint64_t setbacks = 0;   // … those by no fault of their own among them …
     std::string trouble;     // … and why the last one did
     Millis next_launch = 0;
+    std::set<uint64_t> proven;  // sizes of gangs that came: it is no mistake of the pool if others do not
     uint64_t launches = 0, stopping = 0;  // that have not ended; of these those that were asked to
   };
   void load_launches(Running&, std::vector<LaunchRow>);
@@ -388,7 +390,7 @@ class Core {
   bool spoke(const std::string& launch) const;
   bool may_speak(Running&, const GangId&, const Hello&);
   void stop_silent_launches(Running&);
-  void gang_of_launch_lost(Running&, const GangState&, const std::string& reason);
+  void gang_of_launch_lost(Running&, const GangState&, const std::string& reason, bool goodbye);
   void stop_launch(Running&, const std::string& launch);
   void mark_useful(Running&, const std::string& launch);
   void give_up_launching(Running&);

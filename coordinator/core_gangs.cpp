@@ -77,7 +77,7 @@ void Core::answer_claim(Running& run, const std::string& peer, const Lease& leas
 
 void Core::on(Running& run, const std::string& peer, const Goodbye& goodbye) {
   forget_drain(run, peer);
-  if (gangs_.contains(peer)) lose_gang(run, peer, goodbye.reason.empty() ? "it left" : goodbye.reason);
+  if (gangs_.contains(peer)) lose_gang(run, peer, goodbye.reason.empty() ? "it left" : goodbye.reason, true);
 }
 
 void Core::on(Running& run, const Tick&) {
@@ -105,13 +105,13 @@ void Core::on(Running& run, const Tick&) {
   grow_ = true;
 }
 
-void Core::lose_gang(Running& run, const GangId& id, const std::string& reason) {
+void Core::lose_gang(Running& run, const GangId& id, const std::string& reason, bool goodbye) {
   auto node = gangs_.extract(id);
   scheduler_.remove_gang(id, run.now);
   const GangState& gang = node.mapped();
   run.erase(Family::gangs, gang_key(id));
   event(run, fmt::format("gang {} lost: {}", short_id(id), reason));
-  gang_of_launch_lost(run, gang, reason);
+  gang_of_launch_lost(run, gang, reason, goodbye);
   for (const Lease& lease : gang.leases) {
     if (Trial* leased = trial(lease.trial)) lose_lease(run, *leased, reason);
   }

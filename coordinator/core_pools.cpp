@@ -11,7 +11,7 @@ namespace hivq {
 namespace {
 
 constexpr uint64_t most_fruitless_launches = 3;  // before the trials that wait for the pool fail
-constexpr Millis longest_pause = 300'000;        // between two of them
+constexpr Millis longest_pause = 60'000;         // between two of them
 constexpr Millis spill_after = 60'000;           // in an engine's queue: then another pool may start a gang as well
 constexpr size_t most_earlier = 64;              // gangs of a launch that are remembered
 
@@ -43,7 +43,10 @@ void Core::load_launches(Running& run, std::vector<LaunchRow> rows) {
     OwnLaunch& own = launches_[id];
     own.row = std::move(row);
     own.since = run.now;
-    if (PoolState* state = pool_of(id)) state->launches += 1;
+    PoolState* state = pool_of(id);
+    if (state == nullptr) continue;
+    state->launches += 1;
+    if (own.row.useful) state->proven.insert(own.row.ranks);
   }
 }
 
@@ -249,6 +252,7 @@ void Core::shrink(Running& run, PoolState& state) {
       end_idle(run, own.row.gang, why, "there was nothing to do");
     } else {
       event(run, fmt::format("the gang of pool {} that was to come is not needed any more", state.pool.name));
+      own.dismissed = true;
       mark_useful(run, own.row.id);
       stop_launch(run, own.row.id);
     }
@@ -260,6 +264,7 @@ void Core::end_idle(Running& run, const GangId& id, const std::string& why, cons
   event(run, fmt::format("gang {} ends: {}", short_id(id), why));
   gang.leaving = true;
   run.tell(id, Leave{leave});
+  if (const auto own = launches_.find(gang.hello.launch); own != launches_.end()) own->second.dismissed = true;
   mark_useful(run, gang.hello.launch);
   stop_launch(run, gang.hello.launch);
   scheduler_.set_idle(id, false);
@@ -296,15 +301,15 @@ bool Core::may_speak(Running& run, const GangId& peer, const Hello& hello) {
   return true;
 }
 
-void Core::gang_of_launch_lost(Running& run, const GangState& gang, const std::string& reason) {
+/// Where the engine starts its gangs again, one that said goodbye, because it was preempted, is waited for. One that
+/// fell silent is not: the engine may believe for long that it runs.
+void Core::gang_of_launch_lost(Running& run, const GangState& gang, const std::string& reason, bool goodbye) {
   const auto found = launches_.find(gang.hello.launch);
   if (found == launches_.end() || found->second.row.gang != gang.hello.gang) return;
+  if (found->second.queued || stopping_.contains(gang.hello.launch)) return;
   const PoolState* state = pool_of(gang.hello.launch);
-  if (state == nullptr || !state->pool.returns) return stop_launch(run, gang.hello.launch);
-  if (stopping_.contains(gang.hello.launch)) return;
-  // Its engine starts it again, or tells that it has ended.
+  if (state == nullptr || !state->pool.returns || !goodbye) return stop_launch(run, gang.hello.launch);
   found->second.lost = true;
-  found->second.queued = false;
   found->second.since = run.now;
   found->second.text = reason;
 }
@@ -312,7 +317,10 @@ void Core::gang_of_launch_lost(Running& run, const GangState& gang, const std::s
 void Core::mark_useful(Running& run, const std::string& launch) {
   const auto found = launches_.find(launch);
   if (found == launches_.end()) return;
-  if (PoolState* state = pool_of(launch)) state->fruitless = state->setbacks = 0;
+  if (PoolState* state = pool_of(launch); state != nullptr && spoke(launch)) {
+    state->fruitless = state->setbacks = 0;
+    state->proven.insert(found->second.row.ranks);
+  }
   if (!std::exchange(found->second.row.useful, true)) put(run, found->second.row);
 }
 
@@ -333,13 +341,9 @@ void Core::on(Running& run, const LaunchWaits& waits) {
   own.queued = waits.queued;
   own.text = waits.text;
   if (!own.queued) return;
-  own.lost = false;
+  if (std::exchange(own.lost, false)) event(run, fmt::format("pool {}: {}", own.row.pool, waits.text));
   // Its engine has put it back into its queue.
-  if (const GangId gang = own.row.gang; gangs_.contains(gang) && pool_of(waits.launch) != nullptr) {
-    lose_gang(run, gang, waits.text);
-    own.lost = false;
-    own.queued = true;
-  }
+  if (const GangId gang = own.row.gang; gangs_.contains(gang)) lose_gang(run, gang, waits.text);
 }
 
 void Core::stop_silent_launches(Running& run) {
@@ -375,6 +379,9 @@ void Core::on(Running& run, const LaunchEnded& end) {
   if (state == nullptr) return;
   state->launches -= 1;
   if (asked) state->stopping -= 1;
+  if (own.row.useful && !own.dismissed && gone.empty()) {
+    event(run, fmt::format("pool {}: the gang that was lost has ended: {}", state->pool.name, end.reason));
+  }
   if (own.row.useful) return;
   // It ended before its gang did any work: wait a little longer each time, then give up.
   event(run, fmt::format("pool {}: a gang ended before it had a trial: {}", state->pool.name, end.reason));
@@ -395,12 +402,15 @@ void Core::give_up_launching(Running& run) {
     for (const PoolState& state : pools_) {
       if (state.pool.maximum == 0 || !fits(demand.need, kind_of(state, demand.need))) continue;
       broken = &state;
-      hope |= state.fruitless < most_fruitless_launches;
+      const bool proven = state.proven.contains(kind_of(state, demand.need).ranks);
+      hope |= proven || state.fruitless < most_fruitless_launches;
     }
     if (hope || broken == nullptr) continue;
     const std::string reason = fmt::format("no gang could be started in pool {}, {} times in a row: {}",
                                            broken->pool.name, broken->fruitless, broken->trouble);
-    for (const TrialId& id : scheduler_.trials_of(demand.need)) stuck.push_back({id, reason});
+    for (const TrialId& id : scheduler_.trials_of(demand.need)) {
+      if (trial(id)->row.attempts == 0) stuck.push_back({id, reason});  // for others there was a gang
+    }
   }
   for (const auto& [id, reason] : stuck) propose_no_more(run, *job(id.job));
   for (const auto& [id, reason] : stuck) {
@@ -415,7 +425,10 @@ void Core::give_up_launching(Running& run) {
 std::string Core::growing(const Need& need, bool none) const {
   for (const auto& [id, own] : launches_) {
     if (!on_its_way(own) || !fits(need, kind_of(own))) continue;
-    return fmt::format("pool {} is starting a gang{}{}", own.row.pool, own.text.empty() ? "" : ": ", own.text);
+    const PoolState* state = pool_of(id);
+    std::string text = own.text;
+    if (text.empty() && state != nullptr && state->setbacks > 0) text = "the last one ended: " + state->trouble;
+    return fmt::format("pool {} is starting a gang{}{}", own.row.pool, text.empty() ? "" : ": ", text);
   }
   std::string full, broken;
   for (const PoolState& state : pools_) {

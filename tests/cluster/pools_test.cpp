@@ -27,13 +27,15 @@ TEST(Pools, TheExampleIsRead) {
   const Pool& slurm = pools->at(2).pool;
   EXPECT_EQ(slurm.minimum, 1u);
   EXPECT_TRUE(slurm.stays);
-  EXPECT_TRUE(slurm.returns);
+  EXPECT_FALSE(slurm.returns);
   EXPECT_EQ(gang_labels(slurm), (Labels{{"gpu", "h100"}, {"pool", "slurm"}}));
   EXPECT_EQ(std::get<SlurmPool>(pools->at(2).engine).sbatch.size(), 2u);
   const auto& cloud = std::get<KubernetesPool>(pools->at(3).engine);
   EXPECT_EQ(cloud.key_secret_name, "hivq-gang");
   EXPECT_EQ(cloud.resources.kind, YamlNode::Kind::map);
   EXPECT_FALSE(pools->at(3).pool.returns);
+  const auto requeued = parse_pools("pools:\n  - name: a\n    launcher: slurm\n    requeue: true\n", "pools.yaml");
+  EXPECT_TRUE(requeued->at(0).pool.returns);
 }
 
 TEST(Pools, AMistakeNamesFileLineFieldAndRemedy) {
@@ -72,7 +74,8 @@ TEST(Pools, EveryMistakeIsToldAtOnce) {
 }
 
 TEST(Pools, AFileWithoutPoolsIsAMistake) {
-  EXPECT_NE(mistakes("pools: []\n").find("there is no pool"), std::string::npos);
+  EXPECT_NE(mistakes("{}\n").find("there is no pool"), std::string::npos);
+  EXPECT_EQ(mistakes("pools: []\n"), "") << "none yet";
   EXPECT_NE(mistakes("pool: 3\n").find("pool is an unknown key"), std::string::npos);
   EXPECT_NE(mistakes("pools: 3\n").find("it must be a list"), std::string::npos);
   EXPECT_FALSE(read_pools("/nowhere/pools.yaml"));
@@ -100,6 +103,23 @@ TEST(Hosts, EachGangHasSlotsOfItsOwn) {
                 .error()
                 .message.find("its hosts have 7 slots, of which 3 are free, and the gang needs 4"),
             std::string::npos);
+}
+
+TEST(Hosts, ThoseOfAGangThatFailedAreTakenLast) {
+  const std::vector<HostSlots> hosts{{"a", 1}, {"b", 1}, {"c", 2}};
+  EXPECT_EQ(slice_of(hosts, {}, 2, {"c"}).value(), (std::vector<HostSlots>{{"a", 1}, {"b", 1}}));
+  EXPECT_EQ(slice_of(hosts, {{"c", 1}}, 2, {"b", "a"}).value(), (std::vector<HostSlots>{{"c", 1}, {"b", 1}}));
+  EXPECT_EQ(slice_of(hosts, {}, 4, {"a"}).value(), (std::vector<HostSlots>{{"b", 1}, {"c", 2}, {"a", 1}}));
+}
+
+TEST(Hosts, MpirunNamesTheHostThatFailed) {
+  const std::vector<HostSlots> slice{{"host1", 1}, {"host2", 1}};
+  EXPECT_EQ(blamed_hosts(slice, "gang on host1\nssh: connect to host host2 port 22: Connection timed out\n"),
+            std::vector<std::string>{"host2"});
+  EXPECT_EQ(blamed_hosts(
+                slice, "ORTE has lost communication with a remote daemon.\n  Remote daemon: [[1,0],1] on node host2\n"),
+            std::vector<std::string>{"host2"});
+  EXPECT_TRUE(blamed_hosts(slice, "gang on host1\nCUDA is missing\nssh: host22\n").empty());
 }
 
 }  // namespace

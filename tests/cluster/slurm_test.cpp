@@ -89,10 +89,13 @@ TEST_F(SlurmTest, TheScriptStartsTheRanksWithWhatIsThere) {
   const std::string worker =
       " /opt/hivq-worker --coordinator tcp://head:4487 --launch 7 --cache '/my cache' --label pool=lab\n";
   const std::string text = slurm_script(pool_, slurm_, options_, {"7", 4, "lab"});
-  EXPECT_NE(text.find("if srun --mpi=list 2>&1 | grep -qw pmix; then\n  exec srun --mpi=pmix --ntasks=4" + worker),
-            text.npos)
+  EXPECT_NE(
+      text.find(
+          "if srun --mpi=list 2>&1 | grep -qw pmix; then\n  exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=4" +
+          worker),
+      text.npos)
       << text;
-  EXPECT_NE(text.find("fi\nexec mpirun -np 4 -x HIVQ_KEY" + worker), text.npos) << text;
+  EXPECT_NE(text.find("fi\nexec mpirun -np 4 --bind-to none -x HIVQ_KEY" + worker), text.npos) << text;
   slurm_.start = SlurmPool::Start::mpirun;
   EXPECT_EQ(slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}).find("srun"), std::string::npos);
 }
