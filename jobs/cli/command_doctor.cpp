@@ -124,7 +124,7 @@ void look_at_ports(Report& report) {
   Holder holder = Holder::nobody;
   if (!doctor::port_is_free(4487)) {
     holder =
-        doctor::ask_coordinator(default_endpoint, std::nullopt, coordinator_wait) ? Holder::coordinator : Holder::other;
+        doctor::ask_coordinator(default_endpoint, coordinator_wait) ? Holder::coordinator : Holder::other;
   }
   report.add(doctor::check_port({4487, "--listen", "tcp://127.0.0.1:0", holder}));
   holder = Holder::nobody;
@@ -143,7 +143,7 @@ void look_at_coordinator(Report& report, const Where& where, const std::optional
     if (!credentials) {
       return report.add({"key", doctor::Verdict::problem, credentials.error().message, "hivq keys --help tells how"});
     }
-    coordinator.answer = doctor::ask_coordinator(coordinator.endpoint, *credentials, coordinator_wait);
+    coordinator.answer = doctor::ask_coordinator(coordinator.endpoint, coordinator_wait, *credentials);
   }
   report.add(doctor::check_coordinator(coordinator, version));
   if (!coordinator.answer) return;

@@ -46,8 +46,8 @@ Millis certainly_ahead(Millis theirs, Millis before, Millis after) {
   return 0;
 }
 
-std::optional<Answered> ask_coordinator(const std::string& endpoint, const std::optional<Credentials>& credentials,
-                                        std::chrono::milliseconds limit) {
+std::optional<Answered> ask_coordinator(const std::string& endpoint, std::chrono::milliseconds limit,
+                                        const std::optional<Credentials>& credentials) {
   ClientOptions options;
   options.credentials = credentials;
   options.interrupted = [] { return cli::interrupted() != 0; };

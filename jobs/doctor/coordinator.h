@@ -31,8 +31,8 @@ struct Answered {
   std::optional<double> ahead;    // seconds of its clock before ours, as far as it is certain: 0 within the round trip
 };
 /// Errors as nothing: nobody answers in time. Asks several times.
-std::optional<Answered> ask_coordinator(const std::string& endpoint, const std::optional<Credentials>& credentials,
-                                        std::chrono::milliseconds limit);
+std::optional<Answered> ask_coordinator(const std::string& endpoint, std::chrono::milliseconds limit,
+                                        const std::optional<Credentials>& credentials = std::nullopt);
 /// How far a clock that was read between two readings of ours is ahead: 0 where it may be right. Milliseconds.
 Millis certainly_ahead(Millis theirs, Millis before, Millis after);
 
