@@ -126,7 +126,8 @@ std::vector<Core::ComingGang> Core::coming_gangs() const {
 /// that fits and can. One decision a step; looked at when time passes, and when there may be more to do.
 void Core::launch_gangs(Running& run) {
   if (pools_.empty() || !std::exchange(grow_, false)) return;
-  grow_ = keep_minimum(run) || grow(run);
+  // What waits comes first: the minimum is of any size, and room that was made for a trial must not be taken from it.
+  grow_ = grow(run) || keep_minimum(run);
 }
 
 bool Core::grow(Running& run) {

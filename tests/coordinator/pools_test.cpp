@@ -113,6 +113,20 @@ TEST_F(PoolsTest, TheMinimumIsThereWithoutWork) {
   EXPECT_EQ(launches_.size(), 3u);
 }
 
+TEST_F(PoolsTest, RoomThatIsMadeForATrialIsNotTakenByTheMinimum) {
+  start_with({pool("lab", 0, 1, 1)});
+  pass(1000);
+  ASSERT_EQ(launches_.size(), 1u);
+  EXPECT_EQ(launches_[0].ranks, 1u);
+  arrive("g1", 0);
+  submit(1, 4);
+  EXPECT_EQ(stops_, std::vector<std::string>{launches_[0].launch});
+  end(0, "it left");
+  pass(1000);
+  ASSERT_EQ(launches_.size(), 2u);
+  EXPECT_EQ(launches_[1].ranks, 4u);
+}
+
 TEST_F(PoolsTest, RanksAndLabelsChooseThePool) {
   Pool gpu = pool("gpu", 4, 0, 2);
   gpu.labels = {{"gpu", "h100"}};
