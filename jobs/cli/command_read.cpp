@@ -337,8 +337,10 @@ Result<int> gangs(const Common& common) {
     return printed(text_of(json));
   }
   if (answer->gangs.empty()) {
-    return printed(
-        fmt::format("no gangs; start one: mpirun -np 2 hivq-worker --coordinator {}\n", session->endpoint()));
+    return printed(fmt::format(
+        "no gangs; pools start theirs when a trial waits, others you do: mpirun -np 2 hivq-worker --coordinator "
+        "{}\n",
+        session->endpoint()));
   }
   Table table{{{"gang"},
                {"host", Align::left, true},
