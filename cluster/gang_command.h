@@ -23,7 +23,4 @@ std::string last_lines(const std::string& path, size_t count);
 /// DATA/gangs, made where absent.
 Status make_gangs_folder(const std::string& data);
 
-/// A word for a shell, in quotes where it needs them.
-std::string quoted(const std::string& word);
-
 }  // namespace hivq

@@ -8,6 +8,7 @@
 
 #include "cluster/command.h"
 #include "cluster/gang_command.h"
+#include "jobs/views/format.h"
 
 namespace hivq {
 
@@ -241,9 +242,9 @@ std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const Launche
   std::string worker, extra, names;
   for (const auto& word : worker_command(slurm.worker.empty() ? options.worker : slurm.worker, options.advertise, pool,
                                          request.launch, slurm.cache, options.roots)) {
-    worker += fmt::format(" {}", quoted(word));
+    worker += fmt::format(" {}", shell_word(word));
   }
-  for (const auto& word : slurm.mpirun) extra += fmt::format(" {}", quoted(word));
+  for (const auto& word : slurm.mpirun) extra += fmt::format(" {}", shell_word(word));
   for (const auto& [name, value] : options.environment) names += fmt::format(" -x {}", name);
   const std::string srun =
       fmt::format("exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks={}{}{}\n", request.ranks, extra, worker);

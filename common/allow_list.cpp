@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "common/file.h"
 #include "common/sha256.h"
 
 namespace hivq {
@@ -172,7 +173,7 @@ Status write_allow_list(const std::string& path, const AllowList& list) {
     if (key.revoked != 0) entry["revoked"] = key.revoked;
     keys.push_back(std::move(entry));
   }
-  return write_file(path, nlohmann::ordered_json{{"keys", std::move(keys)}}.dump(2) + "\n", 0600);
+  return replace_file(path, nlohmann::ordered_json{{"keys", std::move(keys)}}.dump(2) + "\n", 0600);
 }
 
 std::string allowed_path(const std::string& keys) { return keys + "/allowed.json"; }
@@ -186,7 +187,7 @@ Status make_keys_folder(const std::string& keys, const std::optional<KeyPair>& o
   const Lock lock(keys);
   auto known = own_public_key(keys, own);
   if (!known) return known.error();
-  if (auto written = write_file(public_key_path(keys), *known + "\n", 0644); !written) return written;
+  if (auto written = replace_file(public_key_path(keys), *known + "\n", 0644); !written) return written;
   if (auto made = make_inner_key(keys, operator_key_path(keys), Role::admin, *known); !made) return made;
   return make_inner_key(keys, gang_key_path(keys), Role::gang, *known);
 }

@@ -1,8 +1,9 @@
 #include "common/coordinator_file.h"
 
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "common/file.h"
 
 namespace hivq {
 
@@ -34,15 +35,8 @@ Status write_coordinator_file(const std::string& data, const CoordinatorFile& fi
                             {"start_time", file.process.start_time},
                             {"http", file.http},
                             {"keys", file.keys}};
-  const std::string path = path_of(data), part = path + ".part";
-  {
-    std::ofstream out(part);
-    out << json.dump() << '\n';
-    if (!out.flush()) return error("cannot write {}: free space there, or choose another folder with --data", part);
-  }
-  std::error_code failed;
-  std::filesystem::rename(part, path, failed);
-  if (failed) return error("cannot write {}: {}", path, failed.message());
+  auto written = replace_file(path_of(data), json.dump() + '\n', 0644);
+  if (!written) return error("{}: free space there, or choose another folder with --data", written.error().message);
   return {};
 }
 

@@ -1,12 +1,10 @@
 #include "common/keys.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -16,6 +14,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
+
+#include "common/file.h"
 
 namespace hivq {
 
@@ -169,22 +169,6 @@ Result<KeyFile> read_key(const std::string& path) {
   return parse_key(text.str(), path);
 }
 
-Status write_file(const std::string& path, const std::string& bytes, unsigned mode) {
-  const std::string part = fmt::format("{}.part.{}", path, getpid());
-  const int file = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-  if (file < 0) return error("cannot write {}: {}", part, std::strerror(errno));
-  const bool whole = fchmod(file, mode) == 0 &&
-                     write(file, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && fsync(file) == 0;
-  const int why = errno;
-  close(file);
-  if (!whole || rename(part.c_str(), path.c_str()) != 0) {
-    const int failure = whole ? errno : why;
-    unlink(part.c_str());
-    return error("cannot write {}: {}", path, std::strerror(failure));
-  }
-  return {};
-}
-
 Status write_key(const std::string& path, const KeyFile& key) {
   const nlohmann::ordered_json json{{"name", key.name},
                                     {"role", key.role},
@@ -192,7 +176,7 @@ Status write_key(const std::string& path, const KeyFile& key) {
                                     {"coordinator_key", key.coordinator_key},
                                     {"public", key.key.public_key},
                                     {"secret", key.key.secret}};
-  return write_file(path, json.dump(2) + "\n", 0600);
+  return replace_file(path, json.dump(2) + "\n", 0600);
 }
 
 bool readable_by_others(const std::string& path) {

@@ -61,8 +61,6 @@ Result<KeyFile> read_key(const std::string& path);
 Status write_key(const std::string& path, const KeyFile& key);
 /// Others than the file's owner and its group can read it.
 bool readable_by_others(const std::string& path);
-/// Writes a file in one step, with these permissions (0600). Errors: the folder cannot be written.
-Status write_file(const std::string& path, const std::string& bytes, unsigned mode);
 
 /// With what one end of a connection shows who it is, and knows the coordinator.
 struct Credentials {

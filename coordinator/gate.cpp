@@ -1,9 +1,9 @@
 #include "coordinator/gate.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
+
+#include "common/file.h"
 
 namespace hivq {
 
@@ -12,20 +12,9 @@ namespace {
 constexpr size_t most_buckets = 10'000;
 constexpr Millis session_time = 12 * 3'600'000;
 
-std::string stamp_of(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return "-";
-  return fmt::format("{}.{}.{}.{}", info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_size, info.st_ino);
-}
-
 template <typename... Bodies>
 bool is_one_of(const Body& body) {
   return (std::holds_alternative<Bodies>(body) || ...);
-}
-
-std::string type_of(const Body& body) {
-  return std::visit([](const auto& alternative) { return std::string(std::decay_t<decltype(alternative)>::type); },
-                    body);
 }
 
 bool is_gangs(const Body& body) { return is_one_of<Hello, Heartbeat, Report, FetchChunk, Goodbye>(body); }
@@ -106,8 +95,8 @@ Result<AllowList> Gate::read() const {
 }
 
 std::string Gate::stamp() const {
-  std::string all = stamp_of(allowed_path(options_.keys));
-  for (const auto& [role, path] : options_.allow) all += ' ' + stamp_of(path);
+  std::string all = file_stamp(allowed_path(options_.keys));
+  for (const auto& [role, path] : options_.allow) all += ' ' + file_stamp(path);
   return all;
 }
 
@@ -177,6 +166,11 @@ std::optional<Person> Gate::by_session(const std::string& session, Millis now) c
   const AllowedKey* key = known->by_name(session.substr(0, end));
   if (key == nullptr || until < now || !same_secret(session, session_text(own_, *key, until))) return std::nullopt;
   return person_of(key);
+}
+
+std::string type_of(const Body& body) {
+  return std::visit([](const auto& alternative) { return std::string(std::decay_t<decltype(alternative)>::type); },
+                    body);
 }
 
 Status may_send(const Person& person, const Body& body) {

@@ -71,6 +71,8 @@ class Gate {
   mutable std::vector<std::string> changes_;
 };
 
+/// A message's name on the wire: `submit`.
+std::string type_of(const Body& body);
 /// Whether the role is enough for a message; the coordinator's own jobs are told apart by may_change(). Errors:
 /// `not allowed: …`.
 Status may_send(const Person& person, const Body& body);

@@ -87,11 +87,6 @@ Result<std::unique_ptr<Front>> open_front(const ServerOptions& options, const st
   return start_front(wanted, log);
 }
 
-std::string type_of(const Body& body) {
-  return std::visit([](const auto& alternative) { return std::string(std::decay_t<decltype(alternative)>::type); },
-                    body);
-}
-
 Input input_of(LaunchEvent event) {
   if (auto* started = std::get_if<LaunchHandle>(&event)) return LaunchStarted{started->launch, started->handle};
   if (auto* waits = std::get_if<LaunchProgress>(&event)) return LaunchWaits{waits->launch, waits->queued, waits->text};

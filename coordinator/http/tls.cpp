@@ -3,12 +3,12 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
 
+#include "common/file.h"
 #include "common/keys.h"
 
 namespace hivq {
@@ -23,12 +23,6 @@ std::string openssl_error() {
   ERR_error_string_n(ERR_get_error(), text, sizeof text);
   ERR_clear_error();
   return text;
-}
-
-std::string stamp_of(const std::string& path) {
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return "-";
-  return fmt::format("{}.{}.{}", info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_size);
 }
 
 Result<std::shared_ptr<SSL_CTX>> load(const TlsFiles& files) {
@@ -68,13 +62,13 @@ Result<std::shared_ptr<TlsContext>> TlsContext::open(const TlsFiles& files) {
   auto context = load(files);
   if (!context) return context.error();
   made->context_ = std::move(*context);
-  made->stamp_ = stamp_of(files.certificate) + stamp_of(files.key);
+  made->stamp_ = file_stamp(files.certificate) + file_stamp(files.key);
   return made;
 }
 
 std::shared_ptr<SSL_CTX> TlsContext::get() {
   const std::lock_guard lock(mutex_);
-  std::string now = stamp_of(files_.certificate) + stamp_of(files_.key);
+  std::string now = file_stamp(files_.certificate) + file_stamp(files_.key);
   if (now != stamp_) {
     stamp_ = std::move(now);
     if (auto fresh = load(files_)) context_ = std::move(*fresh);
@@ -104,8 +98,8 @@ Result<TlsFiles> own_certificate(const std::string& folder) {
   add_extension(certificate.get(), NID_basic_constraints, "critical,CA:TRUE");
   add_extension(certificate.get(), NID_subject_alt_name, fmt::format("DNS:localhost,DNS:{},IP:127.0.0.1,IP:::1", host));
   if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return error("no certificate: {}", openssl_error());
-  if (auto written = write_file(files.key, pem_of(nullptr, key.get()), 0600); !written) return written.error();
-  if (auto written = write_file(files.certificate, pem_of(certificate.get(), nullptr), 0644); !written) {
+  if (auto written = replace_file(files.key, pem_of(nullptr, key.get()), 0600); !written) return written.error();
+  if (auto written = replace_file(files.certificate, pem_of(certificate.get(), nullptr), 0644); !written) {
     return written.error();
   }
   return files;
