@@ -153,7 +153,7 @@ def test_a_trial_goes_on_elsewhere_when_another_ranks_host_is_cut_off_and_a_new_
 
 def test_a_pool_waits_for_a_host_that_is_cut_off_and_goes_on_when_it_is_healed(network, pool):
     coordinator = pool("host1", "host2")
-    number = coordinator.submit(job("waits", 600))
+    number = coordinator.submit(job("waits", 1000))
     trial = until(lambda: coordinator.trains_beyond_a_checkpoint(number), 30, lambda: coordinator.log.read_text())
     network["host2"].cut()
     shown = coordinator.points(number)
@@ -167,7 +167,7 @@ def test_a_pool_waits_for_a_host_that_is_cut_off_and_goes_on_when_it_is_healed(n
 
 def test_a_pool_goes_on_with_the_hosts_that_are_left(network, pool):
     coordinator = pool("host1", "host2", "host3")
-    number = coordinator.submit(job("left", 600))
+    number = coordinator.submit(job("left", 1000))
     until(lambda: coordinator.trains_beyond_a_checkpoint(number), 30, lambda: coordinator.log.read_text())
     network["host2"].cut()
     shown = coordinator.points(number)

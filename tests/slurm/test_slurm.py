@@ -99,7 +99,7 @@ def test_one_trial_gets_one_gang(slurm, start):
 
 def test_a_trial_goes_on_in_another_gang_when_someone_cancels_its_job(slurm, start):
     coordinator = start()
-    number = coordinator.submit(job("cancelled", 500))
+    number = coordinator.submit(job("cancelled", 1000))
     trial = trains(coordinator, number)
     shown = coordinator.points(number)
     cancelled, _ = the_job(slurm)
@@ -130,7 +130,7 @@ def test_a_trial_goes_on_elsewhere_when_its_node_loses_power_and_when_one_is_set
 
 def test_a_coordinator_that_was_killed_finds_its_gangs_again(slurm, start):
     coordinator = start(maximum=2)
-    number = coordinator.submit(job("adopted", 300, trials=3))
+    number = coordinator.submit(job("adopted", 900, trials=3))
     until(lambda: len(slurm.jobs("RUNNING")) == 2, 30, "two jobs run")
     trains(coordinator, number)
     before = set(slurm.jobs())
