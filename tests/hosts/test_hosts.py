@@ -107,9 +107,9 @@ def test_a_gang_over_two_hosts_gives_the_numbers_of_one_on_one_host(network, coo
     assert [len(host.has("hivq-worker")) for host in network.hosts] == [1, 1, 0]
     start("near")
     far = coordinator.submit(job("far", 60, labels={"gang": "far"}))
-    coordinator.finishes(far, 60)
+    coordinator.finishes(far, 300)
     near = coordinator.submit(job("near", 60, labels={"gang": "near"}))
-    coordinator.finishes(near, 60)
+    coordinator.finishes(near, 300)
     assert coordinator.trial(far)["final"] == coordinator.trial(near)["final"]
     assert coordinator.points(far) == coordinator.points(near) != {}
 
@@ -126,11 +126,11 @@ def test_a_trial_goes_on_elsewhere_when_the_leaders_host_is_cut_off_and_the_heal
     network["host1"].heal()
     until(lambda: coordinator.trains_beyond_a_checkpoint(number, after=trial["step"]), 30, "goes on")
     until(lambda: len(coordinator.gangs()) == 2, 60, "the healed gang is back")
-    coordinator.finishes(number, 90)
+    coordinator.finishes(number, 300)
     assert coordinator.trial(number)["attempts"] == 2
     assert shown.items() <= coordinator.points(number).items()
     again = coordinator.submit(job("again", 5, labels={"gang": "far"}))
-    coordinator.finishes(again, 60)
+    coordinator.finishes(again, 300)
 
 
 def test_a_trial_goes_on_elsewhere_when_another_ranks_host_is_cut_off_and_a_new_gang_serves_after_healing(network, coordinator, start):
@@ -145,10 +145,10 @@ def test_a_trial_goes_on_elsewhere_when_another_ranks_host_is_cut_off_and_a_new_
     until(lambda: not any(host.has("hivq-worker") for host in network.hosts), 30, "no rank is left, not even on host2")
     network["host2"].heal()
     start("far-again")
-    coordinator.finishes(number, 90)
+    coordinator.finishes(number, 300)
     assert shown.items() <= coordinator.points(number).items()
     again = coordinator.submit(job("again", 5, labels={"gang": "far-again"}))
-    coordinator.finishes(again, 60)
+    coordinator.finishes(again, 300)
 
 
 def test_a_pool_waits_for_a_host_that_is_cut_off_and_goes_on_when_it_is_healed(network, pool):
@@ -161,7 +161,7 @@ def test_a_pool_waits_for_a_host_that_is_cut_off_and_goes_on_when_it_is_healed(n
     assert "host2" in coordinator.hivq("explain", number)
     network["host2"].heal()
     until(lambda: coordinator.trains_beyond_a_checkpoint(number, after=trial["step"]), 90, lambda: coordinator.hivq("explain", number))
-    coordinator.finishes(number, 90)
+    coordinator.finishes(number, 300)
     assert shown.items() <= coordinator.points(number).items()
 
 
@@ -171,7 +171,7 @@ def test_a_pool_goes_on_with_the_hosts_that_are_left(network, pool):
     until(lambda: coordinator.trains_beyond_a_checkpoint(number), 30, lambda: coordinator.log.read_text())
     network["host2"].cut()
     shown = coordinator.points(number)
-    coordinator.finishes(number, 90)
+    coordinator.finishes(number, 300)
     assert coordinator.trial(number)["attempts"] == 2 and shown.items() <= coordinator.points(number).items()
 
 

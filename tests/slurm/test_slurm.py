@@ -85,7 +85,7 @@ def test_the_pool_grows_with_what_waits_and_shrinks_when_nothing_does(slurm, sta
     assert all(each.name.startswith("hivq-") for each in slurm.live().values())
     gangs = until(lambda: (gangs := coordinator.gangs(pool="slurm")) and len(gangs) == 2 and gangs, 30, "two gangs")
     assert {gang["host"] for gang in gangs} < {"n1", "n2", "n3"}
-    coordinator.finishes(number, 120)
+    coordinator.finishes(number, 300)
     until(lambda: not slurm.live(), 30, lambda: do("squeue"))
     assert len(set(slurm.jobs()) - before) == 2 and coordinator.gangs() == []
 
@@ -106,7 +106,7 @@ def test_a_trial_goes_on_in_another_gang_when_someone_cancels_its_job(slurm, sta
     do("scancel", cancelled)
     trains(coordinator, number, after=trial["step"])
     assert the_job(slurm)[0] != cancelled
-    coordinator.finishes(number, 120)
+    coordinator.finishes(number, 300)
     assert coordinator.trial(number)["attempts"] == 2 and shown.items() <= coordinator.points(number).items()
 
 
@@ -124,7 +124,7 @@ def test_a_trial_goes_on_elsewhere_when_its_node_loses_power_and_when_one_is_set
     other = next(each.nodes for each in slurm.jobs("RUNNING").values() if each.nodes != node)
     do("scontrol", "update", f"nodename={other}", "state=down", "reason=test")
     until(lambda: coordinator.trial(number)["attempts"] == 3, 60, "a third gang")
-    coordinator.finishes(number, 120)
+    coordinator.finishes(number, 300)
     assert shown.items() <= coordinator.points(number).items()
 
 
@@ -136,7 +136,7 @@ def test_a_coordinator_that_was_killed_finds_its_gangs_again(slurm, start):
     before = set(slurm.jobs())
     coordinator.kill()
     coordinator.start()
-    trials = coordinator.finishes(number, 120)
+    trials = coordinator.finishes(number, 300)
     assert [trial["attempts"] for trial in trials] == [1, 1, 1]
     until(lambda: not slurm.live(), 30, lambda: do("squeue"))
     assert set(slurm.jobs()) == before
@@ -151,7 +151,7 @@ def test_gangs_train_on_while_slurm_is_away(slurm, start):
         trains(coordinator, number, after=trial["step"] + 100)
     finally:
         slurm.start_controller()
-    coordinator.finishes(number, 120)
+    coordinator.finishes(number, 300)
     assert coordinator.trial(number)["attempts"] == 1
 
 
@@ -174,7 +174,7 @@ def test_a_partition_that_is_not_there_ends_the_job_with_slurms_words(slurm, sta
 def test_a_gang_over_two_nodes_gives_the_numbers_of_one_on_one_node(slurm, start):
     coordinator = start()
     near = coordinator.submit(job("near", 60))
-    coordinator.finishes(near, 60)
+    coordinator.finishes(near, 300)
     numbers = coordinator.points(near)
     coordinator.end()
     until(lambda: coordinator.process.poll() is not None, 10)
@@ -182,7 +182,7 @@ def test_a_gang_over_two_nodes_gives_the_numbers_of_one_on_one_node(slurm, start
         do("scancel", each)
     coordinator = start(sbatch="--exclusive, --nodes=2, --ntasks-per-node=1")
     far = coordinator.submit(job("far", 60))
-    coordinator.finishes(far, 60)
+    coordinator.finishes(far, 300)
     assert coordinator.points(far) == numbers != {}
     assert the_job(slurm)[1].startswith("n[")
 
