@@ -118,8 +118,8 @@ def test_a_trial_goes_on_elsewhere_when_its_node_loses_power_and_when_one_is_set
     _, node = the_job(slurm)
     slurm.network[node].cut()
     slurm.network[node].off()
-    trial = trains(coordinator, number, after=trial["step"])
-    assert trial["attempts"] == 2
+    until(lambda: coordinator.trial(number)["attempts"] == 2, 60, "another gang")
+    trains(coordinator, number, after=trial["step"])
     shown |= coordinator.points(number)
     other = next(each.nodes for each in slurm.jobs("RUNNING").values() if each.nodes != node)
     do("scontrol", "update", f"nodename={other}", "state=down", "reason=test")
