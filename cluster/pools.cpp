@@ -10,6 +10,8 @@
 #include <set>
 #include <sstream>
 
+#include "jobs/yaml_entries.h"
+
 namespace hivq {
 
 namespace {
@@ -49,21 +51,7 @@ class PoolsReader {
   /// Calls read(key, key's node, value) for each entry of a map, each key once.
   template <typename Read>
   void each_entry(const YamlNode& node, const std::string& name, const Read& read) {
-    if (node.kind != YamlNode::Kind::map) {
-      return mistake(node,
-                     fmt::format("{} is {}; it must be a section: its keys below it, indented", name, shown(node)));
-    }
-    std::set<std::string> seen;
-    for (size_t i = 0; i < node.items.size(); ++i) {
-      const YamlNode& key = node.keys[i];
-      if (key.kind != YamlNode::Kind::scalar) {
-        mistake(key, fmt::format("a key of {} is {}; it must be a word", name, shown(key)));
-      } else if (!seen.insert(key.text).second) {
-        mistake(key, fmt::format("{} is given twice in {}; keep one", shown(key.text), name));
-      } else {
-        read(key.text, key, node.items[i]);
-      }
-    }
+    hivq::each_entry(node, name, read, [this](const YamlNode& at, const std::string& what) { mistake(at, what); });
   }
 
   // ---- Values ----

@@ -24,20 +24,6 @@ void to_stderr(Level, std::string_view line) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
-const char* mark(Level level) {
-  switch (level) {
-    case Level::debug:
-      return "debug: ";
-    case Level::info:
-      return "";
-    case Level::warning:
-      return "warning: ";
-    case Level::error:
-      return "error: ";
-  }
-  return "";
-}
-
 const char* name_of(Level level) {
   switch (level) {
     case Level::debug:
@@ -51,6 +37,8 @@ const char* name_of(Level level) {
   }
   return "";
 }
+
+std::string mark(Level level) { return level == Level::info ? "" : std::string(name_of(level)) + ": "; }
 
 std::string json_line(const std::string& who, Level level, const std::string& text) {
   const Millis now = wall_clock();

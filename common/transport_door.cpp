@@ -94,8 +94,7 @@ Door::Door(void* context, void* socket, Admission admission)
   questions_ = zmq_socket(context, ZMQ_REP);
   zmq_bind(questions_, questions_endpoint);
   zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, "hivq", 4);
-  events_ =
-      watch(context, socket, failures | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+  events_ = watch(context, socket, failures | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED);
   thread_ = std::thread([this] { run(); });
 }
 

@@ -8,9 +8,9 @@
 #include <fstream>
 #include <iterator>
 #include <optional>
-#include <set>
 #include <vector>
 
+#include "jobs/yaml_entries.h"
 #include "jobs/yaml_tree.h"
 
 namespace hivq {
@@ -50,21 +50,7 @@ class PolicyReader {
   template <typename Read>
   void each_entry(const YamlNode& node, const std::string& name, const Read& read) {
     if (node.kind == YamlNode::Kind::null) return;
-    if (node.kind != YamlNode::Kind::map) {
-      return mistake(node,
-                     fmt::format("{} is {}; it must be a section: its keys below it, indented", name, shown(node)));
-    }
-    std::set<std::string> seen;
-    for (size_t i = 0; i < node.items.size(); ++i) {
-      const YamlNode& key = node.keys[i];
-      if (key.kind != YamlNode::Kind::scalar) {
-        mistake(key, fmt::format("a key of {} is {}; it must be a word", name, shown(key)));
-      } else if (!seen.insert(key.text).second) {
-        mistake(key, fmt::format("{} is given twice in {}; keep one", shown(key.text), name));
-      } else {
-        read(key.text, key, node.items[i]);
-      }
-    }
+    hivq::each_entry(node, name, read, [this](const YamlNode& at, const std::string& what) { mistake(at, what); });
   }
 
   std::optional<double> read_number(const YamlNode& node, const std::string& name, double low, double high) {
