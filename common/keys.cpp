@@ -4,7 +4,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
-#include <sys/stat.h>
 
 #include <array>
 #include <cerrno>
@@ -16,6 +15,7 @@
 #include <sstream>
 
 #include "common/file.h"
+#include "common/sha256.h"
 
 namespace hivq {
 
@@ -24,12 +24,6 @@ namespace {
 constexpr size_t key_bytes = 32;
 constexpr std::array<std::pair<Role, const char*>, 4> roles{
     {{Role::viewer, "viewer"}, {Role::submitter, "submitter"}, {Role::admin, "operator"}, {Role::gang, "gang"}}};
-
-std::string hex_text(std::string_view bytes) {
-  std::string text;
-  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
-}
 
 std::optional<std::string> from_hex(std::string_view text) {
   if (text.size() != 2 * key_bytes) return std::nullopt;
@@ -177,11 +171,6 @@ Status write_key(const std::string& path, const KeyFile& key) {
                                     {"public", key.key.public_key},
                                     {"secret", key.key.secret}};
   return replace_file(path, json.dump(2) + "\n", 0600);
-}
-
-bool readable_by_others(const std::string& path) {
-  struct stat info {};
-  return stat(path.c_str(), &info) == 0 && (info.st_mode & S_IROTH) != 0;
 }
 
 std::string users_key_path() {

@@ -59,8 +59,6 @@ Result<KeyFile> parse_key(const std::string& text, const std::string& source);
 Result<KeyFile> read_key(const std::string& path);
 /// In one step, readable by its owner alone. Errors: it cannot be written.
 Status write_key(const std::string& path, const KeyFile& key);
-/// Others than the file's owner and its group can read it.
-bool readable_by_others(const std::string& path);
 
 /// With what one end of a connection shows who it is, and knows the coordinator.
 struct Credentials {

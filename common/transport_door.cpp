@@ -10,6 +10,8 @@
 #include <optional>
 #include <vector>
 
+#include "common/sha256.h"
+
 namespace hivq {
 
 namespace {
@@ -124,7 +126,7 @@ void Door::answer_question() {
   std::string key;
   bool known = false;
   if (question.size() == 7 && question[5] == "CURVE" && question[6].size() == 32) {
-    for (const char byte : question[6]) key += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+    key = hex_text(question[6]);
     known = admission_.knows(key, question[3]);
   }
   // version, request, status, its text, user, metadata

@@ -10,6 +10,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
+
+expect.set_options(timeout=30_000)  # a machine may be slow; what is there is seen at once
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(os.environ.get("HIVQ_BIN_DIR", ROOT / "build" / "release" / "bin"))
@@ -84,3 +87,13 @@ def coordinator(tmp_path_factory):
     until(lambda: running.state(job) == "finished", 300)
     yield running
     running.end()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One for every test: Playwright runs once in a process."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("HIVQ_CHROMIUM", "/usr/bin/chromium"),
+                                             args=["--no-sandbox"])
+        yield browser
+        browser.close()

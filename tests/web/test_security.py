@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from conftest import BIN, SMALL, until
 
 
@@ -323,24 +323,22 @@ def test_options_that_would_open_it_are_refused(tmp_path):
     assert "without --secure" in fails("--allow", f"gang={tmp_path}/none")
 
 
-def test_the_dashboard_asks_who_one_is_and_lets_one_out_again(guarded):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("HIVQ_CHROMIUM", "/usr/bin/chromium"),
-                                             args=["--no-sandbox"])
-        page = browser.new_context(ignore_https_errors=True).new_page()
-        page.goto(guarded.url)
-        dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_role("heading", name="Sign in")).to_be_visible(timeout=30_000)
-        dialog.get_by_label("Token").fill("hivq_wrong")
-        dialog.get_by_role("button", name="Sign in").click()
-        expect(dialog.get_by_role("alert")).to_be_visible()
-        dialog.get_by_label("Token").fill(guarded.tokens["submitter"])
-        dialog.get_by_role("button", name="Sign in").click()
-        expect(page.locator("#who")).to_contain_text("a-submitter (submitter)", timeout=30_000)
-        expect(page.get_by_role("heading", name="Jobs")).to_be_visible(timeout=30_000)
-        page.reload()
-        expect(page.locator("#who")).to_contain_text("a-submitter", timeout=30_000)
-        assert page.evaluate("document.cookie") == "", "a script can read the session"
-        page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=30_000)
-        browser.close()
+def test_the_dashboard_asks_who_one_is_and_lets_one_out_again(guarded, chromium):
+    context = chromium.new_context(ignore_https_errors=True)
+    page = context.new_page()
+    page.goto(guarded.url)
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="Sign in")).to_be_visible()
+    dialog.get_by_label("Token").fill("hivq_wrong")
+    dialog.get_by_role("button", name="Sign in").click()
+    expect(dialog.get_by_role("alert")).to_be_visible()
+    dialog.get_by_label("Token").fill(guarded.tokens["submitter"])
+    dialog.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#who")).to_contain_text("a-submitter (submitter)")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    page.reload()
+    expect(page.locator("#who")).to_contain_text("a-submitter")
+    assert page.evaluate("document.cookie") == "", "a script can read the session"
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    context.close()
