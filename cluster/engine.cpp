@@ -20,6 +20,7 @@ using clock = std::chrono::steady_clock;
 using Phase = EngineState::Phase;
 constexpr auto cancel_again = std::chrono::seconds(10);
 constexpr auto complain_again = std::chrono::minutes(5);
+constexpr auto one_breath = std::chrono::milliseconds(20);  // what is asked for within it may go together
 
 class EngineLauncher final : public Launcher {
  public:
@@ -82,10 +83,24 @@ class EngineLauncher final : public Launcher {
         // notify_all() of close() may come before the wait: so it is a short one.
         if (actions_.empty())
           wake_.wait_until(lock, std::min(next_look, clock::now() + std::chrono::milliseconds(200)));
+        if (!actions_.empty()) {
+          lock.unlock();
+          std::this_thread::sleep_for(one_breath);
+          lock.lock();
+        }
         actions = std::exchange(actions_, {});
       }
-      for (; !actions.empty() && !*ending_; actions.pop_front()) {
-        std::visit([this](const auto& action) { act(action); }, actions.front());
+      while (!actions.empty() && !*ending_) {
+        std::vector<LaunchRequest> requests = take_requests(actions);
+        if (!requests.empty()) {
+          submit(requests);
+        } else if (const auto* launched = std::get_if<Launched>(&actions.front())) {
+          watched_[launched->launch] = {*launched, clock::now(), {}, {}, false};
+          actions.pop_front();
+        } else {
+          stop_gang(std::get<Stop>(actions.front()).launch);
+          actions.pop_front();
+        }
       }
       if (*ending_ || clock::now() < next_look) continue;
       const bool sweep = !looked_ && clock::now() - born_ > std::chrono::milliseconds(times_.settle);
@@ -94,25 +109,39 @@ class EngineLauncher final : public Launcher {
     }
   }
 
-  void act(const LaunchRequest& request) {
-    Watched gang{{request.launch, "", request.ranks, request.pool}, clock::now(), {}, {}, false};
-    const auto said = engine_->submit(request);
-    if (*ending_) return;
-    if (const auto* refusal = std::get_if<Refusal>(&said); refusal != nullptr && !refusal->sent) {
-      return tell(LaunchExit{request.launch, refusal->reason, refusal->blameless});
+  /// The requests at the front that go together; none where something else stands there.
+  std::vector<LaunchRequest> take_requests(std::deque<Action>& actions) const {
+    std::vector<LaunchRequest> requests;
+    for (; !actions.empty(); actions.pop_front()) {
+      const auto* next = std::get_if<LaunchRequest>(&actions.front());
+      if (next == nullptr || (!requests.empty() && !engine_->together(requests.front(), *next))) break;
+      requests.push_back(*next);
     }
-    if (const auto* refusal = std::get_if<Refusal>(&said)) complain(refusal->reason);
-    if (const auto* handle = std::get_if<std::string>(&said)) {
-      gang.launched.handle = *handle;
-      tell(LaunchHandle{request.launch, *handle});
+    return requests;
+  }
+
+  void submit(const std::vector<LaunchRequest>& requests) {
+    const auto since = clock::now();
+    const std::vector<Submission> answers = engine_->submit(requests);
+    if (*ending_) return;
+    check(answers.size() == requests.size(), "an engine answers for each gang");
+    for (size_t i = 0; i < requests.size(); ++i) submitted(requests[i], answers[i], since);
+  }
+
+  void submitted(const LaunchRequest& request, const Submission& answer, clock::time_point since) {
+    Watched gang{{request.launch, "", request.ranks, request.pool}, since, {}, {}, false};
+    if (const auto* refusal = std::get_if<Refusal>(&answer)) {
+      if (!refusal->sent) return tell(LaunchExit{request.launch, refusal->reason, refusal->blameless});
+      complain(refusal->reason);
+    } else {
+      gang.launched.handle = std::get<std::string>(answer);
+      tell(LaunchHandle{request.launch, gang.launched.handle});
     }
     watched_[request.launch] = std::move(gang);
   }
 
-  void act(const Launched& launched) { watched_[launched.launch] = {launched, clock::now(), {}, {}, false}; }
-
-  void act(const Stop& stop) {
-    const auto found = watched_.find(stop.launch);
+  void stop_gang(const std::string& launch) {
+    const auto found = watched_.find(launch);
     if (found == watched_.end()) return;
     found->second.stop = true;
     cancel(found->second);

@@ -30,11 +30,17 @@ struct Refusal {
   bool blameless = false;  // the engine does not answer
 };
 
+/// What became of asking for a gang: its handle, or why there is none.
+using Submission = std::variant<std::string, Refusal>;
+
 class Engine {
  public:
   virtual ~Engine() = default;
-  /// Asks for a gang, by a name that list() knows it by; its handle. Asking again for one that is there does no harm.
-  virtual std::variant<std::string, Refusal> submit(const LaunchRequest& request) = 0;
+  /// Asks for gangs that go together, by names that list() knows them by. Asking again for one that is there does no
+  /// harm. Fewer answers than requests: the launcher closes.
+  virtual std::vector<Submission> submit(const std::vector<LaunchRequest>& requests) = 0;
+  /// Whether one submission can ask for both.
+  virtual bool together(const LaunchRequest&, const LaunchRequest&) const { return false; }
   /// Asks for the end of a gang, and for the engine to forget one that has ended. It may be unknown.
   virtual Status cancel(const Launched& launched) = 0;
   /// All gangs of this coordinator's that the engine knows, by launch. Errors: it does not answer.

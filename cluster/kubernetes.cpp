@@ -125,7 +125,13 @@ class Kubernetes final : public Engine {
         log_(log),
         api_(kubernetes_.api, kubernetes_.token_file, kubernetes_.ca_file) {}
 
-  std::variant<std::string, Refusal> submit(const LaunchRequest& request) override {
+  std::vector<Submission> submit(const std::vector<LaunchRequest>& requests) override {
+    std::vector<Submission> answers;
+    for (const auto& request : requests) answers.push_back(create(request));
+    return answers;
+  }
+
+  Submission create(const LaunchRequest& request) {
     auto operated = has_operator();
     if (!operated) return Refusal{operated.error().message, false, true};
     GangObject object{

@@ -17,6 +17,7 @@ namespace {
 using Phase = EngineState::Phase;
 constexpr auto ask_limit = std::chrono::seconds(30);     // of squeue and scancel
 constexpr auto submit_limit = std::chrono::seconds(60);  // of sbatch
+constexpr uint64_t most_indices = 1000;                  // of an array; Slurm's MaxArraySize is 1001 as it comes
 
 /// What Slurm's commands say, on one line: `sbatch: error: invalid partition` becomes `invalid partition`.
 std::string complaint(const std::string& text) {
@@ -30,6 +31,15 @@ std::string complaint(const std::string& text) {
     said += fmt::format("{}{}", said.empty() ? "" : "; ", line);
   }
   return said.empty() ? "it says nothing" : said.substr(0, 500);
+}
+
+bool is_number(const std::string& text) {
+  return !text.empty() && text.size() < 19 && text.find_first_not_of("0123456789") == text.npos;
+}
+
+/// Of a gang in the array whose first one is `first`: how much higher its launch is.
+uint64_t index_of(const LaunchRequest& first, const LaunchRequest& request) {
+  return std::stoull(request.launch) - std::stoull(first.launch);
 }
 
 /// The word behind `NAME=` in what scontrol says of a job.
@@ -81,61 +91,44 @@ class Slurm final : public Engine {
         prefix_(fmt::format("hivq-{}-{}-", owner, pool_.name)),
         ending_(std::move(ending)) {}
 
-  std::variant<std::string, Refusal> submit(const LaunchRequest& request) override {
-    if (Status made = make_gangs_folder(options_.data); !made) return Refusal{made.error().message};
-    const std::string script = fmt::format("{}/gangs/{}.sh", options_.data, request.launch);
-    std::ofstream file(script);
-    file << slurm_script(pool_, slurm_, options_, request);
-    if (!file.flush()) return Refusal{fmt::format("cannot write {}: {}", script, std::strerror(errno))};
-    file.close();
-    SpawnOptions sbatch;
-    sbatch.command = {"sbatch",
-                      "--parsable",
-                      fmt::format("--job-name={}{}", prefix_, request.launch),
-                      fmt::format("--output={}", gang_log(options_.data, request.launch)),
-                      "--open-mode=append",
-                      fmt::format("--ntasks={}", request.ranks),
-                      slurm_.requeue ? "--requeue" : "--no-requeue",
-                      fmt::format("--export={}", exported())};
-    const auto add = [&](const std::string& name, const std::string& value) {
-      if (!value.empty()) sbatch.command.push_back(fmt::format("--{}={}", name, value));
-    };
-    add("partition", slurm_.partition);
-    add("account", slurm_.account);
-    add("qos", slurm_.qos);
-    add("time", slurm_.time);
-    if (slurm_.nodes > 0) add("nodes", std::to_string(slurm_.nodes));
-    sbatch.command.insert(sbatch.command.end(), slurm_.sbatch.begin(), slurm_.sbatch.end());
-    sbatch.command.push_back(script);
-    sbatch.environment = options_.environment;
-    const auto said = run_command(std::move(sbatch), scratch(), submit_limit, *ending_);
-    if (!said) {
-      const bool started = said.error().message.find("did not answer") != std::string::npos;
-      return Refusal{started ? said.error().message : said.error().message + remedy(), started};
+  std::vector<Submission> submit(const std::vector<LaunchRequest>& requests) override {
+    if (requests.size() > 1) {
+      const Submission array = sbatch(requests);
+      const auto* refusal = std::get_if<Refusal>(&array);
+      if (refusal == nullptr || refusal->sent || refusal->blameless) {
+        std::vector<Submission> answers;
+        for (const auto& request : requests) {
+          answers.push_back(refusal != nullptr ? array
+                                               : fmt::format("{}_{}", std::get<std::string>(array),
+                                                             index_of(requests.front(), request)));
+        }
+        return answers;
+      }
+      // Slurm may allow no arrays here, or fewer jobs than these: what it takes one by one gets in.
     }
-    if (said->code != 0) {
-      const std::string why = complaint(said->text);
-      const bool away = why.find("Unable to contact") != why.npos;
-      const bool unsure = why.find("timed out") != why.npos;
-      return Refusal{fmt::format("Slurm refuses the gang: {}", why), unsure, away};
+    std::vector<Submission> answers;
+    for (const auto& request : requests) {
+      if (*ending_) break;
+      answers.push_back(sbatch({request}));
     }
-    // Warnings may come before it; `;CLUSTER` may follow.
-    std::istringstream lines(said->text);
-    std::string id;
-    for (std::string line; std::getline(lines, line);) {
-      const std::string number = line.substr(0, line.find(';'));
-      if (!number.empty() && number.find_first_not_of("0123456789") == number.npos) id = number;
-    }
-    if (id.empty()) return Refusal{fmt::format("sbatch told no number: {}", complaint(said->text)), true};
-    return fmt::format("slurm:{}", id);
+    return answers;
+  }
+
+  bool together(const LaunchRequest& first, const LaunchRequest& next) const override {
+    return first.ranks == next.ranks && index_of(first, next) < most_indices;
   }
 
   Status cancel(const Launched& launched) override {
-    const std::string id = number_of(launched);
+    std::string id = number_of(launched.handle);
+    if (id.empty()) {  // its name may be that of a whole array
+      const auto listed = list();
+      if (!listed) return listed.error();
+      const auto found = listed->find(launched.launch);
+      if (found == listed->end()) return {};
+      id = number_of(found->second.handle);
+    }
     SpawnOptions scancel;
-    scancel.command = id.empty()
-                          ? std::vector<std::string>{"scancel", fmt::format("--name={}{}", prefix_, launched.launch)}
-                          : std::vector<std::string>{"scancel", "--quiet", id};
+    scancel.command = {"scancel", "--quiet", id};
     const auto said = run_command(std::move(scancel), scratch(), ask_limit, *ending_);
     if (!said) return said.error();
     if (said->code == 0 || said->text.find("Invalid job id") != std::string::npos) return {};
@@ -144,7 +137,7 @@ class Slurm final : public Engine {
 
   Result<std::map<std::string, EngineState>> list() override {
     SpawnOptions squeue;
-    squeue.command = {"squeue", "--me", "--states=all", "--noheader", "--format=%i|%T|%r|%j"};
+    squeue.command = {"squeue", "--me", "--states=all", "--array", "--noheader", "--format=%F|%K|%T|%r|%j"};
     const auto said = run_command(std::move(squeue), scratch(), ask_limit, *ending_);
     if (!said) return error("{}; the gangs go on meanwhile", said.error().message);
     if (said->code != 0) return error("squeue: {}; the gangs go on meanwhile", complaint(said->text));
@@ -154,11 +147,15 @@ class Slurm final : public Engine {
       std::vector<std::string> fields;
       std::istringstream words(line);
       for (std::string word; std::getline(words, word, '|');) fields.push_back(word);
-      if (fields.size() != 4 || !fields[3].starts_with(prefix_)) continue;
-      const std::string launch = fields[3].substr(prefix_.size());
-      if (launch.find_first_not_of("0123456789") != launch.npos)
-        continue;  // of a pool whose name begins with this one's
-      const EngineState state = state_of(fields[0], fields[1], fields[2]);
+      if (fields.size() != 5 || !fields[4].starts_with(prefix_)) continue;
+      std::string launch = fields[4].substr(prefix_.size());
+      if (!is_number(launch)) continue;  // of a pool whose name begins with this one's
+      std::string id = fields[0];
+      if (is_number(fields[1])) {
+        launch = std::to_string(std::stoull(launch) + std::stoull(fields[1]));
+        id += "_" + fields[1];
+      }
+      const EngineState state = state_of(id, fields[2], fields[3]);
       auto [found, fresh] = jobs.try_emplace(launch, state);
       if (!fresh && found->second.phase == Phase::ended) found->second = state;
     }
@@ -166,7 +163,7 @@ class Slurm final : public Engine {
   }
 
   EngineState how_it_ended(const Launched& launched, const std::optional<EngineState>&) override {
-    const std::string id = number_of(launched);
+    const std::string id = number_of(launched.handle);
     SpawnOptions scontrol;
     scontrol.command = {"scontrol", "show", "job", "--oneliner", id};
     std::string state, exit_code;
@@ -199,11 +196,69 @@ class Slurm final : public Engine {
   }
 
  private:
+  /// Asks for one job, or for an array of several; its handle.
+  Submission sbatch(const std::vector<LaunchRequest>& requests) {
+    const LaunchRequest& first = requests.front();
+    if (Status made = make_gangs_folder(options_.data); !made) return Refusal{made.error().message};
+    const std::string script = fmt::format("{}/gangs/{}.sh", options_.data, first.launch);
+    std::ofstream file(script);
+    file << slurm_script(pool_, slurm_, options_, first);
+    if (!file.flush()) return Refusal{fmt::format("cannot write {}: {}", script, std::strerror(errno))};
+    file.close();
+    SpawnOptions spawn;
+    spawn.command = {"sbatch",
+                     "--parsable",
+                     fmt::format("--job-name={}{}", prefix_, first.launch),
+                     fmt::format("--output={}", gang_log(options_.data, first.launch)),
+                     "--open-mode=append",
+                     fmt::format("--ntasks={}", first.ranks),
+                     slurm_.requeue ? "--requeue" : "--no-requeue",
+                     fmt::format("--export={}", exported())};
+    if (requests.size() > 1) {
+      std::string indices;
+      for (const auto& request : requests)
+        indices += fmt::format("{}{}", indices.empty() ? "" : ",", index_of(first, request));
+      spawn.command.push_back("--array=" + indices);
+    }
+    const auto add = [&](const std::string& name, const std::string& value) {
+      if (!value.empty()) spawn.command.push_back(fmt::format("--{}={}", name, value));
+    };
+    add("partition", slurm_.partition);
+    add("account", slurm_.account);
+    add("qos", slurm_.qos);
+    add("time", slurm_.time);
+    if (slurm_.nodes > 0) add("nodes", std::to_string(slurm_.nodes));
+    spawn.command.insert(spawn.command.end(), slurm_.sbatch.begin(), slurm_.sbatch.end());
+    spawn.command.push_back(script);
+    spawn.environment = options_.environment;
+    const auto said = run_command(std::move(spawn), scratch(), submit_limit, *ending_);
+    if (!said) {
+      const bool started = said.error().message.find("did not answer") != std::string::npos;
+      return Refusal{started ? said.error().message : said.error().message + remedy(), started};
+    }
+    if (said->code != 0) {
+      const std::string why = complaint(said->text);
+      const bool away = why.find("Unable to contact") != why.npos;
+      const bool unsure = why.find("timed out") != why.npos;
+      return Refusal{fmt::format("Slurm refuses the gang: {}", why), unsure, away};
+    }
+    // Warnings may come before it; `;CLUSTER` may follow.
+    std::istringstream lines(said->text);
+    std::string id;
+    for (std::string line; std::getline(lines, line);) {
+      const std::string number = line.substr(0, line.find(';'));
+      if (is_number(number)) id = number;
+    }
+    if (id.empty()) return Refusal{fmt::format("sbatch told no number: {}", complaint(said->text)), true};
+    return fmt::format("slurm:{}", id);
+  }
+
   std::string scratch() const { return fmt::format("{}/gangs/.{}", options_.data, pool_.name); }
 
-  static std::string number_of(const Launched& launched) {
+  /// `42`, or `42_3` in an array.
+  static std::string number_of(const std::string& handle) {
     const std::string prefix = "slurm:";
-    return launched.handle.starts_with(prefix) ? launched.handle.substr(prefix.size()) : "";
+    return handle.starts_with(prefix) ? handle.substr(prefix.size()) : "";
   }
 
   static std::string remedy() {
@@ -238,19 +293,22 @@ class Slurm final : public Engine {
 }  // namespace
 
 std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
-                         const LaunchRequest& request) {
+                         const LaunchRequest& first) {
   std::string worker, extra, names;
   for (const auto& word : worker_command(slurm.worker.empty() ? options.worker : slurm.worker, options.advertise, pool,
-                                         request.launch, slurm.cache, options.roots)) {
-    worker += fmt::format(" {}", shell_word(word));
+                                         "", slurm.cache, options.roots)) {
+    worker += word.empty() ? " \"$launch\"" : fmt::format(" {}", shell_word(word));
   }
   for (const auto& word : slurm.mpirun) extra += fmt::format(" {}", shell_word(word));
   for (const auto& [name, value] : options.environment) names += fmt::format(" -x {}", name);
   const std::string srun =
-      fmt::format("exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks={}{}{}\n", request.ranks, extra, worker);
+      fmt::format("exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks={}{}{}\n", first.ranks, extra, worker);
   const std::string mpirun =
-      fmt::format("exec mpirun -np {} --bind-to none{}{}{}\n", request.ranks, names, extra, worker);
-  std::string text = fmt::format("#!/bin/bash\n# A gang of hivq: launch {} of pool {}.\n", request.launch, pool.name);
+      fmt::format("exec mpirun -np {} --bind-to none{}{}{}\n", first.ranks, names, extra, worker);
+  std::string text = fmt::format("#!/bin/bash\n# Gangs of hivq: pool {}.\n", pool.name);
+  text += fmt::format("launch=$(({} + ${{SLURM_ARRAY_TASK_ID:-0}}))\n", first.launch);
+  text += fmt::format("[ -z \"$SLURM_ARRAY_TASK_ID\" ] || exec >>{}/gangs/\"$launch\".log 2>&1\n",
+                      shell_word(options.data));
   text += "if [ \"$(id -u)\" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi\n";
   if (slurm.start == SlurmPool::Start::srun) return text + srun;
   if (slurm.start == SlurmPool::Start::mpirun) return text + mpirun;

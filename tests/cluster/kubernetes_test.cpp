@@ -177,7 +177,7 @@ class KubernetesTest : public testing::Test {
 TEST_F(KubernetesTest, AGangIsAnMpiJobWhereTheOperatorIsThere) {
   answer("GET /apis/kubeflow.org/v2beta1", 200, "{}");
   answer("POST " + mpijobs_, 201, "{}");
-  const auto said = engine()->submit({"7", 2, "cloud"});
+  const auto said = engine()->submit({{"7", 2, "cloud"}}).at(0);
   ASSERT_TRUE(std::holds_alternative<std::string>(said)) << std::get<Refusal>(said).reason;
   EXPECT_EQ(std::get<std::string>(said), "mpijob:hivq-0a1b2c3d-cloud-7");
   ASSERT_EQ(asked_.size(), 2u);
@@ -187,30 +187,31 @@ TEST_F(KubernetesTest, AGangIsAnMpiJobWhereTheOperatorIsThere) {
   EXPECT_NE(bodies_[0].dump().find("\"public\""), std::string::npos);
   answer("POST " + mpijobs_, 409, R"({"message":"already exists"})");
   std::ofstream(folder_ + "/token") << "renewed";
-  EXPECT_TRUE(std::holds_alternative<std::string>(engine()->submit({"7", 2, "cloud"}))) << "asking again does no harm";
+  EXPECT_TRUE(std::holds_alternative<std::string>(engine()->submit({{"7", 2, "cloud"}}).at(0)))
+      << "asking again does no harm";
   EXPECT_NE(asked_.back().find("Bearer renewed"), std::string::npos);
 }
 
 TEST_F(KubernetesTest, AndAJobWhereItIsNot) {
   answer("POST /apis/batch/v1/namespaces/ml/jobs", 201, "{}");
-  EXPECT_EQ(std::get<std::string>(engine()->submit({"7", 2, "cloud"})), "job:hivq-0a1b2c3d-cloud-7");
+  EXPECT_EQ(std::get<std::string>(engine()->submit({{"7", 2, "cloud"}}).at(0)), "job:hivq-0a1b2c3d-cloud-7");
 }
 
 TEST_F(KubernetesTest, ARefusalIsASentence) {
   answer("GET /apis/kubeflow.org/v2beta1", 200, "{}");
   answer("POST " + mpijobs_, 403, R"({"message":"mpijobs is forbidden"})");
   EXPECT_EQ(
-      std::get<Refusal>(engine()->submit({"7", 2, "cloud"})).reason,
+      std::get<Refusal>(engine()->submit({{"7", 2, "cloud"}}).at(0)).reason,
       "Kubernetes refuses the gang: the API server says 403: mpijobs is forbidden; the coordinator's service account "
       "needs the right to create it");
   answer("POST " + mpijobs_, 503, "busy");
-  EXPECT_TRUE(std::get<Refusal>(engine()->submit({"7", 2, "cloud"})).blameless);
+  EXPECT_TRUE(std::get<Refusal>(engine()->submit({{"7", 2, "cloud"}}).at(0)).blameless);
   // Another CA's certificate.
   const auto wrong = engine("", "wrong");
   const std::string make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=other -keyout /dev/null -out " +
                            folder_ + "/wrong 2>/dev/null";
   ASSERT_EQ(std::system(make.c_str()), 0);
-  const Refusal refusal = std::get<Refusal>(wrong->submit({"7", 2, "cloud"}));
+  const Refusal refusal = std::get<Refusal>(wrong->submit({{"7", 2, "cloud"}}).at(0));
   EXPECT_NE(refusal.reason.find("is not signed by ca_file"), std::string::npos) << refusal.reason;
 }
 
@@ -272,7 +273,7 @@ TEST_F(KubernetesTest, TheGangBelongsToTheCoordinatorsObject) {
   setenv("HIVQ_OWNER_NAME", "hivq", 1);
   answer("GET /apis/kubeflow.org/v2beta1", 200, "{}");
   answer("POST " + mpijobs_, 201, "{}");
-  (void)engine()->submit({"7", 2, "cloud"});
+  (void)engine()->submit({{"7", 2, "cloud"}}).at(0);
   unsetenv("HIVQ_OWNER_NAME");
   EXPECT_FALSE(bodies_.at(0)["metadata"].contains("ownerReferences"));
 }

@@ -49,7 +49,8 @@ class SlurmTest : public testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
   std::unique_ptr<Engine> engine() { return make_slurm(pool_, slurm_, options_, "0a1b2c3d", ending_); }
-  static Refusal refusal(const std::variant<std::string, Refusal>& said) {
+  Submission submit(const LaunchRequest& request) { return engine()->submit({request}).at(0); }
+  static Refusal refusal(const Submission& said) {
     return std::holds_alternative<Refusal>(said) ? std::get<Refusal>(said) : Refusal{};
   }
 };
@@ -61,7 +62,7 @@ TEST_F(SlurmTest, AGangIsABatchJob) {
   slurm_.nodes = 2;
   slurm_.sbatch = {"--gpus-per-node=2"};
   options_.environment = {{"HIVQ_KEY", "a secret"}};
-  const auto said = engine()->submit({"7", 4, "lab"});
+  const auto said = submit({"7", 4, "lab"});
   ASSERT_TRUE(std::holds_alternative<std::string>(said)) << std::get<Refusal>(said).reason;
   EXPECT_EQ(std::get<std::string>(said), "slurm:42");
   EXPECT_EQ(asked(), fmt::format("sbatch --parsable --job-name=hivq-0a1b2c3d-lab-7 --output={0}/gangs/7.log "
@@ -79,7 +80,7 @@ TEST_F(SlurmTest, TheVariablesThatAreExportedCanBeNamed) {
   slurm_.export_variables = "PATH,HOME";
   slurm_.requeue = false;
   options_.environment = {{"HIVQ_KEY", "x"}};
-  (void)engine()->submit({"7", 4, "lab"});
+  (void)submit({"7", 4, "lab"});
   EXPECT_NE(asked().find("--no-requeue --export=PATH,HOME,HIVQ_KEY"), std::string::npos) << asked();
 }
 
@@ -87,7 +88,7 @@ TEST_F(SlurmTest, TheScriptStartsTheRanksWithWhatIsThere) {
   options_.environment = {{"HIVQ_KEY", "x"}};
   slurm_.cache = "/my cache";
   const std::string worker =
-      " /opt/hivq-worker --coordinator tcp://head:4487 --launch 7 --cache '/my cache' --label pool=lab\n";
+      " /opt/hivq-worker --coordinator tcp://head:4487 --launch \"$launch\" --cache '/my cache' --label pool=lab\n";
   const std::string text = slurm_script(pool_, slurm_, options_, {"7", 4, "lab"});
   EXPECT_NE(
       text.find(
@@ -95,6 +96,7 @@ TEST_F(SlurmTest, TheScriptStartsTheRanksWithWhatIsThere) {
           worker),
       text.npos)
       << text;
+  EXPECT_NE(text.find("launch=$((7 + ${SLURM_ARRAY_TASK_ID:-0}))\n"), text.npos) << text;
   EXPECT_NE(text.find("fi\nexec mpirun -np 4 --bind-to none -x HIVQ_KEY" + worker), text.npos) << text;
   slurm_.start = SlurmPool::Start::mpirun;
   EXPECT_EQ(slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}).find("srun"), std::string::npos);
@@ -104,7 +106,7 @@ TEST_F(SlurmTest, ARefusalIsASentence) {
   command("sbatch",
           "echo 'sbatch: error: invalid partition specified: x' >&2;"
           "echo 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1");
-  const Refusal said = refusal(engine()->submit({"7", 4, "lab"}));
+  const Refusal said = refusal(submit({"7", 4, "lab"}));
   EXPECT_EQ(said.reason,
             "Slurm refuses the gang: invalid partition specified: x; Batch job submission failed: Invalid "
             "partition name specified");
@@ -113,16 +115,16 @@ TEST_F(SlurmTest, ARefusalIsASentence) {
   command("sbatch",
           "echo 'sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)' "
           ">&2; exit 1");
-  EXPECT_TRUE(refusal(engine()->submit({"7", 4, "lab"})).blameless);
+  EXPECT_TRUE(refusal(submit({"7", 4, "lab"})).blameless);
   command("sbatch",
           "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1");
-  EXPECT_TRUE(refusal(engine()->submit({"7", 4, "lab"})).sent) << "the job may be there";
+  EXPECT_TRUE(refusal(submit({"7", 4, "lab"})).sent) << "the job may be there";
 }
 
 TEST_F(SlurmTest, WithoutSlurmItIsSaidWhatIsMissing) {
   setenv("PATH", (folder_ + "/bin").c_str(), 1);
   EXPECT_EQ(
-      refusal(engine()->submit({"7", 4, "lab"})).reason,
+      refusal(submit({"7", 4, "lab"})).reason,
       "cannot start sbatch: No such file or directory; a pool of Slurm needs its commands where the coordinator runs "
       "(package slurm-client)");
   EXPECT_FALSE(engine()->list());
@@ -130,10 +132,10 @@ TEST_F(SlurmTest, WithoutSlurmItIsSaidWhatIsMissing) {
 
 TEST_F(SlurmTest, OneQuestionTellsOfAllGangs) {
   command("squeue",
-          "echo '1|PENDING|Resources|hivq-0a1b2c3d-lab-7'\necho '2|RUNNING|None|hivq-0a1b2c3d-lab-8'\n"
-          "echo '3|NODE_FAIL|None|hivq-0a1b2c3d-lab-9'\necho '4|RUNNING|None|hivq-ffffffff-lab-10'\n"
-          "echo '5|REQUEUE_HOLD|launch failed|hivq-0a1b2c3d-lab-11'\necho '6|RUNNING|None|other'\n"
-          "echo '7|RUNNING|None|hivq-0a1b2c3d-lab-9'\n");
+          "echo '1|N/A|PENDING|Resources|hivq-0a1b2c3d-lab-7'\necho '2|N/A|RUNNING|None|hivq-0a1b2c3d-lab-8'\n"
+          "echo '3|N/A|NODE_FAIL|None|hivq-0a1b2c3d-lab-9'\necho '4|N/A|RUNNING|None|hivq-ffffffff-lab-10'\n"
+          "echo '5|N/A|REQUEUE_HOLD|launch failed|hivq-0a1b2c3d-lab-11'\necho '6|N/A|RUNNING|None|other'\n"
+          "echo '7|N/A|RUNNING|None|hivq-0a1b2c3d-lab-9'\n");
   const auto list = engine()->list();
   ASSERT_TRUE(list) << list.error().message;
   ASSERT_EQ(list->size(), 4u);
@@ -164,11 +166,56 @@ TEST_F(SlurmTest, TheEndIsToldWithItsReason) {
   EXPECT_EQ(engine()->how_it_ended(gang, {}).text, "Slurm job 42 is not known to Slurm any more: a | CUDA is missing");
 }
 
-TEST_F(SlurmTest, ACancelIsByNumberOrByName) {
+TEST_F(SlurmTest, ACancelIsByNumberAlsoWhereTheNameAloneIsKnown) {
   command("scancel", "");
+  command("squeue", "echo '43|1|PENDING|None|hivq-0a1b2c3d-lab-7'");
   EXPECT_TRUE(engine()->cancel({"7", "slurm:42", 4, "lab"}));
   EXPECT_TRUE(engine()->cancel({"8", "", 4, "lab"}));
-  EXPECT_EQ(asked(), "scancel --quiet 42\nscancel --name=hivq-0a1b2c3d-lab-8\n");
+  EXPECT_TRUE(engine()->cancel({"9", "", 4, "lab"})) << "it is not there";
+  EXPECT_NE(asked().find("scancel --quiet 42\nsqueue"), std::string::npos) << asked();
+  EXPECT_NE(asked().find("scancel --quiet 43_1\nsqueue"), std::string::npos) << asked();
+  EXPECT_EQ(asked().find("scancel", asked().find("43_1")), std::string::npos) << asked();
+}
+
+TEST_F(SlurmTest, SeveralGangsAreOneArray) {
+  command("sbatch", "echo 42");
+  const auto said = engine()->submit({{"7", 4, "lab"}, {"8", 4, "lab"}, {"12", 4, "lab"}});
+  ASSERT_EQ(said.size(), 3u);
+  EXPECT_EQ(std::get<std::string>(said[0]), "slurm:42_0");
+  EXPECT_EQ(std::get<std::string>(said[1]), "slurm:42_1");
+  EXPECT_EQ(std::get<std::string>(said[2]), "slurm:42_5");
+  EXPECT_NE(asked().find("--job-name=hivq-0a1b2c3d-lab-7 "), std::string::npos) << asked();
+  EXPECT_NE(asked().find(" --array=0,1,5 "), std::string::npos) << asked();
+  command("squeue",
+          "echo '42|0|RUNNING|None|hivq-0a1b2c3d-lab-7'\necho '42|1|PENDING|Resources|hivq-0a1b2c3d-lab-7'\n"
+          "echo '42|5|COMPLETED|None|hivq-0a1b2c3d-lab-7'\n");
+  const auto list = engine()->list();
+  ASSERT_TRUE(list) << list.error().message;
+  ASSERT_EQ(list->size(), 3u);
+  EXPECT_EQ(list->at("7").phase, EngineState::Phase::running);
+  EXPECT_EQ(list->at("8").handle, "slurm:42_1");
+  EXPECT_EQ(list->at("12").phase, EngineState::Phase::ended);
+}
+
+TEST_F(SlurmTest, GangsThatDifferOrAreFarApartAreNoArray) {
+  const auto one = engine();
+  EXPECT_TRUE(one->together({"7", 4, "lab"}, {"1006", 4, "lab"}));
+  EXPECT_FALSE(one->together({"7", 4, "lab"}, {"1007", 4, "lab"})) << "beyond MaxArraySize";
+  EXPECT_FALSE(one->together({"7", 4, "lab"}, {"8", 2, "lab"}));
+  EXPECT_FALSE(one->together({"7", 4, "lab"}, {"6", 4, "lab"}));
+}
+
+TEST_F(SlurmTest, WhereAnArrayIsRefusedOneByOneIsTried) {
+  command("sbatch",
+          "case \"$*\" in *--array*|*lab-8*) echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1;; esac\n"
+          "echo 43");
+  const auto said = engine()->submit({{"7", 4, "lab"}, {"8", 4, "lab"}});
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_EQ(std::get<std::string>(said[0]), "slurm:43");
+  EXPECT_EQ(refusal(said[1]).reason, "Slurm refuses the gang: QOSMaxSubmitJobPerUserLimit");
+  command("sbatch", "echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1");
+  const auto unsure = engine()->submit({{"7", 4, "lab"}, {"8", 4, "lab"}});
+  EXPECT_TRUE(refusal(unsure.at(0)).sent && refusal(unsure.at(1)).sent) << "both may be there: not asked for again";
 }
 
 // ---- The launcher's thread ----
@@ -201,18 +248,18 @@ TEST_F(SlurmLauncherTest, FromTheQueueToTheEndAndBackWhereSlurmPutsIt) {
   command("sbatch", "echo 42");
   command("scancel", "");
   command("scontrol", "echo 'JobId=42 JobState=TIMEOUT'");
-  command("squeue", "echo '42|PENDING|Priority|hivq-0a1b2c3d-lab-7'");
+  command("squeue", "echo '42|N/A|PENDING|Priority|hivq-0a1b2c3d-lab-7'");
   start();
   launcher_->launch({"7", 4, "lab"});
   EXPECT_EQ(std::get<LaunchHandle>(next()).handle, "slurm:42");
   auto progress = std::get<LaunchProgress>(next());
   EXPECT_TRUE(progress.queued);
   EXPECT_EQ(progress.text, "Slurm job 42 waits in the queue (Priority)");
-  command("squeue", "echo '42|RUNNING|None|hivq-0a1b2c3d-lab-7'");
+  command("squeue", "echo '42|N/A|RUNNING|None|hivq-0a1b2c3d-lab-7'");
   progress = std::get<LaunchProgress>(next());
   EXPECT_FALSE(progress.queued);
   EXPECT_EQ(progress.text, "");
-  command("squeue", "echo '42|PENDING|BeginTime|hivq-0a1b2c3d-lab-7'");
+  command("squeue", "echo '42|N/A|PENDING|BeginTime|hivq-0a1b2c3d-lab-7'");
   progress = std::get<LaunchProgress>(next());
   EXPECT_TRUE(progress.queued);
   EXPECT_EQ(progress.text, "its engine has put it back: Slurm job 42 waits in the queue (BeginTime)");
@@ -220,6 +267,24 @@ TEST_F(SlurmLauncherTest, FromTheQueueToTheEndAndBackWhereSlurmPutsIt) {
   const auto exit = std::get<LaunchExit>(next());
   EXPECT_EQ(exit.launch, "7");
   EXPECT_EQ(exit.reason, "Slurm job 42 reached its time limit");
+}
+
+TEST_F(SlurmLauncherTest, WhatIsAskedForInOneBreathIsOneArrayAndIsStoppedAlone) {
+  command("sbatch", "echo 42");
+  command("scancel", "");
+  command("squeue", "echo '42|0|RUNNING|None|hivq-0a1b2c3d-lab-7'\necho '42|1|RUNNING|None|hivq-0a1b2c3d-lab-7'\n");
+  start();
+  launcher_->launch({"7", 4, "lab"});
+  launcher_->launch({"8", 4, "lab"});
+  launcher_->launch({"9", 2, "lab"});
+  EXPECT_EQ(std::get<LaunchHandle>(next()).handle, "slurm:42_0");
+  EXPECT_EQ(std::get<LaunchHandle>(next()).handle, "slurm:42_1");
+  const auto alone = std::get<LaunchHandle>(next());
+  EXPECT_EQ(alone.launch + " " + alone.handle, "9 slurm:42") << "it has other ranks";
+  launcher_->stop("8");
+  for (int i = 0; i < 500 && asked().find("scancel") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_NE(asked().find("scancel --quiet 42_1\n"), std::string::npos) << asked();
 }
 
 TEST_F(SlurmLauncherTest, ASqueueThatDoesNotAnswerEndsNoGang) {
@@ -230,12 +295,12 @@ TEST_F(SlurmLauncherTest, ASqueueThatDoesNotAnswerEndsNoGang) {
   EXPECT_EQ(std::get<LaunchHandle>(next()).handle, "slurm:42");
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   EXPECT_TRUE(launcher_->poll().empty());
-  command("squeue", "echo '42|RUNNING|None|hivq-0a1b2c3d-lab-7'");
+  command("squeue", "echo '42|N/A|RUNNING|None|hivq-0a1b2c3d-lab-7'");
   EXPECT_FALSE(std::get<LaunchProgress>(next()).queued);
 }
 
 TEST_F(SlurmLauncherTest, AGangWhoseHandleWasNotStoredIsFoundByItsName) {
-  command("squeue", "echo '42|RUNNING|None|hivq-0a1b2c3d-lab-7'");
+  command("squeue", "echo '42|N/A|RUNNING|None|hivq-0a1b2c3d-lab-7'");
   start();
   launcher_->adopt({"7", "", 4, "lab"});
   launcher_->adopt({"8", "", 4, "lab"});
@@ -247,7 +312,7 @@ TEST_F(SlurmLauncherTest, AGangWhoseHandleWasNotStoredIsFoundByItsName) {
 }
 
 TEST_F(SlurmLauncherTest, WhatNoStoreKnowsIsCancelled) {
-  command("squeue", "echo '43|PENDING|None|hivq-0a1b2c3d-lab-9'\necho '44|PENDING|None|hivq-0a1b2c3d-other-9'");
+  command("squeue", "echo '43|N/A|PENDING|None|hivq-0a1b2c3d-lab-9'\necho '44|N/A|PENDING|None|hivq-0a1b2c3d-other-9'");
   command("scancel", "");
   start(50);
   for (int i = 0; i < 500 && asked().find("scancel") == std::string::npos; ++i) {

@@ -125,7 +125,7 @@ class Slurm:
 
     def jobs(self, *states):
         """By number, of all that slurmctld remembers or of those in these states: state, reason, nodes, name."""
-        lines = do("squeue", "-h", "-t", "all", "-o", "%i|%T|%r|%N|%j").splitlines()
+        lines = do("squeue", "-h", "--array", "-t", "all", "-o", "%i|%T|%r|%N|%j").splitlines()
         jobs = {number: Job(*fields) for number, *fields in (line.split("|") for line in lines)}
         return {number: job for number, job in jobs.items() if not states or job.state in states}
 

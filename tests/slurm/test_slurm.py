@@ -97,6 +97,24 @@ def test_one_trial_gets_one_gang(slurm, start):
     assert len(set(slurm.jobs()) - before) == 1
 
 
+def test_gangs_that_are_asked_for_at_once_are_one_array_of_which_each_ends_alone(slurm, start):
+    coordinator = start(maximum=3)
+    before = set(slurm.jobs())
+    number = coordinator.submit(job("array", 900, trials=3))
+    until(lambda: len(slurm.jobs("RUNNING")) == 3, 30, "three jobs run")
+    arrays = do("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%F %K").split("\n")
+    assert len({line.split()[0] for line in arrays if line}) == 1, arrays
+    trains(coordinator, number)
+    array = arrays[0].split()[0]
+    do("scancel", f"{array}_1")
+    trials = coordinator.finishes(number, 300)
+    assert sorted(trial["attempts"] for trial in trials) == [1, 1, 2], trials
+    logs = [coordinator.data / "gangs" / f"{each}.log" for each in range(1, 4)]
+    assert all(log.read_text() for log in logs), logs
+    until(lambda: not slurm.live(), 30, lambda: do("squeue"))
+    assert len(set(slurm.jobs()) - before) == 4
+
+
 def test_a_trial_goes_on_in_another_gang_when_someone_cancels_its_job(slurm, start):
     coordinator = start()
     number = coordinator.submit(job("cancelled", 1000))
