@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t most_fruitless_launches = 3;  // before the trials that wait for the pool fail
 constexpr Millis longest_pause = 60'000;         // between two of them
 constexpr Millis spill_after = 60'000;           // in an engine's queue: then another pool may start a gang as well
+constexpr int most_decisions = 64;               // of one step; the next one goes on
 constexpr size_t most_earlier = 64;              // gangs of a launch that are remembered
 
 /// 1, 2, 3 seconds, then ever twice as long.
@@ -123,11 +124,12 @@ std::vector<Core::ComingGang> Core::coming_gangs() const {
 // ---- Growing ----
 
 /// Starts a gang for trials that wait although too few gangs that fit them are idle or on their way: in the first pool
-/// that fits and can. One decision a step; looked at when time passes, and when there may be more to do.
+/// that fits and can. All of a step at once, so that an engine can be asked for them together; looked at when time
+/// passes, and when there may be more to do.
 void Core::launch_gangs(Running& run) {
-  if (pools_.empty() || !std::exchange(grow_, false)) return;
+  if (pools_.empty()) return;
   // What waits comes first: the minimum is of any size, and room that was made for a trial must not be taken from it.
-  grow_ = grow(run) || keep_minimum(run);
+  for (int decisions = 0; grow_ && decisions < most_decisions; ++decisions) grow_ = grow(run) || keep_minimum(run);
 }
 
 bool Core::grow(Running& run) {

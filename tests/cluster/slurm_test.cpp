@@ -269,7 +269,7 @@ TEST_F(SlurmLauncherTest, FromTheQueueToTheEndAndBackWhereSlurmPutsIt) {
   EXPECT_EQ(exit.reason, "Slurm job 42 reached its time limit");
 }
 
-TEST_F(SlurmLauncherTest, WhatIsAskedForInOneBreathIsOneArrayAndIsStoppedAlone) {
+TEST_F(SlurmLauncherTest, WhatIsAskedForAtOnceIsOneArrayAndIsStoppedAlone) {
   command("sbatch", "echo 42");
   command("scancel", "");
   command("squeue", "echo '42|0|RUNNING|None|hivq-0a1b2c3d-lab-7'\necho '42|1|RUNNING|None|hivq-0a1b2c3d-lab-7'\n");
