@@ -3,8 +3,20 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 namespace hivq {
+
+namespace {
+
+std::string message_of(const std::string& line) {
+  if (!line.starts_with('{')) return line;
+  const auto json = nlohmann::json::parse(line, nullptr, false);
+  const auto message = json.is_object() ? json.find("message") : json.end();
+  return message != json.end() && message->is_string() ? message->get<std::string>() : line;
+}
+
+}  // namespace
 
 std::vector<std::string> worker_command(const std::string& worker, const std::string& endpoint, const Pool& pool,
                                         const std::string& launch, const std::string& cache, const Roots& roots) {
@@ -30,7 +42,7 @@ std::string last_lines(const std::string& path, size_t count) {
       continue;
     }
     auto& lines = framed ? mpirun : ranks;
-    lines.push_back(line);
+    lines.push_back(message_of(line));
     if (lines.size() > count) lines.pop_front();
   }
   std::string text;

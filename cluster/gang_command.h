@@ -17,7 +17,8 @@ std::vector<std::string> worker_command(const std::string& worker, const std::st
 std::string gang_log(const std::string& data, const std::string& launch);
 
 /// The last lines of a gang's output, `a | b | c`; empty where there is none. What mpirun says itself stands between
-/// lines of dashes, and after what the ranks said: it counts only where they said nothing.
+/// lines of dashes, and after what the ranks said: it counts only where they said nothing. Of a line of JSON
+/// (--log-json) the message counts.
 std::string last_lines(const std::string& path, size_t count);
 
 /// DATA/gangs, made where absent.

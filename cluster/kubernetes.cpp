@@ -139,6 +139,7 @@ class Kubernetes final : public Engine {
         options_.roots};
     const auto key = options_.environment.find("HIVQ_COORDINATOR_KEY");
     if (key != options_.environment.end()) object.coordinator_key = key->second;
+    object.log_json = options_.environment.contains(log_json_variable);
     const Answer said = *operated ? api_.post(mpi_jobs(), mpi_job(pool_, kubernetes_, object, request))
                                   : api_.post(jobs(), one_pod_job(pool_, kubernetes_, object, request));
     // 409: it is there, of an earlier try.

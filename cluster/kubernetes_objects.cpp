@@ -78,6 +78,7 @@ json environment_of(const KubernetesPool& kubernetes, const GangObject& object) 
   if (!object.coordinator_key.empty()) {
     variables.push_back({{"name", "HIVQ_COORDINATOR_KEY"}, {"value", object.coordinator_key}});
   }
+  if (object.log_json) variables.push_back({{"name", log_json_variable}, {"value", "1"}});
   return variables;
 }
 

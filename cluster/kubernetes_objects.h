@@ -17,6 +17,7 @@ struct GangObject {
   std::string coordinator_key;              // public; empty: none
   nlohmann::json owner_reference;           // null: none
   Roots roots = {};                         // folders in which trials may read
+  bool log_json = false;
 };
 
 /// kubeflow.org/v2beta1, one launcher and ceil(ranks / ranks_per_pod) workers.

@@ -66,12 +66,15 @@ class Launcher {
   virtual void close() = 0;
 };
 
+/// `1`: a worker's log lines are JSON, as with its --log-json.
+inline constexpr const char* log_json_variable = "HIVQ_LOG_JSON";
+
 struct LauncherOptions {
   std::string worker;     // path of hivq-worker on this machine
   std::string local;      // endpoint of the coordinator for gangs on this machine …
   std::string advertise;  // … and for those on others
   std::string data;       // folder for logs (data/gangs) and the feature cache (data/features)
-  /// For the workers: keys. The values stand on no command line, in no log and in no file.
+  /// For the workers: keys, log_json_variable. The values stand on no command line, in no log and in no file.
   std::map<std::string, std::string> environment = {};
   Roots roots = {};  // folders in which trials may read
 };

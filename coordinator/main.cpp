@@ -208,9 +208,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(16, 1'000'000));
   Doors doors;
   add_doors(app, doors, options);
-  bool json_log = false;
-  app.add_flag_callback(
-      "--log-json", [&] { json_log = true; }, "Log lines as JSON objects: time, level, program, message");
+  app.add_flag("--log-json", options.log_json,
+               "Log lines as JSON objects: time, level, program, message; those of gangs that it starts, too");
   Maintenance maintenance;
   add_maintenance(app, maintenance);
   app.require_subcommand(0, 1);
@@ -227,7 +226,7 @@ int main(int argc, char** argv) {
   options.reserve_bytes = reserve_megabytes << 20;
   options.core.input_bytes = input_megabytes << 20;
 
-  hivq::Log log = json_log ? hivq::Log::json("coordinator") : hivq::Log("coordinator");
+  hivq::Log log = options.log_json ? hivq::Log::json("coordinator") : hivq::Log("coordinator");
   if (auto closed = close_doors(doors, options); !closed) {
     log.error("{}", closed.error().message);
     return 1;

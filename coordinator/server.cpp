@@ -477,9 +477,10 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
   const std::vector<PoolSpec> pools = all_pools(options);
   LauncherOptions launching{options.worker, endpoint, advertised(options, endpoint), options.data};
   launching.roots = options.core.roots;
+  if (options.log_json) launching.environment[log_json_variable] = "1";
   if (gate) {
     auto key = read_key(gang_key_path(gate->keys()));
-    if (key) launching.environment = {{"HIVQ_KEY", key->key.secret}};
+    if (key) launching.environment["HIVQ_KEY"] = key->key.secret;
     if (!key) log.warning("gangs that it starts have no key: {}", key.error().message);
     launching.environment["HIVQ_COORDINATOR_KEY"] = gate->own().public_key;
   }

@@ -30,10 +30,11 @@ struct ServerOptions {
   std::vector<PoolSpec> pools;  // beside the pool `local` …
   uint64_t local_gangs = 0;     // … which has at most so many gangs on this machine …
   uint64_t local_ranks = 1;     // … of so many ranks where the job does not say
-  std::string advertise;        // endpoint for gangs on other machines; empty: `listen`, or this host's name for 0.0.0.0
-  CoreOptions core;             // its pools are those above
-  Millis garbage_grace = 300'000;              // that chunks are kept after their last use, and after being read
+  std::string advertise;  // endpoint for gangs on other machines; empty: `listen`, or this host's name for 0.0.0.0
+  CoreOptions core;       // its pools are those above
+  Millis garbage_grace = 300'000;               // that chunks are kept after their last use, and after being read
   uint64_t reserve_bytes = uint64_t{64} << 20;  // of the disk: with less free, new jobs are refused
+  bool log_json = false;                        // the gangs that it starts log JSON lines
   Millis farewell = 5'000;                      // for the local gangs to give their trials back at the end
 };
 

@@ -38,7 +38,16 @@ struct Options {
   PlacementOptions placement;
   int64_t patience = 600;
   int64_t timeout = kCollectiveTimeout.count();
+  bool log_json = false;
 };
+
+Log log_of(const Options& options) { return options.log_json ? Log::json("worker") : Log("worker"); }
+
+/// The last words of a rank.
+void tell_failure(const Options& options, const std::string& what) {
+  if (options.log_json) return log_of(options).error("{}", what);
+  std::fprintf(stderr, "hivq-worker: %s\n", what.c_str());
+}
 
 std::string host_name() {
   char name[256] = "";
@@ -50,7 +59,7 @@ std::string host_name() {
 [[noreturn]] void abort_gang(const Options& options, const World& world, const std::string& gang, Leader* leader,
                              const std::string& what) {
   const std::string reason = fmt::format("rank {} on {} failed: {}", world.rank(), host_name(), what);
-  std::fprintf(stderr, "hivq-worker: %s\n", reason.c_str());
+  tell_failure(options, reason);
   if (leader) {
     leader->end_now({1, reason});
   } else if (!gang.empty()) {
@@ -133,15 +142,15 @@ int run_rank(const Options& options, int argc, char** argv) {
   SignalWatch signals(kGrace);  // before MPI and LibTorch start threads
   int provided = 0;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS || provided < MPI_THREAD_FUNNELED) {
-    std::fprintf(stderr, "hivq-worker: this MPI does not allow a program with threads (MPI_THREAD_FUNNELED)\n");
+    tell_failure(options, "this MPI does not allow a program with threads (MPI_THREAD_FUNNELED)");
     return 1;
   }
   Result<World> world = World::join();
   if (!world) {
-    std::fprintf(stderr, "hivq-worker: %s\n", world.error().message.c_str());
+    tell_failure(options, world.error().message);
     MPI_Abort(MPI_COMM_WORLD, 1);
   }
-  const Log log("worker");
+  const Log log = log_of(options);
   const SystemClock clock;
   std::string gang;
   std::unique_ptr<Leader> leader;
@@ -152,7 +161,7 @@ int run_rank(const Options& options, int argc, char** argv) {
     exit_code = ending->exit_code;
     if (world->rank() == 0) {
       if (exit_code == 0) log.info("the gang ends: {}", ending->reason);
-      if (exit_code != 0) std::fprintf(stderr, "hivq-worker: %s\n", ending->reason.c_str());
+      if (exit_code != 0) tell_failure(options, ending->reason);
     }
   } catch (const std::exception& failure) {
     const std::string what = failure.what();  // LibTorch adds a stack trace below the first lines
@@ -220,6 +229,8 @@ int main(int argc, char** argv) {
          "Seconds that a rank waits for the others in an operation, before the gang ends for a new one to go on")
       ->check(CLI::Range(int64_t{1}, int64_t{31'536'000}))
       ->capture_default_str();
+  app.add_flag("--log-json", options.log_json, "Log lines as JSON objects: time, level, program, message")
+      ->envname("HIVQ_LOG_JSON");
   app.footer(
       "Example:\n  hivq-coordinator --data D --listen tcp://127.0.0.1:4487 &\n"
       "  mpirun -np 2 hivq-worker --coordinator tcp://127.0.0.1:4487\n\nAlone, without a coordinator (--help after "
@@ -234,7 +245,7 @@ int main(int argc, char** argv) {
   }
   auto credentials = hivq::said_credentials(options.keys);
   if (!credentials) {
-    std::fprintf(stderr, "hivq-worker: %s\n", credentials.error().message.c_str());
+    hivq::tell_failure(options, credentials.error().message);
     return 1;
   }
   options.credentials = std::move(*credentials);

@@ -40,7 +40,8 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
       "env: [{name: A, value: b}], volumeMounts: [{name: data, mountPath: /cache}]}], volumes: [{name: cache, "
       "persistentVolumeClaim: {claimName: c}}]}}\n",
       &pool);
-  const GangObject object{"hivq-0a1b2c3d-cloud-7", "ml", "0a1b2c3d", "tcp://hivq:4487", "public", {{"uid", "u"}}};
+  GangObject object{"hivq-0a1b2c3d-cloud-7", "ml", "0a1b2c3d", "tcp://hivq:4487", "public", {{"uid", "u"}}};
+  object.log_json = true;
   const json job = mpi_job(pool, kubernetes, object, {"7", 4, "cloud"});
   EXPECT_EQ(job["apiVersion"], "kubeflow.org/v2beta1");
   EXPECT_EQ(job["metadata"]["labels"]["app.kubernetes.io/managed-by"], "hivq");
@@ -65,9 +66,10 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
             std::string::npos);
 
   const json& launcher = job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["containers"][0];
-  EXPECT_EQ(launcher["args"].dump(),
-            R"(["-np","4","-x","HIVQ_KEY","-x","HIVQ_COORDINATOR_KEY","hivq-worker","--coordinator","tcp://hivq:4487",)"
-            R"("--launch","7","--cache","/cache","--label","pool=cloud"])");
+  EXPECT_EQ(
+      launcher["args"].dump(),
+      R"(["-np","4","-x","HIVQ_KEY","-x","HIVQ_COORDINATOR_KEY","-x","HIVQ_LOG_JSON","hivq-worker","--coordinator","tcp://hivq:4487",)"
+      R"("--launch","7","--cache","/cache","--label","pool=cloud"])");
   EXPECT_NE(
       launcher["env"].dump().find(R"({"name":"HIVQ_KEY","valueFrom":{"secretKeyRef":{"key":"gang","name":"keys"}}})"),
       std::string::npos)

@@ -111,6 +111,11 @@ TEST_F(Mpirun, TellsHowAGangEndedWithItsLastLines) {
   EXPECT_NE(exits[0].reason.find("exit code 3"), std::string::npos) << exits[0].reason;
   EXPECT_NE(exits[0].reason.find("CUDA is missing"), std::string::npos) << exits[0].reason;
   EXPECT_TRUE(fs::exists(folder_ + "/gangs/1.log"));
+  worker(R"(echo '{"level":"error","message":"CUDA is still missing"}'; echo '{no JSON'; exit 3)");
+  launcher_->launch({"2", 1});
+  exits = wait_for_exit();
+  ASSERT_EQ(exits.size(), 1u);
+  EXPECT_NE(exits[0].reason.find(": CUDA is still missing | {no JSON"), std::string::npos) << exits[0].reason;
 }
 
 TEST_F(Mpirun, StopEndsTheRanks) {

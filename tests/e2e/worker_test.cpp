@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/e2e/harness.h"
 
@@ -41,6 +43,30 @@ TEST(Worker, TellsTheCoordinatorThatItGoes) {
   kill(worker.pid, SIGTERM);
   EXPECT_EQ(exit_of(worker, 20).text, "exit code 0") << read_text(workspace.path("worker.log"));
   EXPECT_TRUE(logs(workspace.path("coordinator.log"), "it was told to end (SIGTERM"));
+}
+
+TEST(Worker, LogsLinesOfJsonWhereItsCoordinatorDoes) {
+  Workspace workspace;
+  Coordinator coordinator(workspace, workspace.path("data"), {"--log-json", "--local-gangs", "1"});
+  const auto job = workspace.run(
+      {program("hivq"), "submit", workspace.write("tiny.yaml", tiny_job(1, 1)), "--data", coordinator.data, "--watch"},
+      120);
+  EXPECT_EQ(job.code, 0) << job.output;
+  std::map<std::string, int> lines;  // by program
+  const auto read = [&](const std::string& path) {
+    std::istringstream text(read_text(path));
+    for (std::string line; std::getline(text, line);) {
+      const auto json = nlohmann::json::parse(line, nullptr, false);
+      ASSERT_TRUE(json.is_object() && json.contains("time") && json.contains("level")) << path << ": " << line;
+      lines[json.at("program")] += !json.at("message").get<std::string>().empty();
+    }
+  };
+  read(workspace.path("coordinator.log"));
+  for (const auto& entry : std::filesystem::directory_iterator(coordinator.data + "/gangs")) {
+    if (entry.path().extension() == ".log") read(entry.path());
+  }
+  EXPECT_GT(lines["coordinator"], 0);
+  EXPECT_GT(lines["worker"], 0);
 }
 
 TEST(Worker, GivesUpOnACoordinatorThatNeverAnswers) {
