@@ -14,7 +14,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
 packages=(g++ cmake ninja-build make pkg-config ccache mold python3 python3-pip openmpi-bin libopenmpi-dev libzmq3-dev
   librocksdb-dev libsqlite3-dev libfmt-dev libbenchmark-dev libgtest-dev libmsgpack-cxx-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
-  libcpp-httplib-dev   libeigen3-dev libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core
+  libcpp-httplib-dev libeigen3-dev libssl-dev zlib1g-dev libspng-dev libjpeg-dev libtiff-dev libarchive-dev libcairo2-dev fonts-dejavu-core
   dataset-fashion-mnist)
 
 # The libraries that a wheel's compiled part links are the same for every Python, so one tag serves all machines.
