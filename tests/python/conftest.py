@@ -1,3 +1,4 @@
+import signal
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import hivq  # noqa: E402
 import stub as stubs  # noqa: E402
 from hivq import events, transport  # noqa: E402
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would all it starts
 
 
 @pytest.fixture
