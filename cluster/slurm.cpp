@@ -202,7 +202,7 @@ class Slurm final : public Engine {
     if (Status made = make_gangs_folder(options_.data); !made) return Refusal{made.error().message};
     const std::string script = fmt::format("{}/gangs/{}.sh", options_.data, first.launch);
     std::ofstream file(script);
-    file << slurm_script(pool_, slurm_, options_, first);
+    file << slurm_script(pool_, slurm_, options_, first, requests.size() > 1);
     if (!file.flush()) return Refusal{fmt::format("cannot write {}: {}", script, std::strerror(errno))};
     file.close();
     SpawnOptions spawn;
@@ -293,7 +293,7 @@ class Slurm final : public Engine {
 }  // namespace
 
 std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
-                         const LaunchRequest& first) {
+                         const LaunchRequest& first, bool array) {
   std::string worker, extra, names;
   for (const auto& word : worker_command(slurm.worker.empty() ? options.worker : slurm.worker, options.advertise, pool,
                                          "", slurm.cache, options.roots)) {
@@ -306,9 +306,13 @@ std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const Launche
   const std::string mpirun =
       fmt::format("exec mpirun -np {} --bind-to none{}{}{}\n", first.ranks, names, extra, worker);
   std::string text = fmt::format("#!/bin/bash\n# Gangs of hivq: pool {}.\n", pool.name);
-  text += fmt::format("launch=$(({} + ${{SLURM_ARRAY_TASK_ID:-0}}))\n", first.launch);
-  text += fmt::format("[ -z \"$SLURM_ARRAY_TASK_ID\" ] || exec >>{}/gangs/\"$launch\".log 2>&1\n",
-                      shell_word(options.data));
+  text += array ? fmt::format("launch=$(({} + SLURM_ARRAY_TASK_ID))\n", first.launch)
+                : fmt::format("launch={}\n", first.launch);
+  const bool own_output = std::any_of(slurm.sbatch.begin(), slurm.sbatch.end(), [](const std::string& option) {
+    return option.starts_with("--output") || option.starts_with("-o");
+  });
+  if (array && !own_output)
+    text += fmt::format("exec >>{}/gangs/$launch.log 2>&1 || exit 1\n", shell_word(options.data));
   text += "if [ \"$(id -u)\" = 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi\n";
   if (slurm.start == SlurmPool::Start::srun) return text + srun;
   if (slurm.start == SlurmPool::Start::mpirun) return text + mpirun;

@@ -14,8 +14,8 @@ namespace hivq {
 std::unique_ptr<Engine> make_slurm(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
                                    const std::string& owner, std::shared_ptr<std::atomic<bool>> ending);
 
-/// What sbatch is given to run. In an array, each job starts the gang of `first`'s launch plus its own index.
+/// What sbatch is given to run. In an `array`, each job starts the gang of `first`'s launch plus its own index.
 std::string slurm_script(const Pool& pool, const SlurmPool& slurm, const LauncherOptions& options,
-                         const LaunchRequest& first);
+                         const LaunchRequest& first, bool array);
 
 }  // namespace hivq

@@ -1,5 +1,6 @@
 #include "common/keys.h"
 
+#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -227,7 +228,10 @@ bool is_loopback(std::string_view address) {
       colon != address.npos && !address.ends_with(']') && (address.find(':') == colon || address[colon - 1] == ']')) {
     address = address.substr(0, colon);
   }
-  return address == "localhost" || address.starts_with("127.") || address == "[::1]" || address == "::1";
+  // `127.example.com` is a name, which leads wherever its owner likes.
+  in_addr number{};
+  const bool numeric = inet_pton(AF_INET, std::string(address).c_str(), &number) == 1;
+  return address == "localhost" || (numeric && address.starts_with("127.")) || address == "[::1]" || address == "::1";
 }
 
 }  // namespace hivq

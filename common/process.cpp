@@ -23,6 +23,9 @@ struct Stat {
   uint64_t start_time = 0;  // field 22
 };
 
+/// Whether stat_of() finds nothing because there is no such process, and not because nothing could be opened.
+bool vanished(pid_t pid) { return pid <= 0 || (kill(pid, 0) != 0 && errno == ESRCH); }
+
 // The name in field 2 may hold anything, so start after its last ')'.
 std::optional<Stat> stat_of(pid_t pid) {
   if (pid <= 0) return std::nullopt;
@@ -122,12 +125,15 @@ Result<ProcessId> spawn(const SpawnOptions& options) {
 
 bool alive(const ProcessId& process) {
   auto found = stat_of(process.pid);
-  return found && found->start_time == process.start_time && found->state != 'Z' && found->state != 'X';
+  if (!found) return !vanished(process.pid);
+  return found->start_time == process.start_time && found->state != 'Z' && found->state != 'X';
 }
 
 std::optional<Exit> try_wait(const ProcessId& process) {
   auto found = stat_of(process.pid);
-  if (!found || found->start_time != process.start_time) return Exit{-1, "gone"};  // or its number is another's by now
+  if (found ? found->start_time != process.start_time : vanished(process.pid)) {
+    return Exit{-1, "gone"};  // or its number is another's by now
+  }
   int status = 0;
   pid_t waited = waitpid(process.pid, &status, WNOHANG);
   if (waited == process.pid) {

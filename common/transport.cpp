@@ -108,6 +108,7 @@ struct Router::State {
   std::unique_ptr<Door> door;  // goes before the socket
   std::string endpoint;
   std::unordered_map<std::string, Route> routes;  // by identity
+  std::function<bool(const std::string&, const std::string&)> outranks;
   clock::time_point next_sweep;
 
   /// Whether the peer may speak under the identity; then answers go to it.
@@ -118,7 +119,8 @@ struct Router::State {
       std::erase_if(routes, [&](const auto& entry) { return now - entry.second.heard > longest_silence; });
     }
     Route& route = routes[identity];
-    if (!route.address.empty() && route.key != key && now - route.heard <= longest_silence) return false;
+    const bool held = !route.address.empty() && route.key != key && now - route.heard <= longest_silence;
+    if (held && !(outranks && outranks(key, route.key))) return false;
     route = {address, key, now};
     return true;
   }
@@ -136,6 +138,7 @@ Result<Router> Router::bind(const std::string& endpoint, std::optional<Admission
   if (admission) {
     socket.set(ZMQ_CURVE_SERVER, 1);
     set_key(socket, ZMQ_CURVE_SECRETKEY, admission->own.secret);
+    state->outranks = admission->outranks;
     state->door = std::make_unique<Door>(socket.context, socket.socket, std::move(*admission));
   }
   socket.set(ZMQ_IPV6, endpoint.find('[') != endpoint.npos);  // else 127.0.0.1 is called [::ffff:127.0.0.1]

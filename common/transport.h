@@ -13,7 +13,7 @@
 
 namespace hivq {
 
-/// Whom a Router lets in. Both functions are called by a thread of its own.
+/// Whom a Router lets in. The first two functions are called by a thread of its own.
 struct Admission {
   KeyPair own;
   /// Whether a public key is known; `address` is the peer's.
@@ -21,6 +21,8 @@ struct Admission {
   /// A connection failed before it could say anything: no key, a wrong one, no hivq at all, too slow. `what`: a
   /// sentence.
   std::function<void(const std::string& address, const std::string& what)> refused;
+  /// Whether the holder of `key` may take an identity from that of another, `holder`. Empty: nobody may.
+  std::function<bool(const std::string& key, const std::string& holder)> outranks = {};
 };
 
 /// The coordinator's end. Not thread-safe.
@@ -45,7 +47,7 @@ class Router {
 
   /// Hands a message to whoever spoke last under the identity. A peer that is not connected does not get it: the
   /// protocol resends. An identity belongs to the key that used it first, as long as that speaks once in ten minutes:
-  /// what another one says under it is not received.
+  /// what another one says under it is not received, unless it outranks the holder.
   void send(const std::string& identity, const std::string& bytes);
 
   Router(Router&&) noexcept;

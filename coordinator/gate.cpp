@@ -72,17 +72,21 @@ Result<std::unique_ptr<Gate>> Gate::open(const GateOptions& options) {
   }
   gate->own_ = std::move(*own);
   gate->stamp_ = gate->stamp();
-  auto list = gate->read();
+  auto list = gate->read(nullptr);
   if (!list) return list.error();
   gate->list_ = std::make_shared<const AllowList>(std::move(*list));
   return gate;
 }
 
-Result<AllowList> Gate::read() const {
+Result<AllowList> Gate::read(std::string* left_out) const {
   auto list = read_allow_list(allowed_path(options_.keys));
   if (!list) return list.error();
   for (const auto& [role, path] : options_.allow) {
     auto key = read_key(path);
+    if (!key && left_out != nullptr) {
+      *left_out += fmt::format("{}{}", left_out->empty() ? "a key is left out: " : "; ", key.error().message);
+      continue;
+    }
     if (!key) return key.error();
     const std::string name = key->name.empty() ? std::filesystem::path(path).stem().string() : key->name;
     if (list->by_public_key(key->key.public_key) != nullptr) continue;  // as the list says, be it revoked
@@ -104,13 +108,13 @@ void Gate::refresh() const {
   const std::lock_guard reading(reading_);
   std::string now = stamp();
   if (now == stamp_) return;
-  stamp_ = std::move(now);
-  auto read_again = read();
+  std::string wrong;
+  auto read_again = read(&wrong);
+  if (!read_again) wrong = fmt::format("the list of keys stays as it was: {}", read_again.error().message);
+  stamp_ = wrong.empty() ? std::move(now) : "";
   const std::lock_guard lock(mutex_);
-  if (!read_again) {
-    changes_.push_back(fmt::format("the list of keys stays as it was: {}", read_again.error().message));
-    return;
-  }
+  if (wrong != std::exchange(told_, wrong) && !wrong.empty()) changes_.push_back(wrong);
+  if (!read_again) return;
   auto fresh = std::make_shared<const AllowList>(std::move(*read_again));
   for (std::string& change : changes(*list_, *fresh)) changes_.push_back(std::move(change));
   list_ = std::move(fresh);
@@ -210,8 +214,19 @@ Status may_change(const Person& person, JobId job, const std::string& owner) {
                person.name);
 }
 
+/// A sender's words on one short line.
+static std::string shown(std::string text) {
+  constexpr size_t most = 200;
+  if (text.size() > most) text = text.substr(0, most) + "…";
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+  }
+  return text;
+}
+
 std::string audit_text(const Body& body) {
-  if (const auto* wish = std::get_if<Submit>(&body)) return fmt::format("submit {} for {}", wish->file, wish->user);
+  if (const auto* wish = std::get_if<Submit>(&body))
+    return fmt::format("submit {} for {}", shown(wish->file), shown(wish->user));
   if (const auto* wish = std::get_if<Cancel>(&body)) return fmt::format("cancel job {}", wish->job);
   if (const auto* wish = std::get_if<SetPaused>(&body)) {
     return fmt::format("{} job {}", wish->paused ? "pause" : "resume", wish->job);
@@ -220,7 +235,7 @@ std::string audit_text(const Body& body) {
     return fmt::format("set the priority of job {} to {}", wish->job, wish->priority);
   }
   if (const auto* wish = std::get_if<SetDrained>(&body)) {
-    return fmt::format("{} {}", wish->drained ? "drain" : "end the drain of", wish->target);
+    return fmt::format("{} {}", wish->drained ? "drain" : "end the drain of", shown(wish->target));
   }
   if (const auto* wish = std::get_if<Pin>(&body)) {
     return fmt::format("{} a checkpoint of trial {}", wish->pinned ? "pin" : "unpin", to_string(wish->trial));
@@ -228,7 +243,7 @@ std::string audit_text(const Body& body) {
   if (const auto* wish = std::get_if<AttachFigure>(&body)) {
     return fmt::format("attach figure {} to trial {}", wish->figure, to_string(wish->trial));
   }
-  if (const auto* wish = std::get_if<Backup>(&body)) return fmt::format("backup into {}", wish->folder);
+  if (const auto* wish = std::get_if<Backup>(&body)) return fmt::format("backup into {}", shown(wish->folder));
   return "";
 }
 

@@ -50,14 +50,16 @@ class Gate {
   std::string session_of(const Person& person, Millis now) const;
   std::optional<Person> by_session(const std::string& session, Millis now) const;
 
-  /// Reads the files again where they have changed. A file that has become wrong changes nothing, and is told once.
+  /// Reads the files again where they have changed. A list that has become wrong changes nothing; a key of `allow` that
+  /// cannot be read is not known any more. Both are told once, and tried again.
   void refresh() const;
   /// What has changed since the last call, in sentences for the audit.
   std::vector<std::string> take_changes();
 
  private:
   explicit Gate(GateOptions options) : options_(std::move(options)) {}
-  Result<AllowList> read() const;
+  /// `left_out`: where a key of `allow` cannot be read, it is not among the keys, and this tells so; null: an error.
+  Result<AllowList> read(std::string* left_out) const;
   std::string stamp() const;
   std::shared_ptr<const AllowList> list() const;
 
@@ -65,7 +67,8 @@ class Gate {
   KeyPair own_;
   const KeyPair inner_ = new_key_pair();
   mutable std::mutex reading_;  // one reads at a time
-  mutable std::string stamp_;   // of the files as they were read
+  mutable std::string stamp_;   // of the files as they were read; empty: not all could be
+  mutable std::string told_;    // of what could not be read
   mutable std::mutex mutex_;    // guards what follows
   mutable std::shared_ptr<const AllowList> list_;
   mutable std::vector<std::string> changes_;

@@ -1,6 +1,7 @@
 // hivq-coordinator: schedules jobs over gangs and keeps everything in one RocksDB.
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,15 @@ void end_on_signals() {
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
+}
+
+/// A descriptor a connection, and strangers hold some too: as many as may be, within reason.
+void allow_descriptors() {
+  constexpr rlim_t enough = 65'536;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= enough) return;
+  limit.rlim_cur = std::min(limit.rlim_max, enough);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// The commands that look after a store; what was chosen.
@@ -252,6 +262,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   end_on_signals();
+  allow_descriptors();
   auto ended = hivq::serve(options, stop, log);
   if (!ended) log.error("{}", ended.error().message);
   return ended ? 0 : 1;

@@ -270,7 +270,8 @@ class Server {
     };
     if (auto* wish = std::get_if<Submit>(&message.body)) put_name(wish->user);
     if (auto* question = std::get_if<EstimateJob>(&message.body)) put_name(question->user);
-    if (const std::string what = audit_text(message.body); !what.empty() && !full_) {
+    const bool stored = !full_ && !(low_ && std::holds_alternative<Submit>(message.body));
+    if (const std::string what = audit_text(message.body); !what.empty() && stored) {
       inputs_.push_back(
           Noted{fmt::format("{} ({}) from {}: {}", person->name, to_string(person->role), incoming.address, what)});
     }
@@ -469,7 +470,14 @@ Status serve(const ServerOptions& given, const std::atomic<bool>& stop, const Lo
                           [&gate](const std::string& key, const std::string&) {
                             return key == gate->inner().public_key || gate->by_key(key).has_value();
                           },
-                          [&door](const std::string& address, const std::string& what) { door.note(address, what); }};
+                          [&door](const std::string& address, const std::string& what) { door.note(address, what); },
+                          [&gate](const std::string& key, const std::string& holder) {
+                            const auto is_gang = [&](const std::string& one) {
+                              const auto person = gate->by_key(one);
+                              return person && person->role == Role::gang;
+                            };
+                            return is_gang(key) && !is_gang(holder);
+                          }};
   }
   auto router = open_router(options, admission);
   if (!router) return router.error();

@@ -89,17 +89,18 @@ TEST_F(SlurmTest, TheScriptStartsTheRanksWithWhatIsThere) {
   slurm_.cache = "/my cache";
   const std::string worker =
       " /opt/hivq-worker --coordinator tcp://head:4487 --launch \"$launch\" --cache '/my cache' --label pool=lab\n";
-  const std::string text = slurm_script(pool_, slurm_, options_, {"7", 4, "lab"});
+  const std::string text = slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}, false);
   EXPECT_NE(
       text.find(
           "if srun --mpi=list 2>&1 | grep -qw pmix; then\n  exec srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=4" +
           worker),
       text.npos)
       << text;
-  EXPECT_NE(text.find("launch=$((7 + ${SLURM_ARRAY_TASK_ID:-0}))\n"), text.npos) << text;
+  EXPECT_NE(text.find("launch=7\n"), text.npos) << text;
+  EXPECT_EQ(text.find("exec >>"), text.npos) << "sbatch --output says where it goes";
   EXPECT_NE(text.find("fi\nexec mpirun -np 4 --bind-to none -x HIVQ_KEY" + worker), text.npos) << text;
   slurm_.start = SlurmPool::Start::mpirun;
-  EXPECT_EQ(slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}).find("srun"), std::string::npos);
+  EXPECT_EQ(slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}, false).find("srun"), std::string::npos);
 }
 
 TEST_F(SlurmTest, ARefusalIsASentence) {
@@ -195,6 +196,16 @@ TEST_F(SlurmTest, SeveralGangsAreOneArray) {
   EXPECT_EQ(list->at("7").phase, EngineState::Phase::running);
   EXPECT_EQ(list->at("8").handle, "slurm:42_1");
   EXPECT_EQ(list->at("12").phase, EngineState::Phase::ended);
+}
+
+TEST_F(SlurmTest, EachGangOfAnArrayKnowsItsLaunchAndHasALogOfItsOwn) {
+  const auto script = [&] { return slurm_script(pool_, slurm_, options_, {"7", 4, "lab"}, true); };
+  EXPECT_NE(
+      script().find("launch=$((7 + SLURM_ARRAY_TASK_ID))\nexec >>" + folder_ + "/gangs/$launch.log 2>&1 || exit 1\n"),
+      std::string::npos)
+      << script();
+  slurm_.sbatch = {"--output=/logs/%A_%a"};
+  EXPECT_EQ(script().find("exec >>"), std::string::npos) << script();
 }
 
 TEST_F(SlurmTest, GangsThatDifferOrAreFarApartAreNoArray) {

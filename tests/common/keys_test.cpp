@@ -180,8 +180,8 @@ TEST_F(Keys, LoopbackIsTold) {
   for (const char* here : {"tcp://127.0.0.1:4487", "http://localhost:80", "tcp://[::1]:1", "127.8.9.1", "::1"}) {
     EXPECT_TRUE(is_loopback(here)) << here;
   }
-  for (const char* elsewhere :
-       {"tcp://0.0.0.0:4487", "tcp://10.0.0.1:1", "http://[::]:80", "tcp://*:4487", "tcp://host:1", "12"}) {
+  for (const char* elsewhere : {"tcp://0.0.0.0:4487", "tcp://10.0.0.1:1", "http://[::]:80", "tcp://*:4487",
+                                "tcp://host:1", "12", "http://127.evil.example:4488", "127.0.0.1.evil.example"}) {
     EXPECT_FALSE(is_loopback(elsewhere)) << elsewhere;
   }
 }

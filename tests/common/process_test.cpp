@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,6 +106,25 @@ TEST_F(Process, AnIdThatWasGivenToAnotherProcessIsToldApart) {
   signal_session(other, SIGKILL);
   EXPECT_FALSE(alive({0, 0}));
   EXPECT_TRUE(try_wait({0, 0}));
+}
+
+TEST_F(Process, IsNotTakenForGoneWhereNoFileCanBeOpened) {
+  const ProcessId sleeps = shell("exec sleep 100"), ended = shell("exit 3");
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  rlimit none = limit;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const bool lives = alive(sleeps), waits = !try_wait(sleeps);
+  std::optional<Exit> exit;
+  becomes_true([&] { return (exit = try_wait(ended)).has_value(); });
+  setrlimit(RLIMIT_NOFILE, &limit);
+  EXPECT_TRUE(lives);
+  EXPECT_TRUE(waits);
+  ASSERT_TRUE(exit);
+  EXPECT_EQ(exit->text, "exit code 3");
+  signal_session(sleeps, SIGKILL);
+  EXPECT_TRUE(becomes_true([&] { return try_wait(sleeps).has_value(); }));
 }
 
 TEST_F(Process, DiesWithItsParentHoweverThatDies) {

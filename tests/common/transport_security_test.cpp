@@ -97,7 +97,8 @@ class Security : public ::testing::Test {
                         [this](const std::string& address, const std::string& what) {
                           const std::lock_guard lock(mutex_);
                           refused_.push_back(address + ": " + what);
-                        }};
+                        },
+                        [this](const std::string&, const std::string&) { return outranks_; }};
     auto bound = Router::bind("tcp://127.0.0.1:0", std::move(admission));
     ASSERT_TRUE(bound) << bound.error().message;
     router_ = std::make_unique<Router>(std::move(*bound));
@@ -148,6 +149,7 @@ class Security : public ::testing::Test {
   std::mutex mutex_;
   std::set<std::string> known_, asked_from_;
   std::vector<std::string> refused_;
+  bool outranks_ = false;
   std::unique_ptr<Router> router_;
 };
 
@@ -228,6 +230,23 @@ TEST_F(Security, GarbageASilentConnectionAndAPortScanAreToldAndHarmNobody) {
   EXPECT_LE(read(silent, &byte, 1), 0) << "a connection that says nothing stays open";
   close(http);
   close(silent);
+}
+
+TEST_F(Security, AnIdentityStaysWithItsKeyUnlessTheOtherOutranksIt) {
+  known_.insert(mallory_.public_key);
+  Dealer alice = dealer(alice_, "gang"), mallory = dealer(mallory_, "gang");
+  mallory.send("mine");
+  ASSERT_TRUE(next());
+  alice.send("mine");
+  EXPECT_FALSE(next(500ms));
+  outranks_ = true;
+  alice.send("mine");
+  auto incoming = next();
+  ASSERT_TRUE(incoming);
+  EXPECT_EQ(incoming->key, alice_.public_key);
+  outranks_ = false;
+  mallory.send("mine again");
+  EXPECT_FALSE(next(500ms));
 }
 
 TEST_F(Security, WhatWasRecordedIsOfNoUseAgain) {

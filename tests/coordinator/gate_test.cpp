@@ -74,6 +74,28 @@ TEST_F(GateTest, FilesOfKeysGiveARoleTooAndWhatTheListRevokesStaysSo) {
   EXPECT_NE(missing.error().message.find("cannot be read"), std::string::npos);
 }
 
+TEST_F(GateTest, AKeyWhoseFileIsGoneIsNotKnownAndTheOthersAreReadAgain) {
+  const KeyPair gang = new_key_pair();
+  std::ofstream(folder_ + "/pool") << gang.secret;
+  auto gate = std::move(Gate::open({folder_ + "/keys", "", {{Role::gang, folder_ + "/pool"}}}).value());
+  const auto alice = add_key(folder_ + "/keys", "alice", Role::viewer).value();
+  ASSERT_TRUE(gate->by_key(alice.key.public_key));
+  ASSERT_TRUE(gate->by_key(gang.public_key));
+  gate->take_changes();
+  fs::remove(folder_ + "/pool");
+  ASSERT_TRUE(revoke_key(folder_ + "/keys", "alice"));
+  gate->refresh();
+  gate->refresh();
+  EXPECT_FALSE(gate->by_key(gang.public_key));
+  EXPECT_FALSE(gate->by_key(alice.key.public_key));
+  std::string told;
+  for (const auto& change : gate->take_changes()) told += change + "\n";
+  EXPECT_NE(told.find("a key is left out: "), told.npos) << told;
+  EXPECT_EQ(told.find("left out"), told.rfind("left out")) << "told twice";
+  std::ofstream(folder_ + "/pool") << gang.secret;
+  EXPECT_TRUE(gate->by_key(gang.public_key)) << "it is there again";
+}
+
 TEST_F(GateTest, ItsOwnKeyMayBeElsewhere) {
   const KeyPair own = new_key_pair();
   std::ofstream(folder_ + "/own") << own.secret << '\n';
@@ -126,6 +148,16 @@ TEST_F(GateTest, EachRoleSendsWhatIsIts) {
     EXPECT_FALSE(may_send(admin, body)) << "an operator is no gang: what a gang reports is believed";
   }
   EXPECT_FALSE(may_send(gang, ListJobs{}));
+}
+
+TEST_F(GateTest, WhatASenderSaysIsOneShortLineOfTheAudit) {
+  Submit wish;
+  wish.file = "a\nforged line" + std::string(10'000, 'x');
+  wish.user = "ada";
+  const std::string text = audit_text(wish);
+  EXPECT_EQ(text.find('\n'), text.npos);
+  EXPECT_LT(text.size(), 300u);
+  EXPECT_TRUE(text.ends_with("… for ada")) << text;
 }
 
 TEST_F(GateTest, AJobIsItsOwnersAndAnOperators) {

@@ -400,6 +400,7 @@ TEST_F(Http, BadRequestsAreProblemsThatSayWhat) {
 TEST_F(Http, PagesOfOtherSitesReachNothing) {
   ASSERT_EQ(post("/jobs", kSpec)->status, 201);
   EXPECT_NE(problem_of(get("/jobs", {{"Host", "evil.example"}}), 403).find("evil.example"), std::string::npos);
+  problem_of(get("/jobs", {{"Host", "127.evil.example"}}), 403);  // whose owner has it lead here
   problem_of(post("/jobs/1/cancel", "", kYaml, {{"Origin", "http://evil.example"}}), 403);
   problem_of(post("/jobs/1/cancel", "", kYaml, {{"Origin", "null"}}), 403);
   EXPECT_EQ(got("/jobs/1").at("cancelled"), 0);
