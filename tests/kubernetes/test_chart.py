@@ -177,6 +177,21 @@ def test_what_may_be_kept_is_kept_only_on_request(tools):
     assert "annotations" not in of_kind(gone, "PersistentVolumeClaim")[0]["metadata"]
 
 
+@pytest.mark.parametrize("more", [{}, SETS["another name"]], ids=["its own name", "another name"])
+def test_the_coordinator_is_scraped_once(tools, more):
+    found = objects({**SETS["everything"], **more})
+    monitor, = of_kind(found, "ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    services = of_kind(found, "Service")
+    scraped = [one for one in services if wanted <= one["metadata"]["labels"].items()]
+    assert len(services) == 2 and len(scraped) == 1 and "clusterIP" not in scraped[0]["spec"]
+    ports = {port["name"] for port in scraped[0]["spec"]["ports"]}
+    assert [end["port"] for end in monitor["spec"]["endpoints"]] == ["http"] and "http" in ports
+    rules = of_kind(found, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+    memory = next(rule["expr"] for rule in rules if rule["alert"] == "HivqMemory")
+    assert f'service="{scraped[0]["metadata"]["name"]}"' in memory, "the alert asks for what is scraped"
+
+
 @pytest.mark.skipif(not (BIN / "hivq-coordinator").exists(), reason="hivq is not built")
 def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(tools, tmp_path):
     process = subprocess.Popen([BIN / "hivq-coordinator", "--data", tmp_path / "data", "--listen", "tcp://127.0.0.1:0"],
