@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -109,6 +110,21 @@ def test_the_schemas_find_mistakes(schemas):
 def test_values_that_cannot_be_are_refused_by_name(tools, values, word):
     said = template(values, check=False)
     assert said.returncode and word in said.stderr
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_printed_keeps_the_key_to_its_owner_and_names_it(tools, tmp_path, name):
+    """The notes as Helm makes them, through a template of their text: `helm template` leaves them out."""
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart, ignore=shutil.ignore_patterns("containers"))
+    (chart / "templates/NOTES.txt").rename(chart / "notes")
+    (chart / "templates/notes.yaml").write_text('kind: Notes\ntext: {{ tpl (.Files.Get "notes") . | toJson }}\n')
+    said = run("helm", "template", "hivq", chart, "--namespace", "science", "-s", "templates/notes.yaml", "-f", "-", input=yaml.safe_dump(SETS[name]))
+    commands = [line.strip() for line in yaml.safe_load(said)["text"].splitlines() if line.startswith("  ")]
+    written = [line for line in commands if "keys add" in line]
+    assert len(written) == 1 and written[0].startswith("(umask 077; kubectl ") and written[0].endswith(" > ~/.config/hivq/key.json)")
+    asks = [line for line in commands if line.startswith("hivq ")]
+    assert len(asks) == 2 and all(" --key ~/.config/hivq/key.json" in line for line in asks), "for an address of this machine hivq looks for none"
 
 
 @pytest.mark.parametrize("name", SETS)
