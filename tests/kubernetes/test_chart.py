@@ -100,6 +100,7 @@ def test_the_schemas_find_mistakes(schemas):
     ({"pools": {"Under_Score": {"ranks": 1, "maximum": 1}}}, "Under_Score"),
     ({"pools": {"a-name-too-long-for-the-names-of-pods": {"ranks": 1, "maximum": 1}}}, "a-name-too-long"),
     ({"pools": {"cpu": {"operator": "yes"}}}, "operator"),
+    *[({"pools": {"cpu": {"idle": time}}}, "idle") for time in ("1d", "500ms", "0m", "-5m", "5", "5 m", "100001s", "1h30m", "Never", "", 300)],
     ({"pools": {"cpu": {"cache": {"claimName": "a", "hostPath": "/b"}}}}, "cache"),
     ({"coordinator": {"replicas": 2}}, "replicas"),
     ({"persistence": {"size": "many"}}, "size"),
@@ -110,6 +111,13 @@ def test_the_schemas_find_mistakes(schemas):
 def test_values_that_cannot_be_are_refused_by_name(tools, values, word):
     said = template(values, check=False)
     assert said.returncode and word in said.stderr
+
+
+@pytest.mark.parametrize("time", ["90s", "5m", "2h", "100000s", "never"])
+def test_times_that_the_coordinator_knows_reach_it(tools, time):
+    """cluster/pools.cpp reads them."""
+    pool, = pools_of(objects({"pools": {"cpu": {"idle": time}}}))
+    assert pool["idle"] == time
 
 
 @pytest.mark.parametrize("name", SETS)
