@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -99,6 +100,7 @@ def test_the_schemas_find_mistakes(schemas):
     ({"pools": {"Under_Score": {"ranks": 1, "maximum": 1}}}, "Under_Score"),
     ({"pools": {"a-name-too-long-for-the-names-of-pods": {"ranks": 1, "maximum": 1}}}, "a-name-too-long"),
     ({"pools": {"cpu": {"operator": "yes"}}}, "operator"),
+    *[({"pools": {"cpu": {"idle": time}}}, "idle") for time in ("1d", "500ms", "0m", "-5m", "5", "5 m", "100001s", "1h30m", "Never", "", 300)],
     ({"pools": {"cpu": {"cache": {"claimName": "a", "hostPath": "/b"}}}}, "cache"),
     ({"coordinator": {"replicas": 2}}, "replicas"),
     ({"persistence": {"size": "many"}}, "size"),
@@ -109,6 +111,28 @@ def test_the_schemas_find_mistakes(schemas):
 def test_values_that_cannot_be_are_refused_by_name(tools, values, word):
     said = template(values, check=False)
     assert said.returncode and word in said.stderr
+
+
+@pytest.mark.parametrize("time", ["90s", "5m", "2h", "100000s", "never"])
+def test_times_that_the_coordinator_knows_reach_it(tools, time):
+    """cluster/pools.cpp reads them."""
+    pool, = pools_of(objects({"pools": {"cpu": {"idle": time}}}))
+    assert pool["idle"] == time
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_is_printed_keeps_the_key_to_its_owner_and_names_it(tools, tmp_path, name):
+    """The notes as Helm makes them, through a template of their text: `helm template` leaves them out."""
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart, ignore=shutil.ignore_patterns("containers"))
+    (chart / "templates/NOTES.txt").rename(chart / "notes")
+    (chart / "templates/notes.yaml").write_text('kind: Notes\ntext: {{ tpl (.Files.Get "notes") . | toJson }}\n')
+    said = run("helm", "template", "hivq", chart, "--namespace", "science", "-s", "templates/notes.yaml", "-f", "-", input=yaml.safe_dump(SETS[name]))
+    commands = [line.strip() for line in yaml.safe_load(said)["text"].splitlines() if line.startswith("  ")]
+    written = [line for line in commands if "keys add" in line]
+    assert len(written) == 1 and written[0].startswith("(umask 077; kubectl ") and written[0].endswith(" > ~/.config/hivq/key.json)")
+    asks = [line for line in commands if line.startswith("hivq ")]
+    assert len(asks) == 2 and all(" --key ~/.config/hivq/key.json" in line for line in asks), "for an address of this machine hivq looks for none"
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -177,6 +201,21 @@ def test_what_may_be_kept_is_kept_only_on_request(tools):
     assert "annotations" not in of_kind(gone, "PersistentVolumeClaim")[0]["metadata"]
 
 
+@pytest.mark.parametrize("more", [{}, SETS["another name"]], ids=["its own name", "another name"])
+def test_the_coordinator_is_scraped_once(tools, more):
+    found = objects({**SETS["everything"], **more})
+    monitor, = of_kind(found, "ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    services = of_kind(found, "Service")
+    scraped = [one for one in services if wanted <= one["metadata"]["labels"].items()]
+    assert len(services) == 2 and len(scraped) == 1 and "clusterIP" not in scraped[0]["spec"]
+    ports = {port["name"] for port in scraped[0]["spec"]["ports"]}
+    assert [end["port"] for end in monitor["spec"]["endpoints"]] == ["http"] and "http" in ports
+    rules = of_kind(found, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+    memory = next(rule["expr"] for rule in rules if rule["alert"] == "HivqMemory")
+    assert f'service="{scraped[0]["metadata"]["name"]}"' in memory, "the alert asks for what is scraped"
+
+
 @pytest.mark.skipif(not (BIN / "hivq-coordinator").exists(), reason="hivq is not built")
 def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(tools, tmp_path):
     process = subprocess.Popen([BIN / "hivq-coordinator", "--data", tmp_path / "data", "--listen", "tcp://127.0.0.1:0"],
@@ -210,16 +249,21 @@ def test_the_alerts_are_raised_when_they_should(tools, tmp_path):
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
     run("promtool", "check", "rules", tmp_path / "rules.yaml")
     where = 'namespace="science"'
+    scraped, pod = 'instance="10.0.0.1:4488",job="hivq",pod="hivq-0",service="hivq"', 'pod="hivq-0",container="coordinator"'
+    limit = f'kube_pod_container_resource_limits{{{where},{pod},resource="memory",unit="byte"}}'
     cases = {
         "HivqCoordinatorAway": ({}, "10m"),
         "HivqNoGangs": ({f'hivq_trials{{{where},state="waiting"}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "0x60",
                          f'hivq_gangs{{{where},state="busy"}}': "0x60"}, "20m"),
         "HivqIdleBesideWaiting": ({f'hivq_trials{{{where},state="waiting"}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "1x60"}, "40m"),
         "HivqTrialsFail": ({f'hivq_trials{{{where},state="failed"}}': "0x10 0+1x30"}, "40m"),
+        "HivqMemory": ({f'process_resident_memory_bytes{{{where},{scraped}}}': "95x60", limit: "100x60"}, "15m"),
         "HivqVolumeFull": ({f'kubelet_volume_stats_available_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "5x60",
                             f'kubelet_volume_stats_capacity_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "100x60"}, "15m"),
         "HivqBackupOld": ({f'kube_cronjob_status_last_successful_time{{{where},cronjob="hivq-backup"}}': "0x3000"}, "49h"),
     }
+    there = re.findall(r"- alert: (\w+)", (CHART / "dashboards/alerts.yaml").read_text())
+    assert sorted(cases) == sorted(there) == sorted(rule["alert"] for rule in spec["groups"][0]["rules"]), "each alert has a case"
     for alert, (series, at) in cases.items():
         steps = [{"series": name, "values": values} for name, values in series.items()]
         test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": steps, "promql_expr_test": [

@@ -5,6 +5,7 @@ HIVQ_LAB_KEEP=1 leaves the cluster up, and uses one that is."""
 
 import base64
 import collections
+import hmac
 import json
 import os
 import re
@@ -273,12 +274,26 @@ def test_without_the_operator_gangs_are_jobs(service):
         run(HERE / "lab", "operator", "on")
 
 
-def test_nothing_secret_is_in_logs_and_lines_are_json_where_asked(release):
+def test_nothing_secret_is_in_logs_and_lines_are_json_where_asked(service):
     helm("upgrade")
-    keys = [base64.b64decode(value).decode() for value in json.loads(kubectl("get", "secret", f"{NAME}-keys", "-o", "jsonpath={.data}")).values()]
-    log = kubectl("logs", f"{NAME}-0")
-    assert all(json.loads(line) for line in log.splitlines())
-    assert not any(key in log for key in keys)
+    job = service.submit("logs", epochs=2)
+    until(lambda: service.job(job)["finished"] >= 1, 300, "a gang trains")
+    pods = names("pods", "-l", "app.kubernetes.io/component=gang")  # one of an earlier gang may go meanwhile
+    logs = {pod: kubectl("logs", pod, "--all-containers", check=False).stdout for pod in pods}
+    assert any('"program"' in log for log in logs.values()), f"a gang has logged: {logs}"
+    until(lambda: service.job(job)["state"] == "finished", 300, "the sweep finishes")
+    logs["the coordinator"] = kubectl("logs", f"{NAME}-0")
+    assert logs["the coordinator"] and all(json.loads(line) for line in logs["the coordinator"].splitlines())
+
+    secrets, tokens = {}, {}
+    for name, value in json.loads(kubectl("get", "secret", f"{NAME}-keys", "-o", "jsonpath={.data}")).items():
+        text = base64.b64decode(value).decode()  # 32 bytes in base64, as hivq reads a bare key
+        key = base64.b64decode(text)
+        assert len(key) == 32, name
+        tokens[name] = "hivq_" + hmac.new(key, b"hivq http token", "sha256").hexdigest()
+        secrets |= {f"{name}, hex": key.hex(), f"{name}, base64": text.rstrip("="), f"{name}, token": tokens[name]}
+    assert tokens["operator"] == service.token, "tokens are made as hivq makes them"
+    assert not [(secret, place) for secret, text in secrets.items() for place, log in logs.items() if text.lower() in log.lower()]
 
 
 def test_the_images_are_the_same_when_they_are_built_anew(cluster):
