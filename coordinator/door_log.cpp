@@ -2,16 +2,24 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+#include <utility>
+
+#include "jobs/table.h"
+
 namespace hivq {
 
 namespace {
 
 constexpr Millis tell_again = 60'000;
 constexpr size_t most_kept = 1000;
+constexpr size_t longest = 200;  // columns of a reason
 
 }  // namespace
 
-void DoorLog::note(const std::string& address, const std::string& why) {
+void DoorLog::note(const std::string& address, const std::string& reason) {
+  // Its first bytes only: of what a stranger said it may be long.
+  const std::string why = elide(printable(std::string_view(reason).substr(0, 4 * longest)), longest);
   const std::lock_guard lock(mutex_);
   if (refusals_.size() >= most_kept && !refusals_.contains({address, why})) {
     ++beyond_;

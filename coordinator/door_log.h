@@ -14,8 +14,8 @@ namespace hivq {
 /// For any thread.
 class DoorLog {
  public:
-  /// Somebody at this address was turned away for this reason.
-  void note(const std::string& address, const std::string& why);
+  /// Somebody at this address was turned away for this reason; a long one is cut, its control characters are replaced.
+  void note(const std::string& address, const std::string& reason);
   /// Lines to be told now: of each address and reason one at once, and later how many more there were.
   std::vector<std::string> take(Millis now);
 

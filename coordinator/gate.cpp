@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "common/file.h"
+#include "jobs/table.h"
 
 namespace hivq {
 
@@ -215,13 +216,9 @@ Status may_change(const Person& person, JobId job, const std::string& owner) {
 }
 
 /// A sender's words on one short line.
-static std::string shown(std::string text) {
+static std::string shown(std::string_view text) {
   constexpr size_t most = 200;
-  if (text.size() > most) text = text.substr(0, most) + "…";
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
-  }
-  return text;
+  return elide(printable(text.substr(0, 4 * most)), most);
 }
 
 std::string audit_text(const Body& body) {

@@ -129,7 +129,7 @@ bool is_wish(const Body& body) {
 
 class Server {
  public:
-  /// `gate`: nullptr lets everyone in; else `door` tells of whom it turned away.
+  /// `gate`: nullptr lets everyone in. `door`: whom it turned away, and the HTTP side.
   Server(const ServerOptions& options, Store store, Router router, std::unique_ptr<Launcher> launcher, Gate* gate,
          DoorLog& door, const Log& log)
       : options_(options),
@@ -207,7 +207,7 @@ class Server {
     if (now < next_tick_) return;
     if (!full_) inputs_.push_back(Tick{});
     next_tick_ = now + tick_time;
-    if (gate_ != nullptr) watch_the_door(now);
+    watch_the_door(now);
     low_ = store_.free_bytes() < options_.reserve_bytes;
   }
 
@@ -299,7 +299,7 @@ class Server {
 
   /// Keys that have changed and peers that were turned away, for the log and the events.
   void watch_the_door(Millis now) {
-    if (now >= next_keys_) {
+    if (gate_ != nullptr && now >= next_keys_) {
       next_keys_ = now + keys_time;
       gate_->refresh();
       for (std::string& change : gate_->take_changes()) inputs_.push_back(Noted{std::move(change)});

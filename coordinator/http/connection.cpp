@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <utility>
 
 namespace hivq {
 
@@ -15,6 +18,11 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
+
+constexpr const char* kTooLarge = "its request is too large";
+constexpr const char* kTooSlow = "its request did not come in time";
+constexpr const char* kSlowReader = "it did not take its answer in time";
+constexpr const char* kNoPlace = "too many connections without a token are open";
 
 std::pair<std::string, int> name_of(const sockaddr_storage& address) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -51,6 +59,7 @@ class ConnectionServer::Connection final : public httplib::Stream {
   Connection(const Connection&) = delete;
   ~Connection() override {
     if (ssl_) SSL_shutdown(ssl_.get());
+    if (last_ && !(too_large_ && in_head_)) linger();
     prove();
   }
 
@@ -63,15 +72,36 @@ class ConnectionServer::Connection final : public httplib::Stream {
       ERR_clear_error();
       const int done = SSL_accept(ssl_.get());
       if (done == 1) return true;
-      if (!wait_for(SSL_get_error(ssl_.get(), done), deadline())) return false;
+      if (!await(SSL_get_error(ssl_.get(), done), deadline())) return false;
     }
   }
 
-  /// From now on the peer has its time for one request.
+  /// From now on the peer has its time for one request; without a token it has that since it came.
   void begin_request() {
-    begun_ = clock::now();
-    received_ = 0;
+    if (!unproven_) begun_ = clock::now();
+    received_ = read_ = sent_ = 0;
+    most_ = server_.limits_.head;
+    answer_begun_.reset();
+    in_head_ = true;
+    too_large_ = told_ = false;
   }
+  void head_ended() {
+    most_ = read_ + server_.limits_.body + server_.limits_.framing;
+    in_head_ = false;
+  }
+  bool too_large() const { return too_large_; }
+  void refuse(const std::string& why) {
+    if (!std::exchange(told_, true) && server_.refused_) server_.refused_(address_, why);
+  }
+  /// Before an answer is written. One that tells the peer to close is the last, whatever the peer does then.
+  void begin_answer(httplib::Response& response) {
+    last_ = unproven_ || response.get_header_value("Connection") == "close";
+    if (!last_) return;
+    response.headers.erase("Connection");
+    response.headers.erase("Keep-Alive");
+    response.set_header("Connection", "close");
+  }
+  bool last() const { return last_; }
   /// Whether the next request begins within `limit`.
   bool another(std::chrono::seconds limit) {
     if (next_ < end_ || (ssl_ && SSL_pending(ssl_.get()) > 0)) return true;
@@ -82,39 +112,53 @@ class ConnectionServer::Connection final : public httplib::Stream {
     return false;
   }
   void prove() {
-    if (std::exchange(unproven_, false)) server_.release(address_);
+    if (!std::exchange(unproven_, false)) return;
+    begun_ = clock::now();
+    server_.release(address_);
   }
 
   bool is_readable() const override { return next_ < end_ || wait(POLLIN, deadline()); }
-  bool is_writable() const override { return wait(POLLOUT, clock::now() + server_.limits_.write); }
+  bool is_writable() const override { return wait(POLLOUT, write_deadline()); }
 
+  /// The library keeps what it reads, a line of any length too: it gets so much of a request only.
   ssize_t read(char* bytes, size_t size) override {
+    if (read_ >= most_) {
+      too_large_ = true;
+      refuse(kTooLarge);
+      return -1;
+    }
     if (next_ == end_) {
       const ssize_t count = fill();
       if (count <= 0) return count;
     }
-    const size_t taken = std::min(size, end_ - next_);
+    const size_t taken = std::min({size, end_ - next_, most_ - read_});
     std::copy_n(buffer_ + next_, taken, bytes);
     next_ += taken;
+    read_ += taken;
     return static_cast<ssize_t>(taken);
   }
 
   ssize_t write(const char* bytes, size_t size) override {
-    const auto until = clock::now() + server_.limits_.write;
+    if (!answer_begun_) answer_begun_ = clock::now();
+    const auto until = write_deadline();
     for (;;) {
+      if (clock::now() >= until) {  // however often the peer takes a little
+        if (unproven_) refuse(kSlowReader);
+        return -1;
+      }
       int why = 0;
       if (ssl_) {
         ERR_clear_error();
         const int part = static_cast<int>(std::min<size_t>(size, 1 << 20)), count = SSL_write(ssl_.get(), bytes, part);
-        if (count > 0) return count;
+        if (count > 0) return written(count);
         why = SSL_get_error(ssl_.get(), count);
       } else {
         const ssize_t count = send(socket_, bytes, size, MSG_NOSIGNAL);
-        if (count >= 0) return count;
+        if (count >= 0) return written(count);
         if (errno == EINTR) continue;
         why = errno == EAGAIN ? SSL_ERROR_WANT_WRITE : SSL_ERROR_SYSCALL;
       }
-      if (!wait_for(why, until)) return -1;
+      if (!wait_for(why, until) && clock::now() < until) return -1;
     }
   }
 
@@ -129,6 +173,15 @@ class ConnectionServer::Connection final : public httplib::Stream {
  private:
   clock::time_point deadline() const {
     return begun_ + server_.limits_.request + milliseconds(1000 * received_ / server_.limits_.least_rate);
+  }
+  clock::time_point write_deadline() const {
+    if (!unproven_) return clock::now() + server_.limits_.write;
+    return answer_begun_.value_or(clock::now()) + server_.limits_.write +
+           milliseconds(1000 * sent_ / server_.limits_.least_rate);
+  }
+  ssize_t written(ssize_t count) {
+    sent_ += static_cast<size_t>(count);
+    return count;
   }
 
   bool wait(short what, clock::time_point until) const {
@@ -147,10 +200,19 @@ class ConnectionServer::Connection final : public httplib::Stream {
     if (why == SSL_ERROR_WANT_WRITE) return wait(POLLOUT, until);
     return false;
   }
+  /// The same of a request, whose end at the deadline is told.
+  bool await(int why, clock::time_point until) {
+    if (wait_for(why, until)) return true;
+    if (clock::now() >= until) refuse(kTooSlow);
+    return false;
+  }
 
   ssize_t fill() {
     for (;;) {
-      if (clock::now() > deadline()) return -1;  // however busy the peer is: it is too slow
+      if (clock::now() > deadline()) {  // however busy the peer is
+        refuse(kTooSlow);
+        return -1;
+      }
       int why = 0;
       ssize_t count = 0;
       if (ssl_) {
@@ -170,7 +232,22 @@ class ConnectionServer::Connection final : public httplib::Stream {
         received_ += end_;
         return count;
       }
-      if (!wait_for(why, deadline())) return -1;
+      if (!await(why, deadline())) return -1;
+    }
+  }
+
+  /// Takes for a moment what has not been read of a request: a socket closed before that would take the answer back.
+  void linger() {
+    shutdown(socket_, SHUT_WR);
+    const auto until = deadline();
+    for (size_t taken = 0; taken < server_.limits_.body && clock::now() < until;) {
+      const ssize_t count = recv(socket_, buffer_, sizeof buffer_, 0);
+      if (count > 0) {
+        taken += static_cast<size_t>(count);
+      } else if (count == 0 || (errno != EAGAIN && errno != EINTR) ||
+                 !wait(POLLIN, std::min(until, clock::now() + milliseconds(1000)))) {
+        return;
+      }
     }
   }
 
@@ -180,39 +257,62 @@ class ConnectionServer::Connection final : public httplib::Stream {
   bool unproven_;
   std::shared_ptr<SSL_CTX> context_;
   std::unique_ptr<SSL, decltype(&SSL_free)> ssl_{nullptr, SSL_free};
-  clock::time_point begun_;
-  size_t received_ = 0;  // of this request
+  bool last_ = false;  // the answer is: the connection ends
+  // Of this request:
+  clock::time_point begun_ = clock::now();
+  std::optional<clock::time_point> answer_begun_;
+  size_t received_ = 0, sent_ = 0;
+  size_t read_ = 0, most_ = 0;  // by the library
+  bool in_head_ = true;         // its headers have not ended
+  bool too_large_ = false, told_ = false;
   char buffer_[16 << 10];
   size_t next_ = 0, end_ = 0;  // of the buffer, what has not been read
 };
 
-namespace {
-// The library calls the handlers of a request in the thread that has its connection, and tells them nothing of it.
-thread_local std::function<void()> prove_this;
-}  // namespace
+// The library calls the handlers of a request in the thread that has its connection.
+thread_local ConnectionServer::Connection* ConnectionServer::answered_ = nullptr;
 
-ConnectionServer::ConnectionServer(std::shared_ptr<TlsContext> tls, ConnectionLimits limits, bool count_unproven)
-    : tls_(std::move(tls)), limits_(limits), count_unproven_(count_unproven) {}
+ConnectionServer::ConnectionServer(std::shared_ptr<TlsContext> tls, ConnectionLimits limits, bool count_unproven,
+                                   Refused refused)
+    : tls_(std::move(tls)), limits_(limits), count_unproven_(count_unproven), refused_(std::move(refused)) {
+  set_payload_max_length(limits_.body);
+  // The library calls it for every answer, those that it makes itself too, before it writes anything.
+  set_post_routing_handler([](const httplib::Request&, httplib::Response& response) {
+    if (answered_ != nullptr) answered_->begin_answer(response);
+  });
+}
+
+void ConnectionServer::head_ended() {
+  if (answered_ != nullptr) answered_->head_ended();
+}
 
 void ConnectionServer::prove() {
-  if (prove_this) prove_this();
+  if (answered_ != nullptr) answered_->prove();
 }
+
+void ConnectionServer::refuse(const std::string& why) {
+  if (answered_ != nullptr) answered_->refuse(why);
+}
+
+bool ConnectionServer::too_large() { return answered_ != nullptr && answered_->too_large(); }
 
 bool ConnectionServer::process_and_close_socket(socket_t socket) {
   const std::string address = peer_of(socket).first;
   bool whole = false;
-  if (!count_unproven_ || admit(address)) {
+  if (count_unproven_ && !admit(address)) {
+    if (refused_) refused_(address, kNoPlace);
+  } else {
     Connection connection(*this, socket, address);
     if (connection.handshake(tls_)) {
-      prove_this = [&connection] { connection.prove(); };
+      answered_ = &connection;
       for (size_t left = keep_alive_max_count_;
            left > 0 && connection.another(std::chrono::seconds(keep_alive_timeout_sec_)); --left) {
         bool closed = false;
         connection.begin_request();
         whole = process_request(connection, left == 1, closed, nullptr);
-        if (!whole || closed) break;
+        if (!whole || closed || connection.last()) break;
       }
-      prove_this = nullptr;
+      answered_ = nullptr;
     }
   }
   shutdown(socket, SHUT_RDWR);

@@ -2,7 +2,9 @@
 
 #include <httplib.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <charconv>
 #include <regex>
 #include <thread>
@@ -56,7 +58,7 @@ class HttpFront final : public Front {
         log_(log),
         tls_(tls != nullptr),
         pool_(options.coordinator, credentials(options.gate), ending_),
-        server_(std::move(tls), {}, options.gate != nullptr) {}
+        server_(std::move(tls), limits(options), options.gate != nullptr, options.refused) {}
 
   ~HttpFront() override {
     ending_ = true;
@@ -71,7 +73,6 @@ class HttpFront final : public Front {
     if (!wanted) return wanted.error();
     loopback_ = is_loopback(wanted->host) && options_.gate == nullptr;
     server_.new_task_queue = [threads = options_.threads] { return new httplib::ThreadPool(threads); };
-    server_.set_payload_max_length(options_.body_bytes);
     server_.set_keep_alive_max_count(100'000);
     server_.set_keep_alive_timeout(2);  // the server's end waits for idle connections
     server_.set_tcp_nodelay(true);
@@ -90,6 +91,7 @@ class HttpFront final : public Front {
                                   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
                                   "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"}});
     server_.set_pre_routing_handler([this](const Request& request, Response& response) {
+      ConnectionServer::head_ended();
       // The library would cut any answer by the ranges that it has read, also beyond its end, under the status 200.
       // Checkpoints look at the header themselves; whoever else is asked for a part may answer with the whole.
       const_cast<Request&>(request).ranges.clear();
@@ -143,11 +145,19 @@ class HttpFront final : public Front {
   std::optional<Reply> refuse(const Request& request) const {
     const std::string host = request.get_header_value("Host"), origin = request.get_header_value("Origin");
     if (loopback_ && !is_loopback(without_port(host))) {
+      ConnectionServer::refuse("it asked for another host than localhost");
       return problem(403, fmt::format("this coordinator answers to localhost only, not to '{}'", host));
     }
     if (request.method != "GET" && request.method != "HEAD" && !origin.empty() && origin != "http://" + host &&
         origin != "https://" + host) {
+      ConnectionServer::refuse("a page of another site asked for a change");
       return problem(403, "a page of another site cannot change anything here");
+    }
+    // The library would unpack it, to any size.
+    const auto [encoding, encodings_end] = request.headers.equal_range("Content-Encoding");
+    if (std::any_of(encoding, encodings_end, [](const auto& header) { return !is_identity(header.second); })) {
+      ConnectionServer::refuse("its request is compressed");
+      return problem(415, "a request is sent as it is, without Content-Encoding");
     }
     const std::string methods = allowed(request.path), method = request.method == "HEAD" ? "GET" : request.method;
     if (methods.empty()) {
@@ -155,6 +165,19 @@ class HttpFront final : public Front {
     }
     if (methods.find(method) == std::string::npos) return not_here(request.method, methods);
     return std::nullopt;
+  }
+
+  /// Names of encodings are written in any case (RFC 9110, section 8.4.1).
+  static bool is_identity(const std::string& encoding) {
+    constexpr std::string_view identity = "identity";
+    return std::equal(encoding.begin(), encoding.end(), identity.begin(), identity.end(),
+                      [](unsigned char a, char b) { return std::tolower(a) == b; });
+  }
+
+  static ConnectionLimits limits(const FrontOptions& options) {
+    ConnectionLimits limits;
+    limits.body = options.body_bytes;
+    return limits;
   }
 
   static std::optional<Credentials> credentials(const Gate* gate) {
@@ -173,11 +196,15 @@ class HttpFront final : public Front {
   /// A refusal; nothing where the request may go on, for the user of its token.
   std::optional<Reply> authenticate(const Request& request, Response& response) {
     ClientPool::speak_for("");
-    if (is_open(request.path)) return std::nullopt;
     const std::string bearer = request.get_header_value("Authorization"), cookie = session_cookie(request);
     const bool shown = bearer.starts_with(kBearer);
     const std::string& from = request.remote_addr;
     const Millis now = wall_clock();
+    if (is_open(request.path)) {
+      // The files of a page that somebody is signed in at may come over one connection.
+      if (options_.gate->by_session(cookie, now)) ConnectionServer::prove();
+      return std::nullopt;
+    }
     const auto person =
         shown ? options_.gate->by_token(bearer.substr(kBearer.size())) : options_.gate->by_session(cookie, now);
     if (!person) {
@@ -185,7 +212,7 @@ class HttpFront final : public Front {
       if (!shown && cookie.empty())
         return problem(401,
                        "this coordinator asks for a token: Authorization: Bearer hivq_… (hivq keys token prints it)");
-      if (options_.refused) options_.refused(from, "its token is not known");
+      ConnectionServer::refuse("its token is not known");
       {
         const std::lock_guard lock(mutex_);
         if (!guesses_.allow(from, now)) return problem(429, "too many wrong tokens: wait a minute");
@@ -193,15 +220,19 @@ class HttpFront final : public Front {
       return problem(
           401, shown ? "this token is not known, or its key is revoked" : "this session has ended: sign in again");
     }
-    if (person->role == Role::gang)
+    if (person->role == Role::gang) {
+      ConnectionServer::refuse(fmt::format("{} is a gang, and the API is for users", person->name));
       return problem(403, fmt::format("not allowed: {} is a gang; the API is for users", person->name));
+    }
     const bool changes = request.method != "GET" && request.method != "HEAD",
                session = request.path.starts_with("/api/v1/session");
     // A browser adds its cookie by itself, and the page's origin too: of another page's wish it is not ours (CSRF).
     if (changes && !shown && request.get_header_value("Origin").empty()) {
+      ConnectionServer::refuse("a session asked for a change without the header Origin");
       return problem(403, "a change by a session must say the header Origin");
     }
     if (changes && !session && person->role < Role::submitter && !reads(request.path)) {
+      ConnectionServer::refuse(fmt::format("{} is a viewer, and asked for a change", person->name));
       return problem(403,
                      fmt::format("not allowed: {} is a viewer, and a change needs the role submitter", person->name));
     }
@@ -285,7 +316,9 @@ class HttpFront final : public Front {
       patterns_.emplace_back(route.method, std::regex(path));
       auto handler = [route = std::move(route)](const Request& request, Response& response) {
         if (route.stream) return route.stream(request, response);
-        put(route.answer(request), response);
+        const Reply reply = route.answer(request);
+        if (reply.status == 403) ConnectionServer::refuse("the coordinator does not allow its wish");
+        put(reply, response);
         response.set_header("Cache-Control", "no-store");
       };
       if (patterns_.back().first == "GET") {
@@ -330,6 +363,8 @@ class HttpFront final : public Front {
   void explain(const Request& request, Response& response) const {
     if (!response.body.empty() || response.status == 304) return;
     response.set_header("Connection", "close");  // what is left of the request is not read
+    if (ConnectionServer::too_large()) response.status = 413;
+    if (response.status == 413) ConnectionServer::refuse("its request is too large");
     // The library does not go on to the path where it does not know the method, and calls that 400.
     const std::string methods = allowed(request.target.substr(0, request.target.find('?')));
     if (response.status == 400 && !methods.empty() && methods.find(request.method) == std::string::npos) {
@@ -337,7 +372,8 @@ class HttpFront final : public Front {
       return put(not_here(request.method, methods), response);
     }
     put(problem(response.status, response.status == 413
-                                     ? fmt::format("a request is {} bytes at most", options_.body_bytes)
+                                     ? fmt::format("a request is {} bytes at most, and the headers before it {}",
+                                                   options_.body_bytes, limits(options_).head)
                                  : response.status == 416 ? "the header Range is none of bytes, such as bytes=0-1023"
                                                           : "the request cannot be read"),
         response);

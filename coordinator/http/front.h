@@ -20,10 +20,10 @@ struct FrontOptions {
   TlsFiles tls;                                  // of https
   std::string coordinator;                       // endpoint to ask
   size_t threads = 128;                          // connections that are answered at once
-  size_t body_bytes = 8 << 20;                   // of a request at most
+  size_t body_bytes = 8 << 20;                   // of a request's body at most
   const Gate* gate = nullptr;                    // nullptr: everyone may do everything
   bool open_metrics = false;                     // /metrics asks for no token
-  /// Somebody at an address was turned away. From any thread.
+  /// Somebody at an address was turned away, for a reason that holds nothing of what it said. From any thread.
   std::function<void(const std::string& address, const std::string& why)> refused = {};
 };
 

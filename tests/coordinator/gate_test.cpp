@@ -156,7 +156,7 @@ TEST_F(GateTest, WhatASenderSaysIsOneShortLineOfTheAudit) {
   wish.user = "ada";
   const std::string text = audit_text(wish);
   EXPECT_EQ(text.find('\n'), text.npos);
-  EXPECT_LT(text.size(), 300u);
+  EXPECT_LT(text.size(), 300u) << text;
   EXPECT_TRUE(text.ends_with("… for ada")) << text;
 }
 
@@ -192,6 +192,15 @@ TEST(DoorLog, AStormIsALineNowAndThen) {
   EXPECT_EQ(door.take(70'000).size(), 1u);
   for (int i = 0; i < 5000; ++i) door.note(std::to_string(i), "x");
   EXPECT_LE(door.take(80'000).size(), 1001u);
+}
+
+TEST(DoorLog, WhatAStrangerSaidIsShortAndSteersNoTerminal) {
+  DoorLog door;
+  door.note("10.0.0.1", "it said \x1b[2J\nrefused 10.0.0.2: " + std::string(100'000, 'x'));
+  const auto lines = door.take(1000);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_LT(lines[0].size(), 300u);
+  for (const unsigned char c : lines[0]) EXPECT_TRUE(c >= 0x20 && c != 0x7f) << int{c};
 }
 
 // ---- With the server ----

@@ -1,13 +1,16 @@
 // The HTTP side of a real coordinator, asked as browsers and programs ask it.
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "common/messages.h"
@@ -78,6 +81,40 @@ class Http : public testing::Test {
     const json problem = json::parse(result->body);
     EXPECT_EQ(problem.at("status"), status);
     return problem.at("detail");
+  }
+
+  /// What is answered until the server closes; nothing where the connection is open yet after five seconds, half of
+  /// what a request may take. Where the server has not read everything, the system may drop the answer.
+  std::optional<std::string> answer_to(const std::string& bytes) const {
+    const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(static_cast<uint16_t>(std::stoi(address_.substr(address_.rfind(':') + 1))));
+    EXPECT_EQ(connect(connection, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+    const timeval patience{5, 0};
+    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    for (size_t sent = 0; sent < bytes.size();) {
+      const ssize_t count = send(connection, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+      if (count <= 0) break;
+      sent += static_cast<size_t>(count);
+    }
+    std::string answer, buffer(1 << 16, '\0');
+    ssize_t count = 0;
+    while ((count = recv(connection, buffer.data(), buffer.size(), 0)) > 0) answer.append(buffer, 0, count);
+    const bool open = count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    close(connection);
+    return open ? std::nullopt : std::optional(answer);
+  }
+  /// Whether an event comes that has this text.
+  bool is_told(const std::string& text) {
+    for (int i = 0; i < 100; ++i) {
+      const auto events = post("/query", R"({"sql": "SELECT text FROM events"})", "application/json");
+      if (events->body.find(text) != std::string::npos) return true;
+      std::this_thread::sleep_for(100ms);
+    }
+    return false;
   }
 
   /// A gang that trains the first trial to its end; `shown`: pictures of it.
@@ -405,6 +442,74 @@ TEST_F(Http, PagesOfOtherSitesReachNothing) {
   problem_of(post("/jobs/1/cancel", "", kYaml, {{"Origin", "null"}}), 403);
   EXPECT_EQ(got("/jobs/1").at("cancelled"), 0);
   EXPECT_EQ(post("/jobs/1/cancel", "", kYaml, {{"Origin", address_}})->status, 200);
+}
+
+TEST_F(Http, AHeadOfAnySizeIsNotRead) {
+  const std::string begin = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  const auto headers = [](size_t bytes) {
+    std::string text;
+    while (text.size() < bytes) text += "X-Some: header\r\n";
+    return text;
+  };
+  for (const std::string& endless :
+       {std::string(80 << 10, 'x'), begin + "X-Long: " + std::string(80 << 10, 'x'), begin + headers(80 << 10)}) {
+    const auto answer = answer_to(endless);
+    ASSERT_TRUE(answer) << endless.substr(0, 60) << ": it is read on and on";
+    EXPECT_EQ(answer->find("200 OK"), std::string::npos);
+  }
+  EXPECT_TRUE(is_told("its request is too large"));
+  // Each request has its own, also where several come at once.
+  const std::string large = begin + headers(40 << 10);
+  const auto answers = answer_to(large + "\r\n" + large + "Connection: close\r\n\r\n");
+  ASSERT_TRUE(answers);
+  const size_t first = answers->find("200 OK");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_NE(answers->find("200 OK", first + 1), std::string::npos);
+}
+
+TEST_F(Http, ABodyInPiecesHasTheSameLimit) {
+  const std::string begin =
+      "POST /api/v1/validate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/yaml\r\n"
+      "Transfer-Encoding: chunked\r\n";
+  std::string endless = begin + "\r\n";
+  for (int i = 0; i < 10; ++i) endless += "100000\r\n" + std::string(1 << 20, ' ') + "\r\n";
+  const auto cut = answer_to(endless);
+  ASSERT_TRUE(cut) << "it is read on and on";
+  EXPECT_TRUE(cut->starts_with("HTTP/1.1 413")) << cut->substr(0, 100);
+  EXPECT_TRUE(is_told("its request is too large"));
+  const std::string spec = kSpec;
+  const auto whole =
+      answer_to(begin + fmt::format("Connection: close\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n", spec.size(), spec));
+  ASSERT_TRUE(whole);
+  EXPECT_TRUE(whole->starts_with("HTTP/1.1 200")) << *whole;
+}
+
+TEST_F(Http, APackedBodyIsNotUnpacked) {
+  for (const char* packed : {"gzip", "deflate", "br", "identity, gzip"}) {
+    const auto answer = post("/validate", kSpec, kYaml, {{"Content-Encoding", packed}});
+    EXPECT_NE(problem_of(answer, 415).find("Content-Encoding"), std::string::npos);
+  }
+  problem_of(post("/validate", kSpec, kYaml, {{"Content-Encoding", "identity"}, {"Content-Encoding", "gzip"}}), 415);
+  EXPECT_EQ(post("/validate", kSpec, kYaml, {{"Content-Encoding", "Identity"}})->status, 200);
+  EXPECT_TRUE(is_told("its request is compressed"));
+}
+
+TEST_F(Http, RefusalsAreAmongTheEvents) {
+  problem_of(get("/jobs", {{"Host", "evil.example"}}), 403);
+  problem_of(post("/jobs", kSpec, kYaml, {{"Origin", "http://evil.example"}}), 403);
+  EXPECT_TRUE(is_told("refused 127.0.0.1: it asked for another host than localhost"));
+  EXPECT_TRUE(is_told("refused 127.0.0.1: a page of another site asked for a change"));
+  const auto events = post("/query", R"({"sql": "SELECT text FROM events"})", "application/json");
+  EXPECT_EQ(events->body.find("evil"), std::string::npos) << "what a stranger says is not told";
+}
+
+TEST_F(Http, WithoutKeysConnectionsStay) {
+  const std::string request = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  const auto answers = answer_to(request + "\r\n" + request + "Connection: close\r\n\r\n");
+  ASSERT_TRUE(answers);
+  const size_t first = answers->find("200 OK");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_NE(answers->find("200 OK", first + 1), std::string::npos) << "the second request has no answer";
 }
 
 TEST_F(Http, PagesAndMetricsAreServed) {
