@@ -32,6 +32,14 @@ def job(name, epochs, trials=1, ranks=2, labels=None):
     return JOB.format(name=name, epochs=epochs, ranks=ranks, more=more, seeds=list(range(trials)))
 
 
+def worker_of_one_thread(folder):
+    """Path of a worker for pools: the hosts share this machine's cores, and one thread's sums are those of any other host's."""
+    worker = Path(folder) / "worker"
+    worker.write_text(f'#!/bin/sh\nexec {BIN / "hivq-worker"} "$@" --threads 1 --no-bind\n')
+    worker.chmod(0o755)
+    return worker
+
+
 class Coordinator:
     """On head, where hosts reach it; its API on head alone."""
 

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from network import Network, possible, until  # noqa: E402
-from programs import BIN, ENDPOINT, Coordinator, job  # noqa: E402
+from programs import BIN, ENDPOINT, Coordinator, job, worker_of_one_thread  # noqa: E402
 
 # By default mpirun notices after 8 minutes that a host has gone without a word.
 NOTICES_SOON = "--mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3".split()
@@ -22,6 +22,7 @@ pools:
     hosts: [{hosts}]
     ranks: 2
     maximum: 1
+    worker: {worker}
     cache: {folder}/features
     mpirun: [--bind-to, none, --mca, plm_rsh_agent, ssh -F {network}/ssh_config]
 """
@@ -49,7 +50,8 @@ def pool(network, tmp_path):
 
     def pool(*hosts):
         file = tmp_path / "pools.yaml"
-        file.write_text(POOL.format(hosts=", ".join(f"{host} slots=1" for host in hosts), folder=tmp_path, network=network.folder))
+        file.write_text(POOL.format(hosts=", ".join(f"{host} slots=1" for host in hosts), folder=tmp_path, network=network.folder,
+                                    worker=worker_of_one_thread(tmp_path)))
         started.append(Coordinator(tmp_path, "--pools", file))
         return started[-1]
 

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cluster import Slurm, do, possible, until  # noqa: E402
-from programs import BIN, Coordinator, job  # noqa: E402
+from programs import Coordinator, job, worker_of_one_thread  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(possible()), reason=possible())
 POOL = """
@@ -27,8 +27,6 @@ pools:
     worker: {worker}
     cache: {cache}
 """
-# One thread each: the nodes share this machine's cores, and one rank's sums are then those of any other node's.
-WORKER = '#!/bin/sh\nexec {program} "$@" --threads 1 --no-bind\n'
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +39,7 @@ def slurm(tmp_path_factory):
 def start(slurm, tmp_path, tmp_path_factory):
     coordinators = []
     cache = tmp_path_factory.getbasetemp() / "features"  # of all tests: the same few images
-    worker = tmp_path / "worker"
-    worker.write_text(WORKER.format(program=BIN / "hivq-worker"))
-    worker.chmod(0o755)
+    worker = worker_of_one_thread(tmp_path)
 
     def start(partition="debug", minimum=0, maximum=1, sbatch="--exclusive, --nodes=1"):
         """A coordinator with a pool whose gangs have a node each."""
