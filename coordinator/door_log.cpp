@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
 #include <utility>
 
 #include "jobs/table.h"
@@ -13,13 +12,17 @@ namespace {
 
 constexpr Millis tell_again = 60'000;
 constexpr size_t most_kept = 1000;
-constexpr size_t longest = 200;  // columns of a reason
 
 }  // namespace
 
-void DoorLog::note(const std::string& address, const std::string& reason) {
+std::string short_line(std::string_view text) {
+  constexpr size_t longest = 200;
   // Its first bytes only: of what a stranger said it may be long.
-  const std::string why = elide(printable(std::string_view(reason).substr(0, 4 * longest)), longest);
+  return elide(printable(text.substr(0, 4 * longest)), longest);
+}
+
+void DoorLog::note(const std::string& address, const std::string& reason) {
+  const std::string why = short_line(reason);
   const std::lock_guard lock(mutex_);
   if (refusals_.size() >= most_kept && !refusals_.contains({address, why})) {
     ++beyond_;

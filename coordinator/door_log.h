@@ -5,11 +5,15 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/clock.h"
 
 namespace hivq {
+
+/// What somebody else said, for a log: its first 200 columns, without control characters.
+std::string short_line(std::string_view text);
 
 /// For any thread.
 class DoorLog {

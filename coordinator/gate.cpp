@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "common/file.h"
-#include "jobs/table.h"
+#include "coordinator/door_log.h"
 
 namespace hivq {
 
@@ -215,15 +215,9 @@ Status may_change(const Person& person, JobId job, const std::string& owner) {
                person.name);
 }
 
-/// A sender's words on one short line.
-static std::string shown(std::string_view text) {
-  constexpr size_t most = 200;
-  return elide(printable(text.substr(0, 4 * most)), most);
-}
-
 std::string audit_text(const Body& body) {
   if (const auto* wish = std::get_if<Submit>(&body))
-    return fmt::format("submit {} for {}", shown(wish->file), shown(wish->user));
+    return fmt::format("submit {} for {}", short_line(wish->file), short_line(wish->user));
   if (const auto* wish = std::get_if<Cancel>(&body)) return fmt::format("cancel job {}", wish->job);
   if (const auto* wish = std::get_if<SetPaused>(&body)) {
     return fmt::format("{} job {}", wish->paused ? "pause" : "resume", wish->job);
@@ -232,7 +226,7 @@ std::string audit_text(const Body& body) {
     return fmt::format("set the priority of job {} to {}", wish->job, wish->priority);
   }
   if (const auto* wish = std::get_if<SetDrained>(&body)) {
-    return fmt::format("{} {}", wish->drained ? "drain" : "end the drain of", shown(wish->target));
+    return fmt::format("{} {}", wish->drained ? "drain" : "end the drain of", short_line(wish->target));
   }
   if (const auto* wish = std::get_if<Pin>(&body)) {
     return fmt::format("{} a checkpoint of trial {}", wish->pinned ? "pin" : "unpin", to_string(wish->trial));
@@ -240,7 +234,7 @@ std::string audit_text(const Body& body) {
   if (const auto* wish = std::get_if<AttachFigure>(&body)) {
     return fmt::format("attach figure {} to trial {}", wish->figure, to_string(wish->trial));
   }
-  if (const auto* wish = std::get_if<Backup>(&body)) return fmt::format("backup into {}", shown(wish->folder));
+  if (const auto* wish = std::get_if<Backup>(&body)) return fmt::format("backup into {}", short_line(wish->folder));
   return "";
 }
 
