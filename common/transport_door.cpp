@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <vector>
@@ -113,7 +114,12 @@ Door::~Door() {
 void Door::run() {
   zmq_pollitem_t items[] = {
       {questions_, 0, ZMQ_POLLIN, 0}, {events_, 0, ZMQ_POLLIN, 0}, {nullptr, end_, ZMQ_POLLIN, 0}};
-  while (zmq_poll(items, 3, -1) >= 0 && items[2].revents == 0) {
+  while (true) {
+    if (zmq_poll(items, 3, -1) < 0) {
+      if (errno == EINTR) continue;  // without this thread nobody gets in, and soon nobody is heard
+      return;
+    }
+    if (items[2].revents != 0) return;
     if (items[0].revents != 0) answer_question();
     if (items[1].revents != 0) take_event();
   }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -163,6 +164,27 @@ TEST_F(Security, AKnownKeyIsHeardAndNamed) {
   EXPECT_EQ(peer.receive(3000ms), "re: hello");
   EXPECT_EQ(peer.trouble(), "");
   EXPECT_TRUE(asked_from_.contains("127.0.0.1"));
+}
+
+TEST_F(Security, ASignalLeavesTheDoorOpen) {
+  struct sigaction action {
+  }, before{};
+  action.sa_handler = [](int) {};  // without SA_RESTART: a thread that waits is woken
+  sigaction(SIGUSR1, &action, &before);
+  sigset_t signal, mask;
+  sigemptyset(&signal);
+  sigaddset(&signal, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &signal, &mask);  // so that the signal goes to the thread that lets peers in
+  kill(getpid(), SIGUSR1);
+  std::this_thread::sleep_for(50ms);
+  sigset_t pending;
+  sigpending(&pending);
+  EXPECT_FALSE(sigismember(&pending, SIGUSR1)) << "no thread took it";
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  sigaction(SIGUSR1, &before, nullptr);
+  Dealer peer = dealer(alice_);
+  peer.send("hello");
+  EXPECT_TRUE(next());
 }
 
 TEST_F(Security, AnUnknownKeyIsNotHeardAndBothSidesAreTold) {
