@@ -141,7 +141,7 @@ class Kubernetes final : public Engine {
     if (key != options_.environment.end()) object.coordinator_key = key->second;
     object.log_json = options_.environment.contains(log_json_variable);
     const Answer said = *operated ? api_.post(mpi_jobs(), mpi_job(pool_, kubernetes_, object, request))
-                                  : api_.post(jobs(), one_pod_job(pool_, kubernetes_, object, request));
+                                  : api_.post(jobs(), gang_job(pool_, kubernetes_, object, request));
     // 409: it is there, of an earlier try.
     if (said.good() || said.status == 409) return (*operated ? "mpijob:" : "job:") + object.name;
     if (said.status == 0) return Refusal{said.why(), said.sent, true};
@@ -206,16 +206,15 @@ class Kubernetes final : public Engine {
       const auto trouble = trouble_of(pod);
       if (!trouble) continue;
       end.blameless |= trouble->disrupted;
+      // The pods of a Job that has failed are ended.
+      if (!trouble->disrupted && pod.value("metadata", json::object()).contains("deletionTimestamp")) continue;
       // mpirun's own exit tells less than that of a rank's pod.
-      const std::string role = pod.value(json::json_pointer("/metadata/labels/training.kubeflow.org~1job-role"), "");
-      (role == "launcher" ? first : why) = trouble->text;
+      (starts_the_ranks(pod) ? first : why) = trouble->text;
     }
     if (why.empty()) why = first;
     if (!why.empty()) end.text += ": " + why;
     for (const json& pod : said.body.value("items", json::array())) {
-      const std::string role =
-          pod.value(json::json_pointer("/metadata/labels/training.kubeflow.org~1job-role"), "launcher");
-      if (role == "launcher")
+      if (starts_the_ranks(pod))
         end.text += keep_log(launched.launch, pod.value(json::json_pointer("/metadata/name"), ""));
     }
     return end;
@@ -286,7 +285,10 @@ class Kubernetes final : public Engine {
       state = {Phase::ended, handle, "has ended", false};
     } else if (const auto held = condition(object, "Suspended")) {
       state = {Phase::queued, handle, "it is suspended: " + *held, false};
-    } else if (condition(object, "Running") || object.value(json::json_pointer("/status/ready"), 0) > 0) {
+    } else if (object.value(json::json_pointer("/status/completedIndexes"), "").starts_with('0')) {
+      state = {Phase::ended, handle, "has ended", false};
+    } else if (condition(object, "Running") || object.value(json::json_pointer("/status/ready"), 0) >=
+                                                   object.value(json::json_pointer("/spec/completions"), 1)) {
       state = {Phase::running, handle, "", false};
     }
     return state;

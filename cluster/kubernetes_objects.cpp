@@ -6,6 +6,7 @@
 #include <set>
 
 #include "cluster/gang_command.h"
+#include "jobs/views/format.h"
 
 namespace hivq {
 
@@ -14,10 +15,20 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* container_name = "gang";
-/// The operator starts mpirun as soon as it can; names and sshd of the workers take a moment more.
-constexpr const char* wait_for_workers =
+/// mpirun shall start when its hosts answer: their names and sshd take a moment.
+constexpr const char* wait_for_hosts =
     "while read -r host rest; do tries=0; until ssh -n -o ConnectTimeout=2 \"$host\" true 2>/dev/null || "
-    "[ $tries -ge 60 ]; do tries=$((tries+1)); sleep 1; done; done < /etc/mpi/hostfile; exec mpirun \"$@\"";
+    "[ $tries -ge 60 ]; do tries=$((tries+1)); sleep 1; done; done < ";
+/// The first pod of a Job starts mpirun, which reaches the others by ssh. All have the same key, for hosts and users.
+constexpr const char* ssh_mount = "/etc/hivq/ssh";
+constexpr const char* as_one_of_many = R"(set -e; umask 077; folder=$1 pods=$2 slots=$3 job=$4 service=$5; shift 5
+cp {0}/ssh-privatekey "$folder/id_rsa"; ssh-keygen -yf "$folder/id_rsa" > "$folder/authorized_keys"
+[ "$JOB_COMPLETION_INDEX" = 0 ] || exec {1}
+hosts=/tmp/hivq-hosts; : > $hosts; i=1
+while [ $i -lt $pods ]; do echo "$job-$i.$service slots=$slots"; i=$((i+1)); done > $hosts.others
+{2}$hosts.others
+{{ echo "localhost slots=$slots"; cat $hosts.others; }} > $hosts
+exec mpirun --hostfile $hosts --mca orte_keep_fqdn_hostnames 1 "$@")";
 
 json labels_of(const Pool& pool, const GangObject& object, const LaunchRequest& request, const char* kind) {
   return {{"app.kubernetes.io/name", "hivq"},
@@ -80,6 +91,16 @@ json environment_of(const KubernetesPool& kubernetes, const GangObject& object) 
   }
   if (object.log_json) variables.push_back({{"name", log_json_variable}, {"value", "1"}});
   return variables;
+}
+
+/// `-np N -x NAME …`: ranks on other hosts have of the environment what is named.
+std::vector<std::string> ranks_line(const LaunchRequest& request, const json& environment) {
+  std::vector<std::string> line{"-np", std::to_string(request.ranks)};
+  for (const json& variable : environment) {
+    const std::string name = variable.at("name");
+    if (name.starts_with("HIVQ_")) line.insert(line.end(), {"-x", name});
+  }
+  return line;
 }
 
 std::vector<std::string> worker_line(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
@@ -195,15 +216,12 @@ json mpi_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObjec
 
   json launcher = pod_template(kubernetes, labels);
   const json environment = environment_of(kubernetes, object);
-  std::vector<std::string> line{"-np", std::to_string(request.ranks)};
-  for (const json& variable : environment) {
-    const std::string name = variable.at("name");
-    if (name.starts_with("HIVQ_")) line.insert(line.end(), {"-x", name});
-  }
   add_template(launcher, kubernetes);
   json& container = container_of(launcher);
-  container["command"] = {"sh", "-c", wait_for_workers, "mpirun"};
-  container["args"] = joined(line, kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
+  const std::string script = std::string(wait_for_hosts) + "/etc/mpi/hostfile; exec mpirun \"$@\"";
+  container["command"] = {"sh", "-c", script, "mpirun"};
+  container["args"] =
+      joined(ranks_line(request, environment), kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
   container["resources"] = {{"requests", {{"cpu", "50m"}, {"memory", "64Mi"}}}};
   for (const json& variable : environment) merge_into(container["env"], json::array({variable}));
 
@@ -221,29 +239,55 @@ json mpi_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObjec
             {"mpiReplicaSpecs", replicas}}}};
 }
 
-json one_pod_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
-                 const LaunchRequest& request) {
+json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
+              const LaunchRequest& request) {
   const json labels = labels_of(pool, object, request, "job");
-  const uint64_t pods = (request.ranks + kubernetes.ranks_per_pod - 1) / kubernetes.ranks_per_pod;
+  const uint64_t places = (request.ranks + kubernetes.ranks_per_pod - 1) / kubernetes.ranks_per_pod;
+  const uint64_t pods = kubernetes.ssh_secret.empty() ? 1 : places;
+  const json environment = environment_of(kubernetes, object);
+  const json line = joined(ranks_line(request, environment), std::vector{"--oversubscribe", "--bind-to", "none"},
+                           kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
   json pod = pod_template(kubernetes, labels);
   json& container = container_of(pod);
-  const std::vector<std::string> mpirun{"mpirun",          "-np",       std::to_string(request.ranks),
-                                        "--oversubscribe", "--bind-to", "none"};
-  container["command"] = joined(mpirun, kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
+  container["env"] = environment;
   if (kubernetes.resources.kind == YamlNode::Kind::map) {
     json resources = to_json(kubernetes.resources);
     for (auto& [kind, quantities] : resources.items()) {
       if (!quantities.is_object()) continue;
-      for (auto& [name, quantity] : quantities.items()) quantity = times(quantity, pods);
+      for (auto& [name, quantity] : quantities.items()) quantity = times(quantity, places / pods);
     }
     container["resources"] = resources;
   }
-  container["env"] = environment_of(kubernetes, object);
+  json spec = {{"backoffLimit", 0}, {"ttlSecondsAfterFinished", 3600}};
+  if (pods == 1) {
+    container["command"] = joined(std::vector{"mpirun"}, line);
+  } else {
+    const std::vector<std::string> own{"/usr/sbin/sshd", "-De"};
+    std::string sshd;
+    for (const auto& word : kubernetes.sshd.empty() ? own : kubernetes.sshd) sshd += shell_word(word) + " ";
+    container["command"] = {"sh", "-c", fmt::format(fmt::runtime(as_one_of_many), ssh_mount, sshd, wait_for_hosts),
+                            "gang"};
+    container["args"] = joined(std::vector{kubernetes.ssh_folder, std::to_string(pods),
+                                           std::to_string(kubernetes.ranks_per_pod), object.name, kubernetes.service},
+                               line);
+    container["volumeMounts"].push_back({{"name", "ssh"}, {"mountPath", kubernetes.ssh_folder}});
+    container["volumeMounts"].push_back({{"name", "ssh-key"}, {"mountPath", ssh_mount}, {"readOnly", true}});
+    pod["spec"]["volumes"].push_back({{"name", "ssh"}, {"emptyDir", {{"medium", "Memory"}}}});
+    pod["spec"]["volumes"].push_back({{"name", "ssh-key"}, {"secret", {{"secretName", kubernetes.ssh_secret}}}});
+    pod["spec"]["subdomain"] = kubernetes.service;
+    spec.update({{"completionMode", "Indexed"}, {"completions", pods}, {"parallelism", pods}});
+    // The gang has ended when mpirun has; earlier than Kubernetes 1.31 the coordinator sees to it.
+    spec["successPolicy"] = {{"rules", json::array({{{"succeededIndexes", "0"}}})}};
+  }
   add_template(pod, kubernetes);
-  return {{"apiVersion", "batch/v1"},
-          {"kind", "Job"},
-          {"metadata", metadata_of(object, labels)},
-          {"spec", {{"backoffLimit", 0}, {"ttlSecondsAfterFinished", 3600}, {"template", pod}}}};
+  spec["template"] = pod;
+  return {{"apiVersion", "batch/v1"}, {"kind", "Job"}, {"metadata", metadata_of(object, labels)}, {"spec", spec}};
+}
+
+bool starts_the_ranks(const json& pod) {
+  const json labels = pod.value(json::json_pointer("/metadata/labels"), json::object());
+  return labels.value("training.kubeflow.org/job-role", "launcher") == "launcher" &&
+         labels.value("batch.kubernetes.io/job-completion-index", "0") == "0";
 }
 
 std::optional<PodTrouble> trouble_of(const json& pod) {

@@ -23,9 +23,12 @@ struct GangObject {
 /// kubeflow.org/v2beta1, one launcher and ceil(ranks / ranks_per_pod) workers.
 nlohmann::json mpi_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
                        const LaunchRequest& request);
-/// batch/v1, all ranks in one pod.
-nlohmann::json one_pod_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
-                           const LaunchRequest& request);
+/// batch/v1, indexed, ceil(ranks / ranks_per_pod) pods, of which the first starts the ranks of all; where the pool has
+/// no ssh_secret, one pod with all ranks.
+nlohmann::json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObject& object,
+                        const LaunchRequest& request);
+/// Of a gang's pods the one with mpirun.
+bool starts_the_ranks(const nlohmann::json& pod);
 
 nlohmann::json to_json(const YamlNode& node);
 /// `patch` into `base`: sections are merged, null takes away, a list of named things is merged by their names, any

@@ -210,6 +210,8 @@ class PoolsReader {
     if (key == "worker") return read_text(value, name, pool.worker), true;
     if (key == "cache") return read_text(value, name, pool.cache), true;
     if (key == "ssh_folder") return read_text(value, name, pool.ssh_folder), true;
+    if (key == "service") return read_text(value, name, pool.service), true;
+    if (key == "ssh_secret") return read_text(value, name, pool.ssh_secret), true;
     if (key == "sshd") return read_texts(value, name, pool.sshd), true;
     if (key == "mpirun") return read_texts(value, name, pool.mpirun), true;
     if (key == "poll") return read_time(value, name, false, pool.poll), true;
@@ -244,7 +246,7 @@ class PoolsReader {
       return "partition, account, qos, time, nodes, sbatch, start, mpirun, worker, cache, requeue, export, poll";
     }
     return "image, pull_policy, namespace, resources, ranks_per_pod, template, key_secret, operator, worker, cache, "
-           "ssh_folder, sshd, mpirun, api, token_file, ca_file, poll";
+           "ssh_folder, sshd, service, ssh_secret, mpirun, api, token_file, ca_file, poll";
   }
 
   // ---- A pool ----
@@ -339,6 +341,11 @@ class PoolsReader {
     if (!kubernetes->api.empty() && !kubernetes->api.starts_with("https://") &&
         !kubernetes->api.starts_with("http://")) {
       mistake(node, fmt::format("{}.api is {}; it must be https://HOST:PORT", where, kubernetes->api));
+    }
+    if (kubernetes->service.empty() != kubernetes->ssh_secret.empty()) {
+      const bool named = !kubernetes->service.empty();
+      mistake(node, fmt::format("{}.{} is missing; without the MPI operator a gang of several pods needs it beside {}",
+                                where, named ? "ssh_secret" : "service", named ? "service" : "ssh_secret"));
     }
     if (pool.ranks % kubernetes->ranks_per_pod != 0) {
       mistake(node, fmt::format("{}.ranks is {}, which is not a multiple of its ranks_per_pod, {}; make it one", where,

@@ -87,6 +87,7 @@ struct KubernetesPool {
   std::string worker = "hivq-worker", cache = "/cache";
   std::string ssh_folder = "/home/hivq/.ssh";  // where the operator puts the gang's ssh key
   std::vector<std::string> sshd;               // command of the worker pods; empty: the image's own
+  std::string service, ssh_secret;  // without the operator: names and the ssh key of a gang's pods; empty: one pod
   std::vector<std::string> mpirun;
   Millis poll = 2000;
 };

@@ -63,8 +63,8 @@ struct PictureItem {
   bool anomalous = false;
   double score = 0;
   std::string image;
-  std::string truth;  // grey, white where it is defective; empty: not known, or nothing is
-  std::string map;    // grey, from map_low (black) to map_high (white) …
+  std::string truth;                 // grey, white where it is defective; empty: not known, or nothing is
+  std::string map;                   // grey, from map_low (black) to map_high (white) …
   double map_low = 0, map_high = 1;  // … the ends of the maps of all test images
   HIVQ_FIELDS(number, step, name, class_name, anomalous, score, image, truth, map, map_low, map_high)
 };
@@ -85,7 +85,7 @@ struct YieldItem {
 using Item = std::variant<MetricsItem, LogItem, ChunkItem, CheckpointItem, EndItem, YieldItem, PictureItem>;
 
 inline constexpr size_t chunk_bytes = 4 << 20;
-inline constexpr uint64_t most_pictures = 64;  // of a trial
+inline constexpr uint64_t most_pictures = 64;     // of a trial
 inline constexpr size_t most_picture_name = 300;  // bytes of its name, and of its class's
 inline constexpr uint32_t most_picture_side = 256;
 inline constexpr size_t most_picture_bytes = 256 << 10;  // more than such a PNG takes, whatever is on it
@@ -228,8 +228,8 @@ struct Leave {
 struct Submit {
   static constexpr const char* type = "submit";
   std::string key;
-  std::string file;  // its name, for errors
-  std::string yaml;  // resolved: overrides applied, defaults written out
+  std::string file;       // its name, for errors
+  std::string yaml;       // resolved: overrides applied, defaults written out
   std::string user = {};  // whose share it is
   HIVQ_FIELDS(key, file, yaml, user)
 };
@@ -329,8 +329,8 @@ struct FetchPicture {
   std::string part;     // image, truth or map of a picture; figure
   HIVQ_FIELDS(trial, number, part)
 };
-/// A figure that was drawn of a trial goes with it, in the place of an older one of the same number. Asking again changes
-/// nothing.
+/// A figure that was drawn of a trial goes with it, in the place of an older one of the same number. Asking again
+/// changes nothing.
 struct AttachFigure {
   static constexpr const char* type = "attach_figure";
   TrialId trial;
@@ -382,8 +382,8 @@ struct SuggestValue {
   std::string range;  // YAML: "{uniform: [0, 1]}"
   HIVQ_FIELDS(lease, name, range)
 };
-/// Points of the trial's curves, whose steps (epochs) rise; of a step that is stored already nothing is changed. Without
-/// points: the client lives, and asks whether the trial is to stop.
+/// Points of the trial's curves, whose steps (epochs) rise; of a step that is stored already nothing is changed.
+/// Without points: the client lives, and asks whether the trial is to stop.
 struct ReportTrial {
   static constexpr const char* type = "report_trial";
   Lease lease;
@@ -512,8 +512,9 @@ struct JobView {
   std::string metric, goal;
   std::string user = {}, project = {};
   int64_t priority = 0;
+  uint64_t queued = 0;  // trials that wait for a gang; others are paused, wait for another job, …
   HIVQ_FIELDS(id, name, state, reason, submitted, ended, trials, finished, failed, running, cancelled, metric, goal,
-              user, project, priority)
+              user, project, priority, queued)
 };
 struct JobList {
   static constexpr const char* type = "job_list";
@@ -538,8 +539,8 @@ struct TrialView {
   Millis started = 0, ended = 0;
   int64_t step = 0, total_steps = 0;  // progress, where the trial runs
   std::string phase, gang;
-  uint64_t beside = 0;           // other trials that its gang trains side by side with it
-  int64_t checkpoint_step = -1;  // of the newest; -1: none stored
+  uint64_t beside = 0;                      // other trials that its gang trains side by side with it
+  int64_t checkpoint_step = -1;             // of the newest; -1: none stored
   std::vector<CheckpointView> checkpoints;  // that are kept, by step
   HIVQ_FIELDS(id, state, reason, variant, params, initial, final, attempts, started, ended, step, total_steps, phase,
               gang, beside, checkpoint_step, checkpoints)

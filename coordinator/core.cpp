@@ -10,6 +10,7 @@ namespace hivq {
 
 Core::Core(CoreOptions options, Snapshot snapshot, ReadCheckpoints ended, Millis now, Effects& effects)
     : options_(options),
+      first_event_(snapshot.first_event),
       next_event_(snapshot.next_event),
       next_epoch_(snapshot.next_epoch),
       scheduler_(options.policy),
@@ -91,6 +92,10 @@ void Core::put(Running& run, const LeaseRow& row) { run.put(Family::leases, key_
 void Core::event(Running& run, std::string text) {
   run.effects.log.push_back(text);
   run.put(Family::events, key_of(next_event_++), pack(EventRow{run.now, std::move(text)}));
+  // Two, so that there are fewer where there are far too many.
+  for (int i = 0; i < 2 && next_event_ - first_event_ > options_.most_events; ++i) {
+    run.erase(Family::events, key_of(first_event_++));
+  }
 }
 
 // ---- What queries ask ----

@@ -45,10 +45,11 @@ struct CoreOptions {
   Millis study_timeout = 60'000;    // a study's trial whose client is silent for so long has failed
   Millis yield_again = 5'000;       // a gang that has not given its pack back by then is asked again
   uint64_t input_bytes = uint64_t{256} << 20;  // that all gangs together may have on their way to us
-  std::vector<Pool> pools;          // where it may launch gangs itself; of those that fit a trial the first that can
-  Millis longest_retry = 600'000;   // that a trial waits before it is tried again
+  std::vector<Pool> pools;           // where it may launch gangs itself; of those that fit a trial the first that can
+  Millis longest_retry = 600'000;    // that a trial waits before it is tried again
+  uint64_t most_events = 1'000'000;  // that are kept
   Policy policy = {};
-  Roots roots = {};                 // folders in which trials may read
+  Roots roots = {};  // folders in which trials may read
   /// A stored job that has ended: it changes no more. Asked once, when a job that learns from it is submitted.
   std::function<Result<EndedJob>(JobId)> ended_job;
   /// The same for a trial of one; nothing where there is none.
@@ -122,7 +123,7 @@ struct Snapshot {
   std::map<TrialId, Kept> checkpoints;                          // of jobs that have not ended
   std::map<std::pair<TrialId, int64_t>, CheckpointRow> starts;  // of ended jobs, that trials start from
   std::map<JobId, EarlierRow> earlier;
-  uint64_t next_event = 1, next_epoch = 1;
+  uint64_t first_event = 1, next_event = 1, next_epoch = 1;
 };
 
 /// What is known of a gang beyond its Hello; not stored.
@@ -134,7 +135,7 @@ struct GangState {
   bool connected = false;             // heard since the start
   bool leaving = false;               // asked to
   Millis heard = 0;
-  Millis busy = 0;  // when it had something to do last, or joined
+  Millis busy = 0;                     // when it had something to do last, or joined
   std::map<Lease, Progress> progress;  // as it said last
 };
 
@@ -349,12 +350,12 @@ class Core {
   // Gangs that are launched, and pools that grow and shrink: core_pools.cpp.
   struct OwnLaunch {
     LaunchRow row;
-    Millis since = 0;     // from then on its gang has so much time to say Hello, or it is in the queue
-    bool queued = false;  // in its engine's queue
-    bool lost = false;    // its gang was, and its engine may start it again
+    Millis since = 0;        // from then on its gang has so much time to say Hello, or it is in the queue
+    bool queued = false;     // in its engine's queue
+    bool lost = false;       // its gang was, and its engine may start it again
     bool dismissed = false;  // it is not needed
-    std::string text;     // why it is not there yet, as its engine says
-    Millis unwanted = 0;  // since when no trial that waits could use it; 0: one could
+    std::string text;        // why it is not there yet, as its engine says
+    Millis unwanted = 0;     // since when no trial that waits could use it; 0: one could
   };
   struct PoolState {
     Pool pool;
@@ -363,7 +364,7 @@ class Core {
     uint64_t setbacks = 0;   // … those by no fault of their own among them …
     std::string trouble;     // … and why the last one did
     Millis next_launch = 0;
-    std::set<uint64_t> proven;  // sizes of gangs that came: it is no mistake of the pool if others do not
+    std::set<uint64_t> proven;            // sizes of gangs that came: it is no mistake of the pool if others do not
     uint64_t launches = 0, stopping = 0;  // that have not ended; of these those that were asked to
   };
   void load_launches(Running&, std::vector<LaunchRow>);
@@ -411,7 +412,7 @@ class Core {
   std::map<JobId, Job> jobs_;                 // that have not ended
   std::map<std::string, JobId> submissions_;  // by key: one that comes again is the same one
   JobId next_job_ = 1;
-  uint64_t next_event_ = 1;
+  uint64_t first_event_ = 1, next_event_ = 1;  // the oldest that is kept, and the next one
   uint64_t next_epoch_ = 1;
   std::map<GangId, GangState> gangs_;
   Scheduler scheduler_;

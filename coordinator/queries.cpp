@@ -41,6 +41,7 @@ JobView view(const JobRow& stored, const Core& core) {
       row.id,       row.name,    to_string(row.state),        row.reason,    row.submitted, row.ended, row.trials,
       row.finished, row.failed,  core.running_trials(row.id), row.cancelled, row.metric,    row.goal,  row.user,
       row.project,  row.priority};
+  view.queued = core.scheduler().waiting(row.id);
   if (core.paused(row.id)) {
     view.state = view.running == 0 ? "paused" : "pausing";
   } else if (open && view.running == 0) {

@@ -1,7 +1,7 @@
 #pragma once
 
 // What a core is made from, read from a store: RocksDB's, or the one that the simulation keeps in memory. A source has
-// get(), scan() and last_key() as Store has them.
+// get(), scan(), first_key() and last_key() as Store has them.
 
 #include <set>
 #include <string>
@@ -100,9 +100,11 @@ Result<Snapshot> read_snapshot(const Source& source) {
     if (!read) return read.error();
     found.drain_keys = std::move(*read);
   }
-  auto event = source.last_key(Family::events);
-  if (!event) return event.error();
-  if (*event && (*event)->size() == 8) found.next_event = number_at(**event, 0) + 1;
+  auto oldest = source.first_key(Family::events), newest = source.last_key(Family::events);
+  if (!oldest) return oldest.error();
+  if (!newest) return newest.error();
+  if (*oldest && (*oldest)->size() == 8) found.first_event = number_at(**oldest, 0);
+  if (*newest && (*newest)->size() == 8) found.next_event = number_at(**newest, 0) + 1;
 
   Status status = read_rows<JobRow>(source, Family::jobs, "", [&](auto, JobRow row) {
     if (ended(row.state)) {  // its name in memory: of it no more is needed, and there may be many

@@ -21,13 +21,13 @@ namespace hivq {
 
 namespace {
 
-constexpr uint64_t most_log_bytes = uint64_t{256} << 20;    // a start reads so much of the log at most
+constexpr uint64_t most_log_bytes = uint64_t{256} << 20;     // a start reads so much of the log at most
 constexpr uint64_t most_buffer_bytes = uint64_t{256} << 20;  // of all families that are not in tables yet
 constexpr std::chrono::milliseconds lock_patience{3000}, lock_pause{100};
 constexpr size_t cache_bytes = size_t{128} << 20;
 
-/// RocksDB's own log file does not stand a full disk: the line after the one that failed aborts the process. What it has to
-/// say to us comes as a status.
+/// RocksDB's own log file does not stand a full disk: the line after the one that failed aborts the process. What it
+/// has to say to us comes as a status.
 class NoLog final : public rocksdb::Logger {
  public:
   using rocksdb::Logger::Logv;
@@ -43,8 +43,8 @@ class NoRecovery final : public rocksdb::EventListener {
   }
 };
 
-/// Points come into their row without reading it first; RocksDB puts the pieces together when it reads or rewrites them.
-/// It never fails: merge_points() keeps what it cannot read.
+/// Points come into their row without reading it first; RocksDB puts the pieces together when it reads or rewrites
+/// them. It never fails: merge_points() keeps what it cannot read.
 class MergePoints final : public rocksdb::MergeOperator {
  public:
   const char* Name() const override { return "hivq.points"; }
@@ -281,6 +281,16 @@ Result<std::optional<std::string>> Store::get(Family family, const std::string& 
   if (status.IsNotFound()) return std::optional<std::string>();
   if (!status.ok()) return explain(status, state_->folder);
   return std::optional<std::string>(std::move(value));
+}
+
+Result<std::optional<std::string>> Store::first_key(Family family) const {
+  std::optional<std::string> found;
+  Status status = scan(family, "", [&](std::string_view key, std::string_view) {
+    found = key;
+    return false;
+  });
+  if (!status) return status.error();
+  return found;
 }
 
 Result<std::optional<std::string>> Store::last_key(Family family) const {

@@ -66,7 +66,8 @@ class Store {
   /// The row with the largest key below `key`, or nothing where there is none. Errors: as of get().
   Result<std::optional<std::pair<std::string, std::string>>> last_before(Family family, const std::string& key) const;
 
-  /// The last key of a family, or nothing where it is empty. Errors: as of get().
+  /// The first and the last key of a family, or nothing where it is empty. Errors: as of get().
+  Result<std::optional<std::string>> first_key(Family family) const;
   Result<std::optional<std::string>> last_key(Family family) const;
 
   /// What a core is made from. Errors: a row that cannot be read, by its family and key.
@@ -81,12 +82,13 @@ class Store {
     uint64_t bytes = 0;   // with what it shares with others
   };
   /// Copies what is committed now into `folder`, beside older backups there, whose files it shares where they are the
-  /// same. The store may be written meanwhile, by another thread. Errors: the folder cannot be written, its disk is full.
+  /// same. The store may be written meanwhile, by another thread. Errors: the folder cannot be written, its disk is
+  /// full.
   Result<BackupInfo> backup(const std::string& folder) const;
   /// The backups in a folder, the oldest first. Errors: there are none.
   static Result<std::vector<BackupInfo>> backups(const std::string& folder);
-  /// Puts a backup (0: the newest), after checking its checksums, where open() finds it. Errors: there is a store already,
-  /// the backup is damaged or not there.
+  /// Puts a backup (0: the newest), after checking its checksums, where open() finds it. Errors: there is a store
+  /// already, the backup is damaged or not there.
   static Status restore(const std::string& backups, const std::string& folder, uint64_t number = 0);
   /// Rewrites all data without what was replaced and erased, and returns the bytes on disk before and after.
   Result<std::pair<uint64_t, uint64_t>> compact();

@@ -112,8 +112,10 @@ Reply prometheus_metrics(ClientPool& pool) {
                                        {"finished", 0}, {"failed", 0},  {"cancelled", 0}};
   std::map<std::string, uint64_t> trials{
       {"waiting", 0}, {"running", 0}, {"finished", 0}, {"failed", 0}, {"cancelled", 0}};
+  uint64_t queued = 0;
   for (const JobView& job : (**list)->jobs) {
     ++jobs[job.state];
+    queued += job.queued;
     trials["finished"] += job.finished;
     trials["failed"] += job.failed;
     trials["running"] += job.running;
@@ -138,6 +140,11 @@ Reply prometheus_metrics(ClientPool& pool) {
   };
   by_state("hivq_jobs", "Jobs by state.", jobs);
   by_state("hivq_trials", "Trials by state.", trials);
+  text += fmt::format(
+      "# HELP hivq_trials_queued Trials that wait for a gang: none of a paused job, of a study, or of one that comes "
+      "after "
+      "another.\n# TYPE hivq_trials_queued gauge\nhivq_trials_queued {}\n",
+      queued);
   by_state("hivq_gangs", "Connected gangs.", {{"busy", busy}, {"idle", connected - busy}});
   by_state("hivq_ranks", "Ranks of connected gangs.", {{"busy", busy_ranks}, {"idle", ranks - busy_ranks}});
   text += fmt::format(

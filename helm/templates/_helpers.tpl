@@ -78,6 +78,10 @@ pools:{{ if not (include "hivq.poolNamespaces" .) }} []{{ end }}
     image: {{ include "hivq.image" (list $ (merge (dict) (default dict $pool.image) $.Values.image.worker)) | quote }}
     pull_policy: {{ (merge (dict) (default dict $pool.image) $.Values.image.worker).pullPolicy }}
     operator: {{ default "mpijob" $pool.operator }}
+    {{- if ne (default "mpijob" $pool.operator) "mpijob" }}
+    service: {{ include "hivq.fullname" $ }}-gang
+    ssh_secret: {{ include "hivq.fullname" $ }}-gang
+    {{- end }}
     key_secret: {name: {{ include "hivq.keys" $ }}, key: gang}
     cache: /cache
     {{- with $pool.mpirun }}

@@ -78,12 +78,79 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
   EXPECT_FALSE(launcher["resources"].contains("limits"));
 }
 
-TEST(KubernetesObjects, WithoutAnOperatorOnePodHasAllRanks) {
+TEST(KubernetesObjects, WithoutAnOperatorTheFirstPodOfAJobStartsTheRanksOfAll) {
+  Pool pool;
+  const KubernetesPool kubernetes = pool_from(
+      "    ranks: 6\n    ranks_per_pod: 2\n    resources: {limits: {nvidia.com/gpu: 2}}\n    service: gangs\n"
+      "    ssh_secret: gang-ssh\n    sshd: [/usr/sbin/sshd, -De, -o, \"Banner it's\"]\n    key_secret: {name: keys}\n"
+      "    template: {spec: {containers: [{name: gang, volumeMounts: [{name: data, mountPath: /data}]}], volumes: "
+      "[{name: data, persistentVolumeClaim: {claimName: c}}]}}\n",
+      &pool);
+  const json job =
+      gang_job(pool, kubernetes, {"hivq-a-cloud-7", "ml", "a", "tcp://hivq:4487", "", nullptr}, {"7", 6, "cloud"});
+  const json& spec = job["spec"];
+  EXPECT_EQ(spec["completionMode"], "Indexed");
+  EXPECT_EQ(spec["completions"], 3);
+  EXPECT_EQ(spec["parallelism"], 3);
+  EXPECT_EQ(spec["backoffLimit"], 0);
+  EXPECT_EQ(spec["successPolicy"]["rules"][0]["succeededIndexes"], "0");
+  const json& pod = spec["template"]["spec"];
+  EXPECT_EQ(pod["subdomain"], "gangs");
+  const json& container = pod["containers"][0];
+  EXPECT_EQ(container["resources"]["limits"]["nvidia.com/gpu"], 2);
+  EXPECT_EQ(
+      container["args"].dump(),
+      R"(["/home/hivq/.ssh","3","2","hivq-a-cloud-7","gangs","-np","6","-x","HIVQ_KEY","--oversubscribe","--bind-to",)"
+      R"("none","hivq-worker","--coordinator","tcp://hivq:4487","--launch","7","--cache","/cache","--label","pool=cloud"])");
+  for (const char* mount : {"/home/hivq/.ssh", "/etc/hivq/ssh", "/data", "/tmp"}) {
+    EXPECT_NE(container["volumeMounts"].dump().find(fmt::format("\"mountPath\":\"{}\"", mount)), std::string::npos)
+        << mount;
+  }
+  EXPECT_NE(pod["volumes"].dump().find(R"("secret":{"secretName":"gang-ssh"})"), std::string::npos);
+
+  // The shell takes the script, and the other pods become their ssh server.
+  const std::string folder = testing::TempDir() + "/hivq_gang_" + std::to_string(getpid());
+  fs::create_directories(folder + "/ssh");
+  std::string script = container["command"][2];
+  for (const auto& [text, instead] : {std::pair<std::string, std::string>{"/etc/hivq/ssh", folder},
+                                      {"/usr/sbin/sshd", "printf '%s|'"},
+                                      {"ssh-keygen -yf", "sed s/secret/public/"}}) {
+    const size_t at = script.find(text);
+    ASSERT_NE(at, std::string::npos) << text;
+    script.replace(at, text.size(), instead);
+  }
+  std::ofstream(folder + "/script") << script;
+  std::ofstream(folder + "/ssh-privatekey") << "secret";
+  const std::string run =
+      fmt::format("JOB_COMPLETION_INDEX=1 sh {0}/script {0}/ssh 3 2 hivq-a-cloud-7 gangs -np 6 > {0}/said", folder);
+  EXPECT_EQ(std::system(run.c_str()), 0);
+  const auto text_of = [&](const std::string& name) {
+    std::ifstream file(folder + "/" + name);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  EXPECT_EQ(text_of("said"), "-De|-o|Banner it's|");
+  EXPECT_EQ(text_of("ssh/id_rsa"), "secret");
+  EXPECT_EQ(text_of("ssh/authorized_keys"), "public");
+  fs::remove_all(folder);
+}
+
+TEST(KubernetesObjects, OfAPodsJobTheFirstStartsTheRanks) {
+  const auto starts = [](const char* labels) {
+    return starts_the_ranks(json::parse(fmt::format(R"({{"metadata":{{"labels":{{{}}}}}}})", labels)));
+  };
+  EXPECT_TRUE(starts(""));
+  EXPECT_TRUE(starts(R"("training.kubeflow.org/job-role":"launcher")"));
+  EXPECT_FALSE(starts(R"("training.kubeflow.org/job-role":"worker")"));
+  EXPECT_TRUE(starts(R"("batch.kubernetes.io/job-completion-index":"0")"));
+  EXPECT_FALSE(starts(R"("batch.kubernetes.io/job-completion-index":"1")"));
+}
+
+TEST(KubernetesObjects, WithoutAnOperatorAndWithoutAnSshKeyOnePodHasAllRanks) {
   Pool pool;
   const KubernetesPool kubernetes = pool_from(
       "    ranks: 3\n    resources: {requests: {cpu: 500m, memory: 2Gi}, limits: {nvidia.com/gpu: 1}}\n", &pool);
   const GangObject object{"name", "ml", "0a1b2c3d", "tcp://hivq:4487", "", nullptr};
-  const json job = one_pod_job(pool, kubernetes, object, {"7", 3, "cloud"});
+  const json job = gang_job(pool, kubernetes, object, {"7", 3, "cloud"});
   EXPECT_EQ(job["kind"], "Job");
   EXPECT_FALSE(job["metadata"].contains("ownerReferences"));
   const json& container = job["spec"]["template"]["spec"]["containers"][0];
@@ -246,6 +313,24 @@ TEST_F(KubernetesTest, TheListTellsOfAllGangsAndWhyTheyAreNotThere) {
   server_->stop();
   thread_.join();
   EXPECT_NE(engine()->list().error().message.find("does not answer"), std::string::npos);
+}
+
+TEST_F(KubernetesTest, AJobOfSeveralPodsRunsWithAllOfThemAndEndsWithItsFirst) {
+  const auto item = [](const std::string& launch, const std::string& status) {
+    return R"({"metadata":{"labels":{"hivq.io/launch":")" + launch + R"("}},"spec":{"completions":3},"status":{)" +
+           status + "}}";
+  };
+  answer("GET /apis/batch/v1/namespaces/ml/jobs", 200,
+         R"({"items":[)" + item("1", R"("ready":2)") + "," + item("2", R"("ready":3)") + "," +
+             item("3", R"("ready":2,"completedIndexes":"0")") + "," +
+             item("4", R"("ready":1,"completedIndexes":"1,2")") + "]}");
+  answer("GET /api/v1/namespaces/ml/pods", 200, R"({"items":[]})");
+  const auto list = engine()->list();
+  ASSERT_TRUE(list) << list.error().message;
+  EXPECT_EQ(list->at("1").phase, EngineState::Phase::starting);
+  EXPECT_EQ(list->at("2").phase, EngineState::Phase::running);
+  EXPECT_EQ(list->at("3").phase, EngineState::Phase::ended);
+  EXPECT_EQ(list->at("4").phase, EngineState::Phase::starting);
 }
 
 TEST_F(KubernetesTest, TheEndIsToldWithThePodsReasonAndItsLastLines) {

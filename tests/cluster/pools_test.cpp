@@ -59,6 +59,9 @@ TEST(Pools, AMistakeNamesFileLineFieldAndRemedy) {
             "pools.yaml:4: pools.a.hosts: cores=2 after host n1; it must be slots=N, from 1 on");
   EXPECT_EQ(mistakes("pools:\n  - name: a\n    launcher: kubernetes\n"),
             "pools.yaml:2: pools.a.image is missing; name that of the worker");
+  EXPECT_EQ(mistakes("pools:\n  - name: a\n    launcher: kubernetes\n    image: x\n    service: gangs\n"),
+            "pools.yaml:2: pools.a.ssh_secret is missing; without the MPI operator a gang of several pods needs it "
+            "beside service");
   EXPECT_EQ(
       mistakes("pools:\n  - name: a\n    launcher: kubernetes\n    image: x\n    ranks: 3\n    ranks_per_pod: 2\n"),
       "pools.yaml:2: pools.a.ranks is 3, which is not a multiple of its ranks_per_pod, 2; make it one");

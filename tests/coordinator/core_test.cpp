@@ -553,6 +553,26 @@ TEST_F(CoreTest, ItSaysWhyATrialWaits) {
   EXPECT_EQ(core_->gang_of({1, 0})->hello.gang, "g2");
 }
 
+TEST_F(CoreTest, TheOldestEventsGo) {
+  const auto numbers = [this] {
+    std::vector<uint64_t> found;
+    const Status read = store_.scan(Family::events, "", [&](std::string_view key, std::string_view) {
+      found.push_back(number_at(key, 0));
+      return true;
+    });
+    EXPECT_TRUE(read);
+    return found;
+  };
+  for (int i = 0; i < 7; ++i) input(Noted{"something"});
+  ASSERT_EQ(numbers(), (std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7}));
+  options_.most_events = 4;  // of an earlier version there may be more than are kept
+  restart();
+  input(Noted{"something"});
+  EXPECT_EQ(numbers(), (std::vector<uint64_t>{3, 4, 5, 6, 7, 8}));
+  for (int i = 0; i < 4; ++i) input(Noted{"something"});
+  EXPECT_EQ(numbers(), (std::vector<uint64_t>{9, 10, 11, 12}));
+}
+
 TEST_F(CoreTest, AMessageThatIsNotForTheCoordinatorIsAnswered) {
   from("stranger", Welcome{"x"}, 3);
   EXPECT_EQ(sent<Failed>("stranger").size(), 1u);

@@ -528,6 +528,11 @@ TEST_F(Http, PagesAndMetricsAreServed) {
   const auto metrics = checked(client.Get("/metrics"));
   EXPECT_NE(metrics->body.find("\nhivq_jobs{state=\"waiting\"} 1\n"), std::string::npos);
   EXPECT_NE(metrics->body.find("\nhivq_trials{state=\"waiting\"} 4\n"), std::string::npos);
+  EXPECT_NE(metrics->body.find("\nhivq_trials_queued 4\n"), std::string::npos);
+  ASSERT_EQ(post("/jobs/1/pause", "{}", "application/json")->status, 200);
+  const auto paused = checked(client.Get("/metrics"));
+  EXPECT_NE(paused->body.find("\nhivq_trials{state=\"waiting\"} 4\n"), std::string::npos);
+  EXPECT_NE(paused->body.find("\nhivq_trials_queued 0\n"), std::string::npos) << "a paused job waits for no gang";
 }
 
 TEST_F(Http, TheAddressStaysOverARestartAndOffMeansOff) {

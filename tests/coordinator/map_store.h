@@ -54,6 +54,9 @@ class MapStore {
     if (at == rows(family).begin()) return std::optional<std::pair<std::string, std::string>>();
     return std::optional(std::pair<std::string, std::string>(*std::prev(at)));
   }
+  Result<std::optional<std::string>> first_key(Family family) const {
+    return rows(family).empty() ? std::nullopt : std::optional(rows(family).begin()->first);
+  }
   Result<std::optional<std::string>> last_key(Family family) const {
     return rows(family).empty() ? std::nullopt : std::optional(rows(family).rbegin()->first);
   }

@@ -90,8 +90,7 @@ TEST_F(StoreTest, KeepsWhatWasCommittedAcrossAReopen) {
 TEST_F(StoreTest, ScansAPrefixInTheOrderOfNumbers) {
   Store store = open();
   const TrialId trial{1, 2}, next{1, 3};
-  for (int64_t step : {300, 2, 70'000, 0})
-    commit(store, {put(Family::checkpoints, checkpoint_key(trial, step), "x")});
+  for (int64_t step : {300, 2, 70'000, 0}) commit(store, {put(Family::checkpoints, checkpoint_key(trial, step), "x")});
   commit(store, {put(Family::checkpoints, checkpoint_key(next, 1), "x")});
   std::vector<uint64_t> steps;
   auto scanned = store.scan(Family::checkpoints, key_of(trial), [&](std::string_view key, auto) {
@@ -127,6 +126,7 @@ TEST_F(StoreTest, TheSnapshotHoldsWhatACoreNeeds) {
           put(Family::checkpoints, checkpoint_key(ended_trial.id, 4), pack(checkpoint(4))),
           put(Family::checkpoints, checkpoint_key(waits.id, 5), pack(checkpoint(5))),
           put(Family::meta, "next_epoch", key_of(uint64_t{9})),
+          put(Family::events, key_of(uint64_t{40}), pack(EventRow{})),
           put(Family::events, key_of(uint64_t{41}), pack(EventRow{}))});
   auto snapshot = store.snapshot();
   ASSERT_TRUE(snapshot) << snapshot.error().message;
@@ -139,6 +139,7 @@ TEST_F(StoreTest, TheSnapshotHoldsWhatACoreNeeds) {
   EXPECT_EQ(snapshot->starts.size(), 1u);  // … and what their trials start from
   EXPECT_EQ(snapshot->starts.at({TrialId{2, 0}, 3}).manifest.step, 3);
   EXPECT_EQ(snapshot->next_epoch, 9u);
+  EXPECT_EQ(snapshot->first_event, 40u);
   EXPECT_EQ(snapshot->next_event, 42u);
 }
 

@@ -118,5 +118,48 @@ TEST(Errors, AFullDataFolderRefusesWhatIsNewAndLosesNothing) {
   EXPECT_GE(client.ask<JobList>(ListJobs{}).value().jobs.size(), acknowledged);
 }
 
+TEST(Errors, AFullCacheFolderFailsTheTrialWithTheRemedyAndTheGangGoesOn) {
+  Workspace space;
+  const std::string folder = space.path("features"), ballast = folder + "/ballast";
+  Mounted mounted(folder, 0, "size=16m");
+  if (!mounted) GTEST_SKIP() << "this user may not mount a small file system";
+  const auto fill = [&] {
+    std::ofstream file(ballast, std::ios::binary);
+    const std::string block(1 << 16, 'x');
+    while (file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) continue;
+  };
+  Coordinator coordinator(space, space.path("data"));
+  const ProcessId gang = space.start({"mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none",
+                                      program("hivq-worker"), "--coordinator", coordinator.endpoint, "--cache", folder},
+                                     "gang.log");
+  Client client = coordinator.client();
+  const auto submit = [&](int epochs) {
+    const std::string spec = space.write("tiny.yaml", tiny_job(1, epochs));
+    return space.run({program("hivq"), "submit", spec, "--coordinator", coordinator.endpoint}).code;
+  };
+  const auto state_of = [&](JobId id) {
+    auto job = client.ask<JobDetail>(ShowJob{id});
+    return job ? job->job.state : std::string();
+  };
+  fill();
+  ASSERT_EQ(submit(1), 0);
+  ASSERT_TRUE(wait_until([&] { return state_of(1) == "failed"; }, 120)) << state_of(1);
+  const auto shown = space.run({program("hivq"), "show", "1", "--coordinator", coordinator.endpoint});
+  EXPECT_NE(shown.output.find("its disk has no room for them"), std::string::npos) << shown.output;
+  EXPECT_NE(shown.output.find(folder), std::string::npos) << shown.output;
+
+  // The same gang trains once there is space; what it trains from is there then, however full the disk becomes.
+  std::filesystem::remove(ballast);
+  ASSERT_EQ(submit(60), 0);
+  const auto trains = [&] {
+    auto job = client.ask<JobDetail>(ShowJob{2});
+    return job && !job->trials.empty() && job->trials[0].step > 0;
+  };
+  ASSERT_TRUE(wait_until(trains, 120)) << state_of(2);
+  fill();
+  EXPECT_TRUE(wait_until([&] { return state_of(2) == "finished"; }, 300)) << state_of(2);
+  EXPECT_TRUE(alive(gang));
+}
+
 }  // namespace
 }  // namespace hivq::e2e

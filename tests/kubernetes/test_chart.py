@@ -1,5 +1,6 @@
 """The chart, without a cluster: what it makes of several sets of values, held against the schemas of several versions of Kubernetes."""
 
+import base64
 import json
 import re
 import shutil
@@ -169,6 +170,22 @@ def test_jobs_only_where_a_pool_does_without_the_operator(tools):
     assert not any(resource == "statefulsets" for namespace, _, resource, _ in both if namespace == "edge")
 
 
+def test_gangs_of_jobs_have_names_and_an_ssh_key(tools, tmp_path):
+    found = objects(SETS["everything"])
+    edge = next(pool for pool in pools_of(found) if pool["name"] == "edge")
+    assert "service" not in next(pool for pool in pools_of(found) if pool["name"] == "gpu")
+    secret = next(one for one in of_kind(found, "Secret") if one["metadata"]["name"] == edge["ssh_secret"])
+    service = next(one for one in of_kind(found, "Service") if one["metadata"]["name"] == edge["service"])
+    assert secret["metadata"]["namespace"] == service["metadata"]["namespace"] == "edge"
+    labels = {**edge["template"]["metadata"]["labels"], "hivq.io/kind": "job"}  # the coordinator's own
+    assert service["spec"]["selector"].items() <= labels.items() and service["spec"]["publishNotReadyAddresses"]
+    key = tmp_path / "key"
+    key.write_bytes(base64.b64decode(secret["data"]["ssh-privatekey"]))
+    key.chmod(0o600)
+    assert run("ssh-keygen", "-yf", key).startswith("ecdsa-sha2-nistp256 ")
+    assert not [one for one in of_kind(objects({}), "Service") + of_kind(objects({}), "Secret") if one["metadata"]["name"] == "hivq-gang"]
+
+
 def test_a_pool_of_gpus_asks_for_them(tools):
     gpu = next(pool for pool in pools_of(objects(SETS["everything"])) if pool["name"] == "gpu")
     assert gpu["resources"]["limits"] == {"memory": "256Gi", "nvidia.com/gpu": 8}
@@ -178,9 +195,12 @@ def test_a_pool_of_gpus_asks_for_them(tools):
 
 
 def test_keys_are_random_and_nowhere_but_in_their_secret(tools):
-    secrets = [of_kind(objects(SETS["everything"]), "Secret")[0]["data"] for _ in range(2)]
-    assert set(secrets[0]) == {"coordinator", "gang", "operator"}
-    assert len({value for data in secrets for value in data.values()}) == 6
+    def secrets():
+        return {one["metadata"]["name"]: one["data"] for one in of_kind(objects(SETS["everything"]), "Secret")}
+
+    made = [secrets(), secrets()]
+    assert {name: set(data) for name, data in made[0].items()} == {"hivq-keys": {"coordinator", "gang", "operator"}, "hivq-gang": {"ssh-privatekey"}}
+    assert len({value for one in made for data in one.values() for value in data.values()}) == 8
     assert not of_kind(objects({"keys": {"existingSecret": "mine"}}), "Secret")
     assert of_kind(objects({"keys": {"existingSecret": "mine"}}), "StatefulSet")[0]["spec"]["template"]["spec"]["volumes"][2]["secret"]["secretName"] == "mine"
 
@@ -208,7 +228,7 @@ def test_the_coordinator_is_scraped_once(tools, more):
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     services = of_kind(found, "Service")
     scraped = [one for one in services if wanted <= one["metadata"]["labels"].items()]
-    assert len(services) == 2 and len(scraped) == 1 and "clusterIP" not in scraped[0]["spec"]
+    assert len(services) == 3 and len(scraped) == 1 and "clusterIP" not in scraped[0]["spec"]
     ports = {port["name"] for port in scraped[0]["spec"]["ports"]}
     assert [end["port"] for end in monitor["spec"]["endpoints"]] == ["http"] and "http" in ports
     rules = of_kind(found, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
@@ -253,9 +273,9 @@ def test_the_alerts_are_raised_when_they_should(tools, tmp_path):
     limit = f'kube_pod_container_resource_limits{{{where},{pod},resource="memory",unit="byte"}}'
     cases = {
         "HivqCoordinatorAway": ({}, "10m"),
-        "HivqNoGangs": ({f'hivq_trials{{{where},state="waiting"}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "0x60",
+        "HivqNoGangs": ({f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "0x60",
                          f'hivq_gangs{{{where},state="busy"}}': "0x60"}, "20m"),
-        "HivqIdleBesideWaiting": ({f'hivq_trials{{{where},state="waiting"}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "1x60"}, "40m"),
+        "HivqIdleBesideWaiting": ({f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "1x60"}, "40m"),
         "HivqTrialsFail": ({f'hivq_trials{{{where},state="failed"}}': "0x10 0+1x30"}, "40m"),
         "HivqMemory": ({f'process_resident_memory_bytes{{{where},{scraped}}}': "95x60", limit: "100x60"}, "15m"),
         "HivqVolumeFull": ({f'kubelet_volume_stats_available_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "5x60",

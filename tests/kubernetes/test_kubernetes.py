@@ -245,7 +245,9 @@ def test_a_lost_worker_pod_costs_one_attempt(service):
     assert sorted(trial["attempts"] for trial in trials.values()) == [1, 1, 1, 1, 2]
 
 
-def test_helm_test_passes(release):
+@pytest.mark.parametrize("https", [True, False], ids=["over HTTPS", "over HTTP"])
+def test_helm_test_passes(release, https):
+    helm("upgrade", {"tls": {"enabled": https}})
     said = run("helm", "-n", NAMESPACE, "test", NAME, "--timeout", "2m")
     assert "Phase:          Succeeded" in said
 
@@ -268,8 +270,14 @@ def test_without_the_operator_gangs_are_jobs(service):
         job = service.submit("jobs", epochs=2)
         until(lambda: len(connected(service)) == 1, 120, "a gang comes")
         made = get("jobs", "-l", "app.kubernetes.io/component=gang")
-        assert len(made) == 1 and len(get("pods", "-l", "app.kubernetes.io/component=gang")) == 1
+        pods = sorted(names("pods", "-l", "app.kubernetes.io/component=gang"))
+        assert len(made) == 1 and len(pods) == 2, "a pod a rank, as with the operator"
+        kubectl("delete", "pod", pods[1], "--grace-period=0", "--force")
+        until(lambda: names("jobs", "-l", "app.kubernetes.io/component=gang") not in (set(), {made[0]["metadata"]["name"]}), 120, "another gang comes")
         until(lambda: service.job(job)["state"] == "finished", 300, "the sweep finishes")
+        assert sorted({trial["attempts"] for trial in service.trials(job).values()}) in ([1], [1, 2])
+        # At the end rank 0 leaves, and the pods that wait for it go with it.
+        until(lambda: not get("jobs", "-l", "app.kubernetes.io/component=gang"), 60, "an idle gang ends")
     finally:
         run(HERE / "lab", "operator", "on")
 
