@@ -147,7 +147,10 @@ class Kubernetes final : public Engine {
     if (said.status == 0) return Refusal{said.why(), said.sent, true};
     std::string remedy;
     if (said.status == 403) remedy = "; the coordinator's service account needs the right to create it";
-    if (said.status == 404) remedy = "; is the namespace there, and the MPI operator?";
+    if (said.status == 404) {
+      remedy = *operated ? "; install Kubeflow's MPI operator, or give the pool operator: job (or auto)"
+                         : "; is the namespace there?";
+    }
     return Refusal{"Kubernetes refuses the gang: " + said.why() + remedy, false,
                    said.status >= 500 || said.status == 429};
   }
@@ -156,6 +159,9 @@ class Kubernetes final : public Engine {
     const std::string name = name_of(launched.launch);
     Status failed;
     for (const bool operated : {true, false}) {
+      using Operator = KubernetesPool::Operator;
+      const Operator other = operated ? Operator::job : Operator::mpijob;
+      if (launched.handle.empty() && kubernetes_.engine == other) continue;  // there may be no right to ask
       if (launched.handle.starts_with(operated ? "job:" : "mpijob:")) continue;
       const Answer said = api_.erase((operated ? mpi_jobs() : jobs()) + "/" + name);
       if (!said.good() && said.status != 404) failed = error("{} could not be deleted: {}", name, said.why());

@@ -93,12 +93,20 @@ json environment_of(const KubernetesPool& kubernetes, const GangObject& object) 
   return variables;
 }
 
-/// `-np N -x NAME …`: ranks on other hosts have of the environment what is named.
-std::vector<std::string> ranks_line(const LaunchRequest& request, const json& environment) {
+/// `-np N -x NAME …`: ranks in other pods have of the environment what is named: ours and the template's, but not what
+/// Open MPI passes on by itself, nor what each pod has of its own.
+std::vector<std::string> ranks_line(const KubernetesPool& kubernetes, const LaunchRequest& request,
+                                    const json& environment) {
+  json pod = pod_template(kubernetes, json::object());
+  container_of(pod)["env"] = environment;
+  add_template(pod, kubernetes);
   std::vector<std::string> line{"-np", std::to_string(request.ranks)};
-  for (const json& variable : environment) {
-    const std::string name = variable.at("name");
-    if (name.starts_with("HIVQ_")) line.insert(line.end(), {"-x", name});
+  for (const json& variable : container_of(pod).value("env", json::array())) {
+    const std::string name = variable.value("name", "");
+    const json source = variable.value("valueFrom", json::object());
+    if (name.empty() || name.starts_with("OMPI_") || source.contains("fieldRef") || source.contains("resourceFieldRef"))
+      continue;
+    line.insert(line.end(), {"-x", name});
   }
   return line;
 }
@@ -220,8 +228,8 @@ json mpi_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObjec
   json& container = container_of(launcher);
   const std::string script = std::string(wait_for_hosts) + "/etc/mpi/hostfile; exec mpirun \"$@\"";
   container["command"] = {"sh", "-c", script, "mpirun"};
-  container["args"] =
-      joined(ranks_line(request, environment), kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
+  container["args"] = joined(ranks_line(kubernetes, request, environment), kubernetes.mpirun,
+                             worker_line(pool, kubernetes, object, request));
   container["resources"] = {{"requests", {{"cpu", "50m"}, {"memory", "64Mi"}}}};
   for (const json& variable : environment) merge_into(container["env"], json::array({variable}));
 
@@ -245,8 +253,9 @@ json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObje
   const uint64_t places = (request.ranks + kubernetes.ranks_per_pod - 1) / kubernetes.ranks_per_pod;
   const uint64_t pods = kubernetes.ssh_secret.empty() ? 1 : places;
   const json environment = environment_of(kubernetes, object);
-  const json line = joined(ranks_line(request, environment), std::vector{"--oversubscribe", "--bind-to", "none"},
-                           kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
+  const json line =
+      joined(ranks_line(kubernetes, request, environment), std::vector{"--oversubscribe", "--bind-to", "none"},
+             kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
   json pod = pod_template(kubernetes, labels);
   json& container = container_of(pod);
   container["env"] = environment;

@@ -189,9 +189,15 @@ Result<std::optional<KeyFile>> users_key() {
 }
 
 Result<std::optional<KeyFile>> said_key(const KeyOptions& options) {
-  const std::string named = options.key.empty() ? variable("HIVQ_KEY") : options.key;
+  const std::string named = options.key.empty() ? trimmed(variable("HIVQ_KEY")) : options.key;
   if (named.empty()) return std::optional<KeyFile>();
-  auto key = options.key.empty() && key_pair_of(named) ? parse_key(named, "HIVQ_KEY") : read_key(named);
+  // The variable is a key, bare or as a file has it, or names a file; what it is else may be a secret: it is not told.
+  const bool itself = options.key.empty() && (key_pair_of(named) || named.starts_with('{'));
+  std::error_code failed;
+  if (options.key.empty() && !itself && !std::filesystem::exists(named, failed)) {
+    return error("HIVQ_KEY is neither a key nor the path of one; hivq keys add NAME --out FILE makes one");
+  }
+  auto key = itself ? parse_key(named, "HIVQ_KEY") : read_key(named);
   if (!key) return key.error();
   const std::string told = options.coordinator_key.empty() ? variable("HIVQ_COORDINATOR_KEY") : options.coordinator_key;
   if (!told.empty()) {

@@ -64,6 +64,10 @@ capabilities: {drop: [ALL]}
 {{- define "hivq.pools" -}}
 pools:{{ if not (include "hivq.poolNamespaces" .) }} []{{ end }}
 {{- range $name, $pool := .Values.pools }}{{ if $pool }}
+{{- $ranks := int $pool.ranks }}{{ $perPod := int (default 1 $pool.ranksPerPod) }}{{ $minimum := int (default 0 $pool.minimum) }}
+{{- if gt $minimum (int $pool.maximum) }}{{ fail (printf "pools.%s.minimum is %d, and its maximum %d; it must not be more" $name $minimum (int $pool.maximum)) }}{{ end }}
+{{- if mod $ranks $perPod }}{{ fail (printf "pools.%s.ranks is %d, which is not a multiple of its ranksPerPod, %d; make it one" $name $ranks $perPod) }}{{ end }}
+{{- if hasKey (default dict $pool.labels) "pool" }}{{ fail (printf "pools.%s.labels.pool is the pool's name; leave it out" $name) }}{{ end }}
   - name: {{ $name }}
     launcher: kubernetes
     ranks: {{ $pool.ranks }}

@@ -37,7 +37,8 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
       "    ranks: 4\n    ranks_per_pod: 2\n    resources: {limits: {nvidia.com/gpu: 2}}\n"
       "    key_secret: {name: keys, key: gang}\n    sshd: [/usr/sbin/sshd, -De]\n"
       "    template: {spec: {nodeSelector: {disk: fast}, securityContext: {runAsUser: 1000}, containers: [{name: gang, "
-      "env: [{name: A, value: b}], volumeMounts: [{name: data, mountPath: /cache}]}], volumes: [{name: cache, "
+      "env: [{name: A, value: b}, {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}], volumeMounts: "
+      "[{name: data, mountPath: /cache}]}], volumes: [{name: cache, "
       "persistentVolumeClaim: {claimName: c}}]}}\n",
       &pool);
   GangObject object{"hivq-0a1b2c3d-cloud-7", "ml", "0a1b2c3d", "tcp://hivq:4487", "public", {{"uid", "u"}}};
@@ -59,7 +60,7 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
   EXPECT_EQ(container["command"], json({"/usr/sbin/sshd", "-De"}));
   EXPECT_EQ(container["resources"]["limits"]["nvidia.com/gpu"], 2);
   EXPECT_EQ(container["securityContext"]["readOnlyRootFilesystem"], true);
-  EXPECT_EQ(container["env"], json::parse(R"([{"name": "A", "value": "b"}])"));
+  EXPECT_EQ(container["env"][0], json::parse(R"({"name": "A", "value": "b"})"));
   EXPECT_NE(container["volumeMounts"].dump().find(R"({"mountPath":"/cache","name":"data"})"), std::string::npos);
   EXPECT_EQ(container["volumeMounts"].dump().find(R"({"mountPath":"/cache","name":"cache"})"), std::string::npos);
   EXPECT_NE(pod["volumes"].dump().find(R"({"name":"cache","persistentVolumeClaim":{"claimName":"c"}})"),
@@ -68,7 +69,7 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
   const json& launcher = job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"]["containers"][0];
   EXPECT_EQ(
       launcher["args"].dump(),
-      R"(["-np","4","-x","HIVQ_KEY","-x","HIVQ_COORDINATOR_KEY","-x","HIVQ_LOG_JSON","hivq-worker","--coordinator","tcp://hivq:4487",)"
+      R"(["-np","4","-x","HIVQ_KEY","-x","HIVQ_COORDINATOR_KEY","-x","HIVQ_LOG_JSON","-x","A","hivq-worker","--coordinator","tcp://hivq:4487",)"
       R"("--launch","7","--cache","/cache","--label","pool=cloud"])");
   EXPECT_NE(
       launcher["env"].dump().find(R"({"name":"HIVQ_KEY","valueFrom":{"secretKeyRef":{"key":"gang","name":"keys"}}})"),
@@ -273,6 +274,9 @@ TEST_F(KubernetesTest, ARefusalIsASentence) {
       std::get<Refusal>(engine()->submit({{"7", 2, "cloud"}}).at(0)).reason,
       "Kubernetes refuses the gang: the API server says 403: mpijobs is forbidden; the coordinator's service account "
       "needs the right to create it");
+  answer("POST " + mpijobs_, 404, "");
+  EXPECT_NE(std::get<Refusal>(engine()->submit({{"7", 2, "cloud"}}).at(0)).reason.find("operator: job"),
+            std::string::npos);
   answer("POST " + mpijobs_, 503, "busy");
   EXPECT_TRUE(std::get<Refusal>(engine()->submit({{"7", 2, "cloud"}}).at(0)).blameless);
   // Another CA's certificate.
@@ -352,7 +356,12 @@ TEST_F(KubernetesTest, ACancelDeletesInTheBackground) {
   EXPECT_TRUE(engine()->cancel({"7", "mpijob:hivq-0a1b2c3d-cloud-7", 2, "cloud"}));
   ASSERT_EQ(bodies_.size(), 1u);
   EXPECT_EQ(bodies_[0]["propagationPolicy"], "Background");
+  asked_.clear();
   EXPECT_TRUE(engine()->cancel({"8", "", 2, "cloud"})) << "one that is not known";
+  EXPECT_EQ(asked_.size(), 2u) << "as what it was made is not known";
+  asked_.clear();
+  EXPECT_TRUE(engine("    operator: job\n")->cancel({"8", "", 2, "cloud"}));
+  EXPECT_EQ(asked_.size(), 1u) << "of MPIJobs nothing may be asked";
 }
 
 TEST_F(KubernetesTest, TheGangBelongsToTheCoordinatorsObject) {

@@ -31,7 +31,7 @@ TEST(Pools, TheExampleIsRead) {
   EXPECT_EQ(gang_labels(slurm), (Labels{{"gpu", "h100"}, {"pool", "slurm"}}));
   EXPECT_EQ(std::get<SlurmPool>(pools->at(2).engine).sbatch.size(), 2u);
   const auto& cloud = std::get<KubernetesPool>(pools->at(3).engine);
-  EXPECT_EQ(cloud.key_secret_name, "hivq-gang");
+  EXPECT_EQ(cloud.key_secret_name, "hivq-gang-key");
   EXPECT_EQ(cloud.resources.kind, YamlNode::Kind::map);
   EXPECT_FALSE(pools->at(3).pool.returns);
   const auto requeued = parse_pools("pools:\n  - name: a\n    launcher: slurm\n    requeue: true\n", "pools.yaml");

@@ -171,6 +171,18 @@ TEST_F(Keys, TheEnvironmentNamesAKeyOrIsOne) {
   said = said_credentials({});
   ASSERT_TRUE(said && *said);
   EXPECT_EQ((*said)->key.secret, pair.secret);
+  for (const std::string& secret : {pair.secret + "\n", "{\"secret\": \"" + pair.secret + "\"}\n"}) {
+    setenv("HIVQ_KEY", secret.c_str(), 1);
+    said = said_credentials({});
+    ASSERT_TRUE(said && *said) << said.error().message;
+    EXPECT_EQ((*said)->key.secret, pair.secret);
+  }
+  for (const std::string& broken : {pair.secret.substr(1), "{\"secret\": \"" + pair.secret.substr(1) + "\"}"}) {
+    setenv("HIVQ_KEY", broken.c_str(), 1);
+    const std::string told = said_credentials({}).error().message;
+    EXPECT_NE(told.find("HIVQ_KEY"), std::string::npos) << told;
+    EXPECT_EQ(told.find(pair.secret.substr(1, 20)), std::string::npos) << "a secret in an error: " << told;
+  }
   unsetenv("HIVQ_KEY");
   unsetenv("HIVQ_COORDINATOR_KEY");
   EXPECT_FALSE(said_credentials({}).value());

@@ -141,10 +141,13 @@ def wait_ready():
     kubectl("rollout", "status", f"statefulset/{NAME}", "--timeout=3m")
 
 
-def client(script, label=True, image="coordinator"):
-    """What a pod of its own says; with the label that the network policy lets in, or without."""
+CLIENT = {f"{NAME}-client": "true"}
+GANG = {"app.kubernetes.io/name": "hivq", "app.kubernetes.io/instance": NAME, "app.kubernetes.io/component": "gang"}
+
+
+def client(script, labels, image="coordinator"):
+    """What a pod of its own says; by its labels the network policies know it."""
     name = f"client-{len(names('pods'))}-{os.urandom(3).hex()}"
-    labels = {f"{NAME}-client": "true"} if label else {}
     security = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {
         "restartPolicy": "Never", "automountServiceAccountToken": False, "enableServiceLinks": False,
@@ -165,10 +168,14 @@ def test_the_coordinator_is_ready_after_helm_install(service):
 
 
 def test_strangers_are_refused_by_the_network_and_by_the_coordinator(service):
-    knock = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{NAME}/%d && echo open' || echo closed"
+    def reaches(labels, host, port):
+        return client(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{host}/{port} && echo open' || echo closed", labels) == "open\n"
+
     for port in (4487, 4488):
-        assert client(knock % port) == "open\n"
-        assert client(knock % port, label=False) == "closed\n"
+        assert reaches(CLIENT, NAME, port)
+        assert not reaches({}, NAME, port)
+    assert reaches(GANG, NAME, 4487) and not reaches(GANG, NAME, 4488)
+    assert reaches({}, "kubernetes.default.svc", 443) and not reaches(GANG, "kubernetes.default.svc", 443), "gangs reach nothing else"
     with pytest.raises(urllib.error.HTTPError) as refused:
         service.text("/api/v1/jobs", token=False)
     assert refused.value.code == 401
@@ -261,6 +268,20 @@ def test_a_backup_is_made_on_schedule_and_can_be_restored(service):
     assert "all is whole" in kubectl("exec", f"{NAME}-0", "--", "hivq-coordinator", "verify", "--data", "/tmp/restored")
     kubectl("exec", f"{NAME}-0", "--", "rm", "-r", "/tmp/restored")
     kubectl("delete", "job", "backup-now")
+
+
+def test_a_backup_is_put_back_as_the_readme_says(service):
+    before = service.ask("/jobs")["jobs"]
+    later = service.submit("later", epochs=1)  # after the backup: gone when that is put back
+    text = (CHART / "README.md").read_text()
+    block = re.search(r"To put one back.*?\n\n((?:    .*\n)+)", text)[1]
+    commands = re.sub(r"(?m)^    ", "", block).replace("-n hivq ", f"-n {NAMESPACE} ").replace("REGISTRY/hivq-coordinator:0.1.0", "localhost/hivq-coordinator:lab")
+    run("bash", "-euo", "pipefail", "-c", commands)
+    wait_ready()
+    after = service.ask("/jobs")["jobs"]
+    assert {job["job"]: job["finished"] for job in after} == {job["job"]: job["finished"] for job in before}, "what the backup had"
+    assert later not in {job["job"] for job in after}
+    until(lambda: not gangs(), 120, "the gang of the job that is gone has left")
 
 
 def test_without_the_operator_gangs_are_jobs(service):

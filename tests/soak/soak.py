@@ -4,7 +4,7 @@ has not grown, nothing that was acknowledged is lost, and the store is whole.
     tests/soak/soak.py --minutes 60 --bin build/release/bin        # needs pip install -e jobs/python
 
 Load: studies of many threads over HTTPS, sweeps of a real gang. Faults: kill -9 of the coordinator and of gangs, ends in order.
-Strangers: wrong tokens, wrong keys, garbage on both ports, connections that say nothing. Prints a line a minute, and figures.
+Strangers: garbage on both ports, connections that say nothing. Prints a line a minute, and figures.
 """
 
 import argparse
