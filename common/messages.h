@@ -351,7 +351,8 @@ inline constexpr Millis most_watch = 30'000;
 struct Backup {
   static constexpr const char* type = "backup";
   std::string folder;  // absolute
-  HIVQ_FIELDS(folder)
+  uint64_t keep = 0;   // older backups in it are erased, but for so many, this one among them; 0: none is
+  HIVQ_FIELDS(folder, keep)
 };
 struct QueryGangs {
   static constexpr const char* type = "query_gangs";

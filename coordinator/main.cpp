@@ -50,7 +50,7 @@ void allow_descriptors() {
 struct Maintenance {
   std::string data = ".hivq", folder;
   hivq::Elsewhere elsewhere;
-  uint64_t number = 0;
+  uint64_t number = 0, keep = 0;
   bool list = false;
   std::function<hivq::Result<bool>()> chosen;
 };
@@ -71,8 +71,10 @@ void add_maintenance(CLI::App& app, Maintenance& line) {
   };
   auto* sub = add("backup", "Copy the store, while its coordinator goes on or without one; only what is new is copied",
                   "hivq-coordinator backup /mnt/backups/hivq --data /srv/hivq",
-                  [&] { return whole(hivq::make_backup(line.data, line.folder, line.elsewhere)); });
+                  [&] { return whole(hivq::make_backup(line.data, line.folder, line.keep, line.elsewhere)); });
   sub->add_option("folder", line.folder, "Where the backups lie, on the coordinator's machine")->required();
+  sub->add_option("--keep", line.keep, "Then erase the oldest there, but for so many; all stay where it is left out")
+      ->check(CLI::PositiveNumber);
   sub->add_option("--coordinator", line.elsewhere.coordinator, "Address of a coordinator on another machine")
       ->type_name("tcp://HOST:PORT");
   sub->add_option("--key", line.elsewhere.keys.key, "An operator's key (or HIVQ_KEY)")->type_name("FILE");

@@ -39,32 +39,32 @@ Result<Store> open_existing(const std::string& data) {
 }
 
 Result<BackedUp> through_coordinator(const std::string& endpoint, const std::string& keys, const KeyOptions& said,
-                                     const std::string& folder) {
+                                     const Backup& wish) {
   ClientOptions options;
   auto credentials = find_credentials(said, endpoint, keys);
   if (!credentials) return credentials.error();
   options.credentials = std::move(*credentials);
   auto client = Client::connect(endpoint, std::move(options));
   if (!client) return client.error();
-  auto done = client->try_ask<BackedUp>(Backup{folder}, longest_backup);
+  auto done = client->try_ask<BackedUp>(wish, longest_backup);
   return done ? std::move(*done) : client->nobody();
 }
 
 }  // namespace
 
-Status make_backup(const std::string& data, const std::string& folder, const Elsewhere& elsewhere) {
+Status make_backup(const std::string& data, const std::string& folder, uint64_t keep, const Elsewhere& elsewhere) {
   const std::string target = absolute(folder);
   BackedUp done;
   const auto live = elsewhere.coordinator.empty() ? live_coordinator(data) : std::nullopt;
   if (live || !elsewhere.coordinator.empty()) {
-    auto answer = live ? through_coordinator(live->endpoint, live->keys, elsewhere.keys, target)
-                       : through_coordinator(elsewhere.coordinator, "", elsewhere.keys, target);
+    auto answer = live ? through_coordinator(live->endpoint, live->keys, elsewhere.keys, {target, keep})
+                       : through_coordinator(elsewhere.coordinator, "", elsewhere.keys, {target, keep});
     if (!answer) return answer.error();
     done = *answer;
   } else {
     auto store = open_existing(absolute(data));
     if (!store) return store.error();
-    auto info = store->backup(target);
+    auto info = store->backup(target, keep);
     if (!info) return info.error();
     done = {info->number, info->bytes};
   }

@@ -16,7 +16,7 @@ struct Elsewhere {
   KeyOptions keys;
 };
 /// Copies the store of `data` into `folder`: through the coordinator that runs there, or elsewhere, else by itself.
-Status make_backup(const std::string& data, const std::string& folder, const Elsewhere& elsewhere = {});
+Status make_backup(const std::string& data, const std::string& folder, uint64_t keep, const Elsewhere& elsewhere = {});
 /// Prints the backups in `folder`.
 Status list_backups(const std::string& folder);
 /// Puts a backup (0: the newest) into the folder `data`, which must hold no store.

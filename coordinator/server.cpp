@@ -399,7 +399,7 @@ class Server {
     if (backup_.under_way()) return;
     log_.info("a backup into {} begins", wish.folder);
     backup_.folder = wish.folder;
-    backup_.result = std::async(std::launch::async, [this, folder = wish.folder] { return store_.backup(folder); });
+    backup_.result = std::async(std::launch::async, [this, wish] { return store_.backup(wish.folder, wish.keep); });
   }
 
   void answer_backup() {

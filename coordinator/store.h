@@ -82,9 +82,9 @@ class Store {
     uint64_t bytes = 0;   // with what it shares with others
   };
   /// Copies what is committed now into `folder`, beside older backups there, whose files it shares where they are the
-  /// same. The store may be written meanwhile, by another thread. Errors: the folder cannot be written, its disk is
-  /// full.
-  Result<BackupInfo> backup(const std::string& folder) const;
+  /// same. The store may be written meanwhile, by another thread. Once the copy is whole, older ones are erased, so
+  /// that `keep` are left; 0: none is. Errors: the folder cannot be written, its disk is full.
+  Result<BackupInfo> backup(const std::string& folder, uint64_t keep = 0) const;
   /// The backups in a folder, the oldest first. Errors: there are none.
   static Result<std::vector<BackupInfo>> backups(const std::string& folder);
   /// Puts a backup (0: the newest), after checking its checksums, where open() finds it. Errors: there is a store

@@ -2,6 +2,7 @@
 
 #include <rocksdb/utilities/backup_engine.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "coordinator/store_internal.h"
@@ -40,7 +41,7 @@ uint64_t bytes_in(const std::string& folder) {
 
 }  // namespace
 
-Result<Store::BackupInfo> Store::backup(const std::string& folder) const {
+Result<Store::BackupInfo> Store::backup(const std::string& folder, uint64_t keep) const {
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) return error("the folder {} cannot be made: {}; choose another", folder, failed.message());
@@ -55,6 +56,8 @@ Result<Store::BackupInfo> Store::backup(const std::string& folder) const {
   if (!status.ok()) return explain_backup(status, folder);
   status = engine->VerifyBackup(number);
   if (!status.ok()) return explain_backup(status, folder);
+  if (keep > 0) status = engine->PurgeOldBackups(static_cast<uint32_t>(std::min<uint64_t>(keep, UINT32_MAX)));
+  if (!status.ok()) return explain_backup(status, folder);
   rocksdb::BackupInfo info;
   status = engine->GetBackupInfo(number, &info);
   if (!status.ok()) return explain_backup(status, folder);
@@ -63,7 +66,8 @@ Result<Store::BackupInfo> Store::backup(const std::string& folder) const {
 
 Result<std::vector<Store::BackupInfo>> Store::backups(const std::string& folder) {
   rocksdb::BackupEngineReadOnly* opened = nullptr;
-  rocksdb::Status status = rocksdb::BackupEngineReadOnly::Open(backup_options(folder), rocksdb::Env::Default(), &opened);
+  rocksdb::Status status =
+      rocksdb::BackupEngineReadOnly::Open(backup_options(folder), rocksdb::Env::Default(), &opened);
   std::unique_ptr<rocksdb::BackupEngineReadOnly> engine(opened);
   std::vector<rocksdb::BackupInfo> infos;
   if (status.ok()) engine->GetBackupInfo(&infos);
@@ -89,7 +93,8 @@ Status Store::restore(const std::string& backups_folder, const std::string& fold
   fs::create_directories(folder, failed);
   if (failed) return error("the folder {} cannot be made: {}", folder, failed.message());
   rocksdb::BackupEngineReadOnly* opened = nullptr;
-  rocksdb::Status status = rocksdb::BackupEngineReadOnly::Open(backup_options(backups_folder), rocksdb::Env::Default(), &opened);
+  rocksdb::Status status =
+      rocksdb::BackupEngineReadOnly::Open(backup_options(backups_folder), rocksdb::Env::Default(), &opened);
   std::unique_ptr<rocksdb::BackupEngineReadOnly> engine(opened);
   if (status.ok()) status = engine->VerifyBackup(static_cast<rocksdb::BackupID>(number), true);
   if (!status.ok()) {

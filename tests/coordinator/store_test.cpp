@@ -454,6 +454,14 @@ TEST_F(StoreTest, ABackupIsTheStoreOfItsTimeAndSharesWhatIsTheSame) {
     EXPECT_EQ(get(restored, Family::jobs, "b").has_value(), number == 0);
     for (uint32_t i = 0; i < 20; ++i) EXPECT_EQ(get(restored, Family::blobs, key_of(i)), random_bytes(200'000, i));
   }
+  auto third = store.backup(backups, 2);
+  ASSERT_TRUE(third) << third.error().message;
+  std::vector<uint64_t> left;
+  const auto listed = Store::backups(backups).value();
+  for (const auto& backup : listed) left.push_back(backup.number);
+  EXPECT_EQ(left, (std::vector<uint64_t>{second->number, third->number})) << "the oldest has gone";
+  ASSERT_TRUE(Store::restore(backups, folder_ + "/restored", second->number)) << "what they shared is still there";
+
   auto again = Store::restore(backups, folder_ + "/restored-0");
   ASSERT_FALSE(again);
   EXPECT_NE(again.error().message.find("holds a store already"), std::string::npos);
