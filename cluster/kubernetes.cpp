@@ -285,7 +285,9 @@ class Kubernetes final : public Engine {
 
   static EngineState state_of(const json& object, const std::string& handle) {
     EngineState state{Phase::starting, handle, "", false};
-    if (const auto failed = condition(object, "Failed")) {
+    auto failed = condition(object, "Failed");
+    if (!failed) failed = condition(object, "FailureTarget");  // its pods are still there, and can be asked why
+    if (failed) {
       state = {Phase::ended, handle, "failed: " + *failed, false};
     } else if (condition(object, "Succeeded") || condition(object, "Complete")) {
       state = {Phase::ended, handle, "has ended", false};

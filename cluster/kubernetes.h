@@ -1,7 +1,7 @@
 #pragma once
 
-// Gangs as MPIJobs of Kubeflow's MPI operator (kubeflow.org/v2beta1), or, in a cluster without it, as Jobs of one pod
-// whose ranks one mpirun starts. The only door to Kubernetes' API server.
+// Gangs as MPIJobs of Kubeflow's MPI operator (kubeflow.org/v2beta1), or, in a cluster without it, as indexed Jobs
+// whose first pod's mpirun starts the ranks of all. The only door to Kubernetes' API server.
 
 #include <memory>
 #include <string>

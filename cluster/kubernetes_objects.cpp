@@ -15,19 +15,24 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* container_name = "gang";
-/// mpirun shall start when its hosts answer: their names and sshd take a moment.
-constexpr const char* wait_for_hosts =
+/// The operator starts mpirun as soon as it can; names and sshd of the workers take a moment more.
+constexpr const char* wait_for_workers =
     "while read -r host rest; do tries=0; until ssh -n -o ConnectTimeout=2 \"$host\" true 2>/dev/null || "
-    "[ $tries -ge 60 ]; do tries=$((tries+1)); sleep 1; done; done < ";
+    "[ $tries -ge 60 ]; do tries=$((tries+1)); sleep 1; done; done < /etc/mpi/hostfile; exec mpirun \"$@\"";
 /// The first pod of a Job starts mpirun, which reaches the others by ssh. All have the same key, for hosts and users.
+/// It waits for them as long as it takes: one may wait for a node.
 constexpr const char* ssh_mount = "/etc/hivq/ssh";
-constexpr const char* as_one_of_many = R"(set -e; umask 077; folder=$1 pods=$2 slots=$3 job=$4 service=$5; shift 5
+constexpr const char* as_one_of_many = R"(set -e; folder=$1 pods=$2 slots=$3 job=$4 service=$5; shift 5
+mask=$(umask); umask 077
 cp {0}/ssh-privatekey "$folder/id_rsa"; ssh-keygen -yf "$folder/id_rsa" > "$folder/authorized_keys"
+umask "$mask"
 [ "$JOB_COMPLETION_INDEX" = 0 ] || exec {1}
-hosts=/tmp/hivq-hosts; : > $hosts; i=1
-while [ $i -lt $pods ]; do echo "$job-$i.$service slots=$slots"; i=$((i+1)); done > $hosts.others
-{2}$hosts.others
-{{ echo "localhost slots=$slots"; cat $hosts.others; }} > $hosts
+trap 'exit 143' TERM
+hosts=/tmp/hivq-hosts; echo "localhost slots=$slots" > $hosts; i=1
+while [ $i -lt $pods ]; do
+  until ssh -n -o ConnectionAttempts=1 -o ConnectTimeout=2 "$job-$i.$service" true 2>/dev/null; do sleep 1; done
+  echo "$job-$i.$service slots=$slots" >> $hosts; i=$((i+1))
+done
 exec mpirun --hostfile $hosts --mca orte_keep_fqdn_hostnames 1 "$@")";
 
 json labels_of(const Pool& pool, const GangObject& object, const LaunchRequest& request, const char* kind) {
@@ -226,8 +231,7 @@ json mpi_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObjec
   const json environment = environment_of(kubernetes, object);
   add_template(launcher, kubernetes);
   json& container = container_of(launcher);
-  const std::string script = std::string(wait_for_hosts) + "/etc/mpi/hostfile; exec mpirun \"$@\"";
-  container["command"] = {"sh", "-c", script, "mpirun"};
+  container["command"] = {"sh", "-c", wait_for_workers, "mpirun"};
   container["args"] = joined(ranks_line(kubernetes, request, environment), kubernetes.mpirun,
                              worker_line(pool, kubernetes, object, request));
   container["resources"] = {{"requests", {{"cpu", "50m"}, {"memory", "64Mi"}}}};
@@ -274,8 +278,7 @@ json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObje
     const std::vector<std::string> own{"/usr/sbin/sshd", "-De"};
     std::string sshd;
     for (const auto& word : kubernetes.sshd.empty() ? own : kubernetes.sshd) sshd += shell_word(word) + " ";
-    container["command"] = {"sh", "-c", fmt::format(fmt::runtime(as_one_of_many), ssh_mount, sshd, wait_for_hosts),
-                            "gang"};
+    container["command"] = {"sh", "-c", fmt::format(fmt::runtime(as_one_of_many), ssh_mount, sshd), "gang"};
     container["args"] = joined(std::vector{kubernetes.ssh_folder, std::to_string(pods),
                                            std::to_string(kubernetes.ranks_per_pod), object.name, kubernetes.service},
                                line);
@@ -294,9 +297,10 @@ json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObje
 }
 
 bool starts_the_ranks(const json& pod) {
-  const json labels = pod.value(json::json_pointer("/metadata/labels"), json::object());
+  const json metadata = pod.value("metadata", json::object());
+  const json labels = metadata.value("labels", json::object()), notes = metadata.value("annotations", json::object());
   return labels.value("training.kubeflow.org/job-role", "launcher") == "launcher" &&
-         labels.value("batch.kubernetes.io/job-completion-index", "0") == "0";
+         notes.value("batch.kubernetes.io/job-completion-index", "0") == "0";
 }
 
 std::optional<PodTrouble> trouble_of(const json& pod) {

@@ -84,7 +84,7 @@ pools:{{ if not (include "hivq.poolNamespaces" .) }} []{{ end }}
     operator: {{ default "mpijob" $pool.operator }}
     {{- if ne (default "mpijob" $pool.operator) "mpijob" }}
     service: {{ include "hivq.fullname" $ }}-gang
-    ssh_secret: {{ include "hivq.fullname" $ }}-gang
+    ssh_secret: {{ default (printf "%s-gang" (include "hivq.fullname" $)) $.Values.keys.existingGangSecret }}
     {{- end }}
     key_secret: {name: {{ include "hivq.keys" $ }}, key: gang}
     cache: /cache

@@ -136,14 +136,14 @@ TEST(KubernetesObjects, WithoutAnOperatorTheFirstPodOfAJobStartsTheRanksOfAll) {
 }
 
 TEST(KubernetesObjects, OfAPodsJobTheFirstStartsTheRanks) {
-  const auto starts = [](const char* labels) {
-    return starts_the_ranks(json::parse(fmt::format(R"({{"metadata":{{"labels":{{{}}}}}}})", labels)));
+  const auto starts = [](const char* metadata) {
+    return starts_the_ranks(json::parse(fmt::format(R"({{"metadata":{}}})", metadata)));
   };
-  EXPECT_TRUE(starts(""));
-  EXPECT_TRUE(starts(R"("training.kubeflow.org/job-role":"launcher")"));
-  EXPECT_FALSE(starts(R"("training.kubeflow.org/job-role":"worker")"));
-  EXPECT_TRUE(starts(R"("batch.kubernetes.io/job-completion-index":"0")"));
-  EXPECT_FALSE(starts(R"("batch.kubernetes.io/job-completion-index":"1")"));
+  EXPECT_TRUE(starts("{}"));
+  EXPECT_TRUE(starts(R"({"labels":{"training.kubeflow.org/job-role":"launcher"}})"));
+  EXPECT_FALSE(starts(R"({"labels":{"training.kubeflow.org/job-role":"worker"}})"));
+  EXPECT_TRUE(starts(R"({"annotations":{"batch.kubernetes.io/job-completion-index":"0"}})"));
+  EXPECT_FALSE(starts(R"({"annotations":{"batch.kubernetes.io/job-completion-index":"1"}})"));
 }
 
 TEST(KubernetesObjects, WithoutAnOperatorAndWithoutAnSshKeyOnePodHasAllRanks) {
@@ -326,6 +326,7 @@ TEST_F(KubernetesTest, AJobOfSeveralPodsRunsWithAllOfThemAndEndsWithItsFirst) {
   };
   answer("GET /apis/batch/v1/namespaces/ml/jobs", 200,
          R"({"items":[)" + item("1", R"("ready":2)") + "," + item("2", R"("ready":3)") + "," +
+             item("5", R"("conditions":[{"type":"FailureTarget","status":"True","message":"a pod failed"}])") + "," +
              item("3", R"("ready":2,"completedIndexes":"0")") + "," +
              item("4", R"("ready":1,"completedIndexes":"1,2")") + "]}");
   answer("GET /api/v1/namespaces/ml/pods", 200, R"({"items":[]})");
@@ -335,6 +336,7 @@ TEST_F(KubernetesTest, AJobOfSeveralPodsRunsWithAllOfThemAndEndsWithItsFirst) {
   EXPECT_EQ(list->at("2").phase, EngineState::Phase::running);
   EXPECT_EQ(list->at("3").phase, EngineState::Phase::ended);
   EXPECT_EQ(list->at("4").phase, EngineState::Phase::starting);
+  EXPECT_EQ(list->at("5").phase, EngineState::Phase::ended) << "while its pods can still be asked why";
 }
 
 TEST_F(KubernetesTest, TheEndIsToldWithThePodsReasonAndItsLastLines) {

@@ -188,6 +188,9 @@ def test_gangs_of_jobs_have_names_and_an_ssh_key(tools, tmp_path):
     key.write_bytes(base64.b64decode(secret["data"]["ssh-privatekey"]))
     key.chmod(0o600)
     assert run("ssh-keygen", "-yf", key).startswith("ecdsa-sha2-nistp256 ")
+    own = objects({**SETS["everything"], "keys": {"existingGangSecret": "mine"}})
+    assert next(pool for pool in pools_of(own) if pool["name"] == "edge")["ssh_secret"] == "mine"
+    assert {one["metadata"]["name"] for one in of_kind(own, "Secret")} == {"hivq-keys"}
     assert not [one for one in of_kind(objects({}), "Service") + of_kind(objects({}), "Secret") if one["metadata"]["name"] == "hivq-gang"]
 
 
