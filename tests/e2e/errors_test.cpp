@@ -4,6 +4,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <fstream>
+
 #include "tests/e2e/harness.h"
 
 namespace hivq::e2e {
