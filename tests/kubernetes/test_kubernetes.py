@@ -168,8 +168,8 @@ def test_the_coordinator_is_ready_after_helm_install(service):
 
 
 def test_strangers_are_refused_by_the_network_and_by_the_coordinator(service):
-    def reaches(labels, host, port):
-        return client(f"timeout 5 bash -c 'exec 3<>/dev/tcp/{host}/{port} && echo open' || echo closed", labels) == "open\n"
+    def reaches(labels, host, port):  # a moment after its start, when its address is known to who enforces the policies
+        return client(f"sleep 3; timeout 5 bash -c 'exec 3<>/dev/tcp/{host}/{port} && echo open' || echo closed", labels) == "open\n"
 
     for port in (4487, 4488):
         assert reaches(CLIENT, NAME, port)
