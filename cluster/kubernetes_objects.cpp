@@ -257,11 +257,9 @@ json gang_job(const Pool& pool, const KubernetesPool& kubernetes, const GangObje
   const uint64_t places = (request.ranks + kubernetes.ranks_per_pod - 1) / kubernetes.ranks_per_pod;
   const uint64_t pods = kubernetes.ssh_secret.empty() ? 1 : places;
   const json environment = environment_of(kubernetes, object);
-  // Of one pod mpirun knows no slots. Ranks that may be more than these yield to whatever else runs on the node.
-  std::vector<std::string> binding{"--bind-to", "none"};
-  if (pods == 1) binding.insert(binding.begin(), "--oversubscribe");
-  const json line = joined(ranks_line(kubernetes, request, environment), binding, kubernetes.mpirun,
-                           worker_line(pool, kubernetes, object, request));
+  const json line =
+      joined(ranks_line(kubernetes, request, environment), std::vector{"--oversubscribe", "--bind-to", "none"},
+             kubernetes.mpirun, worker_line(pool, kubernetes, object, request));
   json pod = pod_template(kubernetes, labels);
   json& container = container_of(pod);
   container["env"] = environment;

@@ -101,7 +101,7 @@ TEST(KubernetesObjects, WithoutAnOperatorTheFirstPodOfAJobStartsTheRanksOfAll) {
   EXPECT_EQ(container["resources"]["limits"]["nvidia.com/gpu"], 2);
   EXPECT_EQ(
       container["args"].dump(),
-      R"(["/home/hivq/.ssh","3","2","hivq-a-cloud-7","gangs","-np","6","-x","HIVQ_KEY","--bind-to",)"
+      R"(["/home/hivq/.ssh","3","2","hivq-a-cloud-7","gangs","-np","6","-x","HIVQ_KEY","--oversubscribe","--bind-to",)"
       R"("none","hivq-worker","--coordinator","tcp://hivq:4487","--launch","7","--cache","/cache","--label","pool=cloud"])");
   for (const char* mount : {"/home/hivq/.ssh", "/etc/hivq/ssh", "/data", "/tmp"}) {
     EXPECT_NE(container["volumeMounts"].dump().find(fmt::format("\"mountPath\":\"{}\"", mount)), std::string::npos)
