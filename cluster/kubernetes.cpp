@@ -159,9 +159,7 @@ class Kubernetes final : public Engine {
     const std::string name = name_of(launched.launch);
     Status failed;
     for (const bool operated : {true, false}) {
-      using Operator = KubernetesPool::Operator;
-      const Operator other = operated ? Operator::job : Operator::mpijob;
-      if (launched.handle.empty() && kubernetes_.engine == other) continue;  // there may be no right to ask
+      if (launched.handle.empty() && !may_be(operated)) continue;
       if (launched.handle.starts_with(operated ? "job:" : "mpijob:")) continue;
       const Answer said = api_.erase((operated ? mpi_jobs() : jobs()) + "/" + name);
       if (!said.good() && said.status != 404) failed = error("{} could not be deleted: {}", name, said.why());
@@ -173,8 +171,7 @@ class Kubernetes final : public Engine {
     std::map<std::string, EngineState> states;
     std::map<std::string, std::vector<json>> pods;
     for (const bool operated : {true, false}) {
-      if (operated && kubernetes_.engine == KubernetesPool::Operator::job) continue;
-      if (!operated && kubernetes_.engine == KubernetesPool::Operator::mpijob) continue;
+      if (!may_be(operated)) continue;
       const Answer said = api_.get((operated ? mpi_jobs() : jobs()) + selector(operated ? "mpijob" : "job"));
       if (operated && said.status == 404) continue;  // there is no operator
       if (!said.good()) return Error{said.why() + go_on};
@@ -248,6 +245,12 @@ class Kubernetes final : public Engine {
 
   static std::string launch_of(const json& object) {
     return object.value(json::json_pointer("/metadata/labels/hivq.io~1launch"), "");
+  }
+
+  /// Whether gangs of this pool may be MPIJobs, or Jobs; of others there may be no right to ask.
+  bool may_be(bool operated) const {
+    using Operator = KubernetesPool::Operator;
+    return kubernetes_.engine != (operated ? Operator::job : Operator::mpijob);
   }
 
   /// Asked before each gang: the operator may come later.

@@ -60,7 +60,9 @@ TEST(KubernetesObjects, AnMpiJobHasALauncherAndWorkers) {
   EXPECT_EQ(container["command"], json({"/usr/sbin/sshd", "-De"}));
   EXPECT_EQ(container["resources"]["limits"]["nvidia.com/gpu"], 2);
   EXPECT_EQ(container["securityContext"]["readOnlyRootFilesystem"], true);
-  EXPECT_EQ(container["env"][0], json::parse(R"({"name": "A", "value": "b"})"));
+  EXPECT_EQ(container["env"],
+            json::parse(R"([{"name": "A", "value": "b"}, )"
+                        R"({"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}])"));
   EXPECT_NE(container["volumeMounts"].dump().find(R"({"mountPath":"/cache","name":"data"})"), std::string::npos);
   EXPECT_EQ(container["volumeMounts"].dump().find(R"({"mountPath":"/cache","name":"cache"})"), std::string::npos);
   EXPECT_NE(pod["volumes"].dump().find(R"({"name":"cache","persistentVolumeClaim":{"claimName":"c"}})"),

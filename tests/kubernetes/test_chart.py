@@ -279,24 +279,24 @@ def test_the_alerts_are_raised_when_they_should(tools, tmp_path):
     where = 'namespace="science"'
     scraped, pod = 'instance="10.0.0.1:4488",job="hivq",pod="hivq-0",service="hivq"', 'pod="hivq-0",container="coordinator"'
     limit = f'kube_pod_container_resource_limits{{{where},{pod},resource="memory",unit="byte"}}'
-    cases = {
-        "HivqCoordinatorAway": ({}, "10m"),
-        "HivqNoGangs": ({f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "0x60",
+    cases = [
+        ("HivqCoordinatorAway", {}, "10m"),
+        ("HivqNoGangs", {f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "0x60",
                          f'hivq_gangs{{{where},state="busy"}}': "0x60"}, "20m"),
-        "HivqIdleBesideWaiting": ({f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "1x60"}, "40m"),
-        "HivqTrialsFail": ({f'hivq_trials{{{where},state="failed"}}': "0x10 0+1x30"}, "40m"),
-        "HivqMemory": ({f'process_resident_memory_bytes{{{where},{scraped}}}': "95x60", limit: "100x60"}, "15m"),
-        "HivqVolumeFull": ({f'kubelet_volume_stats_available_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "5x60",
+        ("HivqIdleBesideWaiting", {f'hivq_trials_queued{{{where}}}': "3x60", f'hivq_gangs{{{where},state="idle"}}': "1x60"}, "40m"),
+        ("HivqTrialsFail", {f'hivq_trials{{{where},state="failed"}}': "0x10 0+1x30"}, "40m"),
+        ("HivqMemory", {f'process_resident_memory_bytes{{{where},{scraped}}}': "95x60", limit: "100x60"}, "15m"),
+        ("HivqVolumeFull", {f'kubelet_volume_stats_available_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "5x60",
                             f'kubelet_volume_stats_capacity_bytes{{{where},persistentvolumeclaim="data-hivq-0"}}': "100x60"}, "15m"),
-        "HivqBackupOld": ({f'kube_cronjob_status_last_successful_time{{{where},cronjob="hivq-backup"}}': "0x3000"}, "49h"),
-        "HivqBackupOld ": ({f'kube_cronjob_created{{{where},cronjob="hivq-backup"}}': "0x3000"}, "49h"),  # none was ever good
-    }
+        ("HivqBackupOld", {f'kube_cronjob_status_last_successful_time{{{where},cronjob="hivq-backup"}}': "0x3000"}, "49h"),
+        ("HivqBackupOld", {f'kube_cronjob_created{{{where},cronjob="hivq-backup"}}': "0x3000"}, "49h"),  # none was ever good
+    ]
     there = re.findall(r"- alert: (\w+)", (CHART / "dashboards/alerts.yaml").read_text())
-    assert sorted({case.strip() for case in cases}) == sorted(there) == sorted(rule["alert"] for rule in spec["groups"][0]["rules"]), "each alert has a case"
-    for alert, (series, at) in cases.items():
+    assert sorted({alert for alert, _, _ in cases}) == sorted(there) == sorted(rule["alert"] for rule in spec["groups"][0]["rules"]), "each alert has a case"
+    for alert, series, at in cases:
         steps = [{"series": name, "values": values} for name, values in series.items()]
         test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": steps, "promql_expr_test": [
-            {"expr": f'count(ALERTS{{alertname="{alert.strip()}", alertstate="firing"}})', "eval_time": at,
+            {"expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})', "eval_time": at,
              "exp_samples": [{"labels": "{}", "value": 1}]}]}]}
         (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
         run("promtool", "test", "rules", tmp_path / "test.yaml")
