@@ -1,49 +1,244 @@
-// The kernels for GPUs, run on the CPU thread by thread.
+// The kernels for GPUs, run on the CPU: each thread of a block is one of the CPU's. What they compute, and the code
+// that starts them, beside tensor operations and the CPU's own kernels.
+
+#include <math.h>
+
+#include <barrier>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
 
 #include "tests/worker/model_fixture.h"
+#include "tests/worker/trial_fixture.h"
+#include "worker/gpu/dropout_streams.h"
+#include "worker/gpu/kernels.h"
+#include "worker/model/gpu_codebooks.h"
+#include "worker/model/gpu_layers.h"
+#include "worker/model/pot.h"
 
 namespace hivq {
 namespace {
 
 /// What CUDA gives to a kernel.
 struct Place {
-  unsigned x = 0;
+  unsigned x = 0, y = 0, z = 0;
 };
-Place blockIdx, blockDim{256}, threadIdx;
+struct Warp {
+  std::barrier<> barrier{32};
+  uint64_t values[32] = {};
+};
+Place blockIdx, blockDim, gridDim;
+thread_local Place threadIdx;
+thread_local Warp* warp = nullptr;
+thread_local unsigned lane = 0;
+std::barrier<>* block_barrier = nullptr;
+
+/// What each lane has.
+template <typename T, typename Use>
+auto with_all_lanes(T x, Use use) {
+  std::memcpy(&warp->values[lane], &x, sizeof x);
+  warp->barrier.arrive_and_wait();
+  const auto of_lane = [&](unsigned other) {
+    T value;
+    std::memcpy(&value, &warp->values[other], sizeof value);
+    return value;
+  };
+  const auto result = use(of_lane);
+  warp->barrier.arrive_and_wait();
+  return result;
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T x, int apart) {
+  return with_all_lanes(x, [&](auto of_lane) { return of_lane(lane ^ static_cast<unsigned>(apart)); });
+}
+unsigned __ballot_sync(unsigned, bool x) {
+  return with_all_lanes(x, [](auto of_lane) {
+    unsigned bits = 0;
+    for (unsigned i = 0; i < 32; ++i) bits |= static_cast<unsigned>(of_lane(i)) << i;
+    return bits;
+  });
+}
 unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
+int __ffs(int x) { return ffs(x); }
+int __popc(unsigned x) { return std::popcount(x); }
+float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
+unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+void __syncthreads() { block_barrier->arrive_and_wait(); }
 
 #define __device__
 #define __global__
+#define __shared__ static
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wall"
+#pragma GCC diagnostic ignored "-Wextra"
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wsign-compare"
 #include "worker/gpu/kernels.cu"
+#pragma GCC diagnostic pop
+
+/// A kernel with its arguments: what a thread does.
+using Thread = std::function<void()>;
+template <typename... P>
+std::function<Thread(void**)> bound(void (*kernel)(P...)) {
+  return [kernel](void** arguments) {
+    return [&]<size_t... I>(std::index_sequence<I...>) -> Thread {
+      return [kernel, values = std::make_tuple(*static_cast<P*>(arguments[I])...)] { std::apply(kernel, values); };
+    }(std::index_sequence_for<P...>());
+  };
+}
+
+/// `together`: how many threads of a block wait for each other; the others may run one after another.
+struct Emulated {
+  unsigned together;
+  std::function<Thread(void**)> bind;
+};
+constexpr unsigned kAlone = 1, kWarp = 32, kBlock = 0;
 
 template <typename T>
-at::Tensor run(void (*kernel)(const T*, T*, long long, long long, long long, unsigned, const long long*, unsigned,
-                              unsigned, unsigned, unsigned, T),
-               const Dropout& dropout, const at::Tensor& x) {
-  const DropoutStream& stream = dropout.streams[0];
-  at::Tensor out = at::full_like(x, -7);
-  const int64_t images = x.size(0), count = x.numel() / images, blocks = (count + 255) / 256 * 32;
-  const long long step = stream.step;
-  const DropoutMask mask = mask_of_rate(stream.rate);
-  for (blockIdx.x = 0; blockIdx.x * blockDim.x < images * blocks; ++blockIdx.x) {
-    for (threadIdx.x = 0; threadIdx.x < blockDim.x; ++threadIdx.x) {
-      kernel(x.const_data_ptr<T>(), out.mutable_data_ptr<T>(), count, blocks, images,
-             static_cast<unsigned>(stream.first_image), &step, dropout.site, static_cast<unsigned>(stream.seed),
-             static_cast<unsigned>(stream.seed >> 32), mask.threshold, static_cast<T>(mask.scale));
-    }
-  }
-  return out;
+std::map<std::string, Emulated> kernels() {
+  return {{"dropout", {kAlone, bound(dropout<T, T>)}},
+          {"relu_dropout", {kAlone, bound(relu_dropout<T, T>)}},
+          {"relu_dropout_backward", {kAlone, bound(relu_dropout_backward<T, T>)}},
+          {"place", {kAlone, bound(place<T, T>)}},
+          {"place_backward", {kAlone, bound(place_backward<T, T>)}},
+          {"residual_norm", {kWarp, bound(residual_norm<T, T>)}},
+          {"residual_norm_backward", {kWarp, bound(residual_norm_backward<T, T>)}},
+          {"column_sums", {kBlock, bound(column_sums<T, T>)}},
+          {"norm_parameters", {kBlock, bound(norm_parameters<T, T>)}},
+          {"sum_by_group", {kAlone, bound(sum_by_group<T, T>)}},
+          {"split_heads", {kAlone, bound(split_heads<T, T>)}},
+          {"merge_heads", {kAlone, bound(merge_heads<T, T>)}},
+          {"softmax_dropout", {kWarp, bound(softmax_dropout<T, T>)}},
+          {"softmax_dropout_backward", {kWarp, bound(softmax_dropout_backward<T, T>)}},
+          {"nearest_prototype", {kWarp, bound(nearest_prototype<T, T>)}},
+          {"codebook_statistics", {kWarp, bound(codebook_statistics<T, T>)}},
+          {"move_prototypes", {kWarp, bound(move_prototypes<T, T>)}},
+          {"pot_rows", {kWarp, bound(pot_rows<T, T>)}},
+          {"pot_columns", {kBlock, bound(pot_columns<T, T>)}},
+          {"pot_backward", {kWarp, bound(pot_backward<T, T>)}}};
 }
 
-TEST(GpuKernels, DropoutGivesTheMaskOfTheTensorOperations) {
-  const Dropout dropout{{{0.1, 0xfedcba9876543210, 4000000000u, 5}}, 3};
+/// Block after block.
+void emulate(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block, void** arguments) {
+  static const auto floats = kernels<float>(), doubles = kernels<double>();
+  const Emulated& kernel = (types.values == at::kFloat ? floats : doubles).at(name);
+  const Thread body = kernel.bind(arguments);
+  if (kernel.together == kBlock) block.y = 2;  // such a kernel takes blocks of any height
+  const unsigned threads = block.x * block.y, together = kernel.together == kBlock ? threads : kernel.together;
+  std::vector<Warp> warps(std::max(1u, together / 32));
+  std::barrier<> all(together), between(together);
+  block_barrier = &all;
+  blockDim = {block.x, block.y, 1}, gridDim = {grid.x, grid.y, grid.z};
+  const auto run = [&](unsigned first) {  // the threads first, first + together, …
+    warp = &warps[first / 32];
+    lane = first % 32;
+    for (unsigned at = 0; at < grid.x * grid.y; ++at) {
+      if (first == 0) blockIdx = {at % grid.x, at / grid.x, 0};
+      between.arrive_and_wait();
+      for (unsigned i = first; i < threads; i += together) {
+        threadIdx = {i % block.x, i / block.x, 0};
+        body();
+      }
+      between.arrive_and_wait();
+    }
+  };
+  if (together == 1) return run(0);
+  std::vector<std::jthread> running;
+  for (unsigned i = 0; i < together; ++i) running.emplace_back(run, i);
+}
+
+class GpuKernels : public testing::Test {
+ protected:
+  void SetUp() override { emulate_gpu(emulate); }
+  void TearDown() override { emulate_gpu(nullptr); }
+};
+
+TEST_F(GpuKernels, DropoutGivesTheMaskOfTheTensorOperations) {
+  Dropout dropout{{{0.1, 0xfedcba9876543210, 4000000000u, 5}, {0.4, 7, 4000000000u, 2}}, 3};
   for (const int64_t count : {1, 7, 255, 256, 257, 1000, 4096}) {
-    const at::Tensor x = at::randn({3, count});
-    EXPECT_TRUE(at::equal(run<float>(dropout_float, dropout, x), x * dropout_mask(dropout, x))) << count;
-    const at::Tensor wide = x.to(at::kDouble);
-    EXPECT_TRUE(at::equal(run<double>(dropout_double, dropout, wide), wide * dropout_mask(dropout, wide))) << count;
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      const at::Tensor x = at::randn({4, count}, type);
+      const at::Tensor expected = x * dropout_mask(dropout, x);
+      Dropout on_gpu = dropout;
+      on_gpu.step = at::full({}, int64_t{4000000000}, at::kLong);
+      EXPECT_TRUE(at::equal(on_gpu(x), expected)) << count;
+    }
   }
 }
+
+TEST_F(GpuKernels, RoundToBfloat16AsLibTorch) {
+  const at::Tensor x = at::cat({at::randn({1000}), at::tensor({0.0f, -0.0f, INFINITY, -INFINITY, NAN, 3.4e38f, 1e-40f}),
+                                at::tensor({1.00390625f, 1.01171875f, -1.00390625f})});
+  const at::Tensor expected = x.to(at::kBFloat16).to(at::kFloat);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    Bfloat16 rounded;
+    put(&rounded, x[i].item<float>());
+    const float value = rounded, wanted = expected[i].item<float>();
+    EXPECT_TRUE(value == wanted || (std::isnan(value) && std::isnan(wanted))) << x[i].item<float>();
+  }
+}
+
+/// Several steps with everything that a step can have, by the kernels and without them.
+struct Case {
+  const char* name;
+  int64_t trials;
+  double dropout;
+  bool switching, masked;
+};
+class GpuSteps : public testing::TestWithParam<Case> {
+ protected:
+  Training trained(bool emulated) const {
+    const Case& how = GetParam();
+    std::vector<TrialSpec> specs(static_cast<size_t>(how.trials), small_trial());
+    for (size_t i = 0; i < specs.size(); ++i) {
+      specs[i].train.seed = i;
+      specs[i].model.dropout = how.dropout;
+      specs[i].model.expert_switching = specs[i].model.quantizer.codebook_switching = how.switching;
+      specs[i].model.neighbour_mask = how.masked ? 1 : 0;
+    }
+    const FeatureSet features = made_up_features(12, 1, 3, at::kDouble);
+    emulate_gpu(emulated ? emulate : nullptr);
+    Training training = make_training(specs, {6, 3, 3}, features.train.options());
+    auto collective = make_single_collective();
+    const std::vector<StepSetting> settings(specs.size(), {1e-3});
+    for (int i = 0; i < 2; ++i) {
+      std::vector<int64_t> images;
+      for (size_t trial = 0; trial < specs.size(); ++trial) {
+        for (const int64_t image : {0, 3, 5, 4 + i}) images.push_back(image);
+      }
+      const Batch batch = load_batch(features, images, 0, 1, how.trials);
+      for (const StepReport& report : train_step(training, specs, batch, settings, *collective).value()) {
+        EXPECT_TRUE(report.applied);
+      }
+    }
+    emulate_gpu(nullptr);
+    return training;
+  }
+};
+
+TEST_P(GpuSteps, AreTheCpus) {
+  const Training gpu = trained(true), cpu = trained(false);
+  EXPECT_CLOSE(gpu.model.values, cpu.model.values, 1e-9);
+  EXPECT_CLOSE(gpu.model.gradients, cpu.model.gradients, 1e-9);
+  EXPECT_CLOSE(gpu.distance, cpu.distance, 1e-9);
+  for (size_t level = 0; level < gpu.use.size(); ++level) {
+    EXPECT_CLOSE(gpu.use[level], cpu.use[level], 0);
+    EXPECT_CLOSE(gpu.model.codebooks[level].embed, cpu.model.codebooks[level].embed, 1e-9);
+    EXPECT_CLOSE(gpu.model.codebooks[level].cluster_size, cpu.model.codebooks[level].cluster_size, 1e-9);
+    EXPECT_CLOSE(gpu.model.codebooks[level].squared_norm, cpu.model.codebooks[level].squared_norm, 1e-9);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, GpuSteps,
+                         testing::Values(Case{"OneTrial", 1, 0.3, true, false},
+                                         Case{"WithoutDropout", 1, 0, true, true},
+                                         Case{"OneCodebook", 1, 0.3, false, false},
+                                         Case{"TwoTrials", 2, 0.3, true, false},
+                                         Case{"TwoTrialsOneCodebook", 2, 0.3, false, false}),
+                         [](const auto& made) { return made.param.name; });
 
 }  // namespace
 }  // namespace hivq

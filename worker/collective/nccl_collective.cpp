@@ -1,4 +1,5 @@
 #include "worker/collective/collective.h"
+#include "worker/collective/raw_nccl.h"
 
 #ifndef HIVQ_CUDA
 
@@ -9,6 +10,10 @@ Result<std::unique_ptr<Collective>> make_nccl_collective(int device, std::chrono
       "cannot use CUDA device {}: this hivq-worker was built without CUDA; build it with `cmake --preset cuda`, or "
       "start it with --device cpu",
       device);
+}
+
+Result<RawSum> make_raw_nccl_sum(const Collective&) {
+  return error("this hivq-worker was built without CUDA");
 }
 
 }  // namespace hivq
@@ -278,6 +283,23 @@ Result<std::unique_ptr<Collective>> make_nccl_collective(int device, std::chrono
     return joined.error();
   }
   return std::unique_ptr<Collective>(std::make_unique<Nccl>(comm, rank, size, device, timeout));
+}
+
+Result<RawSum> make_raw_nccl_sum(const Collective& collective) {
+  ncclUniqueId id{};
+  ncclResult_t code = collective.rank() == 0 ? ncclGetUniqueId(&id) : ncclSuccess;
+  if (Status sent = mpi_broadcast(&id, sizeof id); !sent) return sent.error();
+  ncclComm_t comm = nullptr;
+  if (code == ncclSuccess) code = ncclCommInitRank(&comm, collective.size(), id, collective.rank());
+  if (code != ncclSuccess) return nccl_error(code, comm, "connect the ranks");
+  const std::shared_ptr<ncclComm> owned(comm, ncclCommDestroy);
+  return RawSum([owned](const at::Tensor& tensor) -> Status {
+    const cudaStream_t stream = c10::cuda::getCurrentCUDAStream(tensor.device().index()).stream();
+    const ncclDataType_t type = tensor.scalar_type() == at::kFloat ? ncclFloat32 : ncclFloat64;
+    const ncclResult_t summed = ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<size_t>(tensor.numel()),
+                                              type, ncclSum, owned.get(), stream);
+    return summed == ncclSuccess ? Status() : nccl_error(summed, owned.get(), "all-reduce");
+  });
 }
 
 }  // namespace hivq

@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "worker/collective/raw_nccl.h"
 #include "worker/commands/bench_shape.h"
 #include "worker/commands/commands.h"
 #include "worker/gang/device.h"
@@ -98,7 +99,7 @@ double copy_rate(at::Device device) {
 struct Exchange {
   double bytes = 0;
   double ours = 0;  // seconds: begin_sum and finish_sums of buckets, without anything beside them
-  double raw = 0;   // MPI_Allreduce of as many; 0 where NCCL is used
+  double raw = 0;   // MPI_Allreduce or ncclAllReduce of as many
 };
 
 Result<Exchange> measure_exchange(const Training& training, Collective& collective) {
@@ -117,13 +118,25 @@ Result<Exchange> measure_exchange(const Training& training, Collective& collecti
     if (failure) failure = collective.finish_sums();
   });
   if (!failure) return failure.error();
-  if (cuda) return exchange;
+  RawSum raw_sum = [](const at::Tensor& tensor) -> Status {
+    MPI_Allreduce(MPI_IN_PLACE, tensor.data_ptr(), static_cast<int>(tensor.numel()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    return {};
+  };
+  if (cuda) {
+    auto nccl = make_raw_nccl_sum(collective);
+    if (!nccl) return nccl.error();
+    raw_sum = std::move(*nccl);
+  }
   MPI_Barrier(MPI_COMM_WORLD);
-  exchange.raw = best_of(kRuns, false, [&] {
-    MPI_Allreduce(MPI_IN_PLACE, sums.data_ptr(), static_cast<int>(sums.numel()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+  exchange.raw = best_of(kRuns, cuda, [&] {
+    if (failure) failure = raw_sum(sums);
   });
+  if (!failure) return failure.error();
   return exchange;
 }
+
+/// Bytes per second that the slowest link of a ring carries in each direction (NCCL's "bus bandwidth").
+double bus_rate(const Exchange& exchange, int ranks) { return exchange.bytes / exchange.ours * 2 * (ranks - 1) / ranks; }
 
 struct Measured {
   std::vector<double> steps;             // seconds of each
@@ -262,7 +275,8 @@ nlohmann::ordered_json to_json(const Bench& bench, const Options& options, const
     const auto waited = m.phases.find("all-reduce");
     json["all_reduce"] = {{"bytes", m.exchange.bytes},
                           {"alone_seconds", m.exchange.ours},
-                          {"mpi_allreduce_seconds", m.exchange.raw},
+                          {"raw_seconds", m.exchange.raw},
+                          {"bus_bytes_per_second", bus_rate(m.exchange, collective.size())},
                           {"waited_seconds", waited == m.phases.end() ? 0 : waited->second}};
   }
   return json;
@@ -292,11 +306,11 @@ void print(const nlohmann::ordered_json& json) {
   }
   if (!json.contains("all_reduce")) return;
   const auto& exchange = json["all_reduce"];
-  const double alone = exchange["alone_seconds"], raw = exchange["mpi_allreduce_seconds"],
-               waited = exchange["waited_seconds"];
-  fmt::print("all-reduce of {:.1f} MiB: {:.2f} ms alone", exchange["bytes"].get<double>() / (1 << 20), 1e3 * alone);
-  if (raw > 0) fmt::print(" ({:.2f} times MPI_Allreduce's {:.2f} ms)", alone / raw, 1e3 * raw);
-  fmt::print("; {:.2f} ms of it seen in a step: {:.0f} % hidden behind backward\n", 1e3 * waited,
+  const double alone = exchange["alone_seconds"], raw = exchange["raw_seconds"], waited = exchange["waited_seconds"];
+  fmt::print("all-reduce of {:.1f} MiB: {:.2f} ms alone, bus {:.2f} GB/s ({:.2f} times {}'s {:.2f} ms); ",
+             exchange["bytes"].get<double>() / (1 << 20), 1e3 * alone, exchange["bus_bytes_per_second"].get<double>() / 1e9,
+             alone / raw, json.contains("recorded") ? "ncclAllReduce" : "MPI_Allreduce", 1e3 * raw);
+  fmt::print("{:.2f} ms of it seen in a step: {:.0f} % hidden behind backward\n", 1e3 * waited,
              100 * std::clamp(1 - waited / alone, 0.0, 1.0));
 }
 

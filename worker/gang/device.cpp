@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 #endif
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace hivq {
@@ -20,18 +21,29 @@ void compute_reproducibly() {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
+/// HIVQ_RANKS_PER_GPU, for tests of several ranks on a machine with one GPU.
+int ranks_per_gpu() {
+  const char* text = std::getenv("HIVQ_RANKS_PER_GPU");
+  return text == nullptr ? 1 : std::max(1, std::atoi(text));
+}
+
+/// NCCL refuses ranks of one host that share a GPU; ranks of several hosts it lets exchange over sockets.
+void pass_for_a_host(int rank) { setenv("NCCL_HOSTID", fmt::format("hivq-{}", rank).c_str(), /*overwrite=*/0); }
+
 }  // namespace
 
 Result<std::unique_ptr<Collective>> make_collective(DeviceChoice choice, const World& world,
                                                     std::chrono::seconds timeout) {
   // Every rank must take the same backend: automatic means CUDA only where all of them have it.
-  const bool has_gpu = static_cast<int>(torch::cuda::device_count()) > world.local_rank();
+  const int device = world.local_rank() / ranks_per_gpu();
+  const bool has_gpu = static_cast<int>(torch::cuda::device_count()) > device;
   const Result<Status> all_have = world.agree(has_gpu ? Status() : error("a rank has no GPU"));
   if (!all_have) return all_have.error();
   const bool cuda = choice == DeviceChoice::cuda || (choice == DeviceChoice::automatic && *all_have);
   if (!cuda) return world.size() == 1 ? make_single_collective() : make_mpi_collective(timeout);
   compute_reproducibly();
-  Result<std::unique_ptr<Collective>> made = make_nccl_collective(world.local_rank(), timeout);
+  if (ranks_per_gpu() > 1) pass_for_a_host(world.rank());
+  Result<std::unique_ptr<Collective>> made = make_nccl_collective(device, timeout);
   const Result<Status> all_made = world.agree(made ? Status() : made.error());
   if (!all_made) return all_made.error();
   if (!*all_made) return all_made->error();

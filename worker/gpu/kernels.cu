@@ -1,46 +1,620 @@
-// Our own kernels for GPUs: dropout, with the masks of dropout.cpp. NVRTC compiles them on the machine that they run on
-// (kernels.cpp); the tests run them on the CPU, thread by thread.
+// Our own kernels for GPUs. NVRTC compiles them on the machine that they run on (kernels.cpp); the tests run them on the
+// CPU, too. T: float or double, of what is computed; Low: T, or Bfloat16, of what is multiplied in it. Where a warp has a
+// row to itself, its lanes take columns 32 apart.
 
-// A thread draws one block of Philox and applies it to its 8 elements of an image [count]; those of a warp are
-// neighbours. `blocks`: of an image.
+#include "worker/gpu/dropout_streams.h"
+
+#ifdef __CUDACC__
+#define HIVQ_UNROLL _Pragma("unroll")
+#else
+#define HIVQ_UNROLL
+#endif
+
+using hivq::DropoutStreams;
+
+// ---- numbers
+
+struct Bfloat16 {
+  unsigned short bits;
+  __device__ operator float() const { return __uint_as_float((unsigned)bits << 16); }
+};
+
+__device__ void put(float* to, float x) { *to = x; }
+__device__ void put(double* to, double x) { *to = x; }
+// Rounded to the nearest, of two to the even one.
+__device__ void put(Bfloat16* to, float x) {
+  const unsigned bits = __float_as_uint(x);
+  to->bits = x != x ? 0x7fff : (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+// ---- of a warp
+
+constexpr unsigned kAllLanes = 0xffffffffu;
+
 template <typename T>
-__device__ void apply_block(const T* in, T* out, long long count, long long blocks, long long images,
-                            unsigned first_image, const long long* step, unsigned site, unsigned key0, unsigned key1,
-                            unsigned threshold, T scale) {
-  const long long thread = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-  if (thread >= images * blocks) return;
-  const long long image = thread / blocks;
-  const unsigned block = (unsigned)(thread % blocks);
-  unsigned word[4] = {block, first_image + (unsigned)image, (unsigned)*step, site};
+__device__ T warp_sum(T x) {
+  for (int apart = 16; apart > 0; apart /= 2) x += __shfl_xor_sync(kAllLanes, x, apart);
+  return x;
+}
+
+template <typename T>
+__device__ T warp_max(T x) {
+  for (int apart = 16; apart > 0; apart /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, x, apart);
+    x = other > x ? other : x;
+  }
+  return x;
+}
+
+__device__ unsigned thread_of_grid() { return blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ unsigned warp_of_grid() { return thread_of_grid() / 32; }
+__device__ unsigned lane_of_warp() { return threadIdx.x % 32; }
+
+// A row's elements begin, begin + 32, … of a lane, kept in registers between the passes over them: of up to kMost
+// columns (gpu/kernels.h).
+constexpr int kHeld = 64;
+template <typename Use>
+__device__ void each_held(unsigned begin, unsigned columns, Use use) {
+HIVQ_UNROLL
+  for (int chunk = 0; chunk < kHeld; chunk += 16) {
+    if (32 * chunk >= columns) break;
+HIVQ_UNROLL
+    for (int i = chunk; i < chunk + 16; ++i) {
+      if (begin + 32 * i < columns) use(i, begin + 32 * i);
+    }
+  }
+}
+
+// ---- dropout, with the masks of model/dropout.cpp
+
+struct Words {
+  unsigned a, b, c, d;
+  // Of element 32 i of the block's eight.
+  __device__ unsigned half(int i) const {
+    const unsigned even = i & 2 ? c : a, odd = i & 2 ? d : b, word = i & 1 ? odd : even;
+    return i & 4 ? word >> 16 : word & 0xffffu;
+  }
+};
+
+__device__ Words philox(unsigned block, unsigned image, unsigned step, unsigned site, unsigned key0, unsigned key1) {
+  Words word{block, image, step, site};
   for (int round = 0; round < 10; ++round) {
-    const unsigned low0 = word[0] * 0xD2511F53u, high0 = __umulhi(word[0], 0xD2511F53u);
-    const unsigned low1 = word[2] * 0xCD9E8D57u, high1 = __umulhi(word[2], 0xCD9E8D57u);
-    word[0] = high1 ^ word[1] ^ key0;
-    word[1] = low1;
-    word[2] = high0 ^ word[3] ^ key1;
-    word[3] = low0;
+    const unsigned low0 = word.a * 0xD2511F53u, high0 = __umulhi(word.a, 0xD2511F53u);
+    const unsigned low1 = word.c * 0xCD9E8D57u, high1 = __umulhi(word.c, 0xCD9E8D57u);
+    word = {high1 ^ word.b ^ key0, low1, high0 ^ word.d ^ key1, low0};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }
-  const long long first = block / 32 * 256LL + block % 32;
+  return word;
+}
+
+// The factors of elements of one image. Those of a Philox block should be asked for one after another.
+template <typename T>
+struct Factors {
+  unsigned image, step, site, key0, key1, threshold;
+  unsigned drawn = 0xffffffffu;
+  T scale;
+  Words words;
+
+  __device__ Factors(const DropoutStreams& streams, unsigned of_image, const long long* at_step) {
+    const unsigned images = (unsigned)streams.images, trial = of_image / images;
+    image = streams.first_image[trial] + of_image % images;
+    threshold = streams.threshold[trial];
+    step = threshold == 0 ? 0 : (unsigned)*at_step;
+    site = streams.site, key0 = streams.key0[trial], key1 = streams.key1[trial];
+    scale = (T)streams.scale[trial];
+  }
+  __device__ T operator()(unsigned element) {
+    if (threshold == 0) return 1;
+    const unsigned block = element / 256 * 32 + element % 32;
+    if (block != drawn) words = philox(block, image, step, site, key0, key1);
+    drawn = block;
+    return words.half((int)(element / 32 % 8)) < threshold ? 0 : scale;
+  }
+};
+
+// A thread takes the 8 elements of one Philox block of an image [count]. `blocks`: of an image.
+template <typename T, typename Low, bool kRelu>
+__device__ void drop_block(const Low* in, Low* out, long long count, long long blocks, long long images,
+                           const DropoutStreams& streams, const long long* step) {
+  const unsigned thread = thread_of_grid(), image = thread / (unsigned)blocks, block = thread % (unsigned)blocks;
+  if (image >= images) return;
+  Factors<T> factors(streams, image, step);
   in += image * count;
   out += image * count;
+HIVQ_UNROLL
   for (int i = 0; i < 8; ++i) {
-    const long long at = first + 32 * i;
+    const unsigned at = block / 32 * 256 + block % 32 + 32 * i;
     if (at >= count) return;
-    const unsigned bits = word[i % 4] >> (i / 4 * 16) & 0xffffu;
-    out[at] = in[at] * (bits < threshold ? T(0) : scale);
+    const T x = in[at];
+    put(out + at, (kRelu && x <= 0 ? 0 : x) * factors(at));
   }
 }
 
-extern "C" __global__ void dropout_float(const float* in, float* out, long long count, long long blocks,
-                                         long long images, unsigned first_image, const long long* step, unsigned site,
-                                         unsigned key0, unsigned key1, unsigned threshold, float scale) {
-  apply_block(in, out, count, blocks, images, first_image, step, site, key0, key1, threshold, scale);
+template <typename T, typename Low>
+__global__ void dropout(const Low* in, Low* out, long long count, long long blocks, long long images,
+                        DropoutStreams streams, const long long* step) {
+  drop_block<T, Low, false>(in, out, count, blocks, images, streams, step);
 }
 
-extern "C" __global__ void dropout_double(const double* in, double* out, long long count, long long blocks,
-                                          long long images, unsigned first_image, const long long* step, unsigned site,
-                                          unsigned key0, unsigned key1, unsigned threshold, double scale) {
-  apply_block(in, out, count, blocks, images, first_image, step, site, key0, key1, threshold, scale);
+template <typename T, typename Low>
+__global__ void relu_dropout(const Low* in, Low* out, long long count, long long blocks, long long images,
+                             DropoutStreams streams, const long long* step) {
+  drop_block<T, Low, true>(in, out, count, blocks, images, streams, step);
+}
+
+// What the mask dropped is 0 in `out`, as what the ReLU did. A row of blocks a trial.
+template <typename T, typename Low>
+__global__ void relu_dropout_backward(const Low* g, const Low* out, Low* to, long long of_trial,
+                                      DropoutStreams streams) {
+  const T scale = (T)streams.scale[blockIdx.y];
+  const long long begin = blockIdx.y * of_trial;
+  g += begin, out += begin, to += begin;
+  for (unsigned at = thread_of_grid(); at < of_trial; at += gridDim.x * blockDim.x)
+    put(to + at, out[at] > 0 ? g[at] * scale : 0);
+}
+
+// ---- tokens [b, N, D] and where they are used: as they are, rounded for multiplying (`low`, where Low is not T), and
+// with the position [T, N, D] added (`placed`). Null: not wanted. A row a warp.
+
+// low ← x, placed ← x + position.
+template <typename T, typename Low>
+__global__ void place(const T* x, const T* position, Low* low, Low* placed, long long rows, long long width,
+                      long long tokens, long long trial_rows) {
+  const unsigned row = warp_of_grid();
+  if (row >= rows) return;
+  x += row * width;
+  position += (row / (unsigned)trial_rows * tokens + row % (unsigned)tokens) * width;
+  for (unsigned j = lane_of_warp(); j < width; j += 32) {
+    if (low != nullptr) put(low + row * width + j, x[j]);
+    put(placed + row * width + j, x[j] + position[j]);
+  }
+}
+
+// The sum of what came back.
+template <typename T, typename Low>
+__global__ void place_backward(const Low* g_low, const Low* g_placed, T* to, long long total) {
+  const unsigned at = thread_of_grid();
+  if (at >= total) return;
+  to[at] = (g_low != nullptr ? (T)g_low[at] : 0) + (g_placed != nullptr ? (T)g_placed[at] : 0);
+}
+
+// out ← LayerNorm(x + dropout(y)). s: the sum, normalised; inverse: 1 / its deviation.
+template <typename T, typename Low>
+__global__ void residual_norm(const T* x, const Low* y, const T* weight, const T* bias, const T* position, T* s, T* out,
+                              Low* low, Low* placed, T* inverse, long long rows, long long width, long long tokens,
+                              long long trial_rows, DropoutStreams streams, const long long* step) {
+  const unsigned row = warp_of_grid(), lane = lane_of_warp();
+  if (row >= rows) return;
+  const unsigned image = row / (unsigned)tokens, token = row % (unsigned)tokens, trial = row / (unsigned)trial_rows;
+  const unsigned of_image = token * (unsigned)width;
+  Factors<T> factors(streams, image, step);
+  const long long begin = row * width;
+  x += begin, y += begin;
+  weight += trial * width, bias += trial * width, position += (trial * tokens + token) * width;
+  T held[kHeld], sum = 0, square = 0;
+  each_held(lane, width, [&](int i, unsigned j) {
+    held[i] = x[j] + (T)y[j] * factors(of_image + j);
+    sum += held[i];
+  });
+  const T mean = warp_sum(sum) / width;
+  each_held(lane, width, [&](int i, unsigned) { square += (held[i] - mean) * (held[i] - mean); });
+  const T scale = 1 / sqrt(warp_sum(square) / width + (T)1e-5);  // torch.nn.LayerNorm's
+  each_held(lane, width, [&](int i, unsigned j) {
+    const T normal = (held[i] - mean) * scale, value = normal * weight[j] + bias[j];
+    s[begin + j] = normal;
+    out[begin + j] = value;
+    if (low != nullptr) put(low + begin + j, value);
+    if (placed != nullptr) put(placed + begin + j, value + position[j]);
+  });
+  if (lane == 0) inverse[row] = scale;
+}
+
+// `total`: the sum of the three gradients of the result, each of which may be null.
+template <typename T, typename Low>
+__global__ void residual_norm_backward(const T* g, const Low* g_low, const Low* g_placed, const T* s, const T* inverse,
+                                       const T* weight, T* total, T* to_x, Low* to_y, long long rows, long long width,
+                                       long long tokens, long long trial_rows, DropoutStreams streams,
+                                       const long long* step) {
+  const unsigned row = warp_of_grid(), lane = lane_of_warp();
+  if (row >= rows) return;
+  const unsigned of_image = row % (unsigned)tokens * (unsigned)width;
+  Factors<T> factors(streams, row / (unsigned)tokens, step);
+  const long long begin = row * width;
+  s += begin, weight += row / (unsigned)trial_rows * width;
+  T held[kHeld], sum = 0, along = 0;
+  each_held(lane, width, [&](int i, unsigned j) {
+    T given = g != nullptr ? g[begin + j] : 0;
+    if (g_low != nullptr) given += (T)g_low[begin + j];
+    if (g_placed != nullptr) given += (T)g_placed[begin + j];
+    total[begin + j] = given;
+    held[i] = given * weight[j];
+    sum += held[i];
+    along += held[i] * s[j];
+  });
+  const T mean = warp_sum(sum) / width, mean_along = warp_sum(along) / width, scale = inverse[row];
+  each_held(lane, width, [&](int i, unsigned j) {
+    const T slope = scale * (held[i] - mean - s[j] * mean_along);
+    to_x[begin + j] = slope;
+    put(to_y + begin + j, slope * factors(of_image + j));
+  });
+}
+
+// ---- sums over the rows of each trial, [T, width] with the trials `trial_stride` apart. Blocks of 32 × up to 32.
+
+template <typename T>
+__device__ T sum_of_column(T mine) {
+  __shared__ T parts[32][33];
+  parts[threadIdx.y][threadIdx.x] = mine;
+  __syncthreads();
+  T sum = 0;
+  if (threadIdx.y == 0) {
+    for (unsigned i = 0; i < blockDim.y; ++i) sum += parts[i][threadIdx.x];
+  }
+  __syncthreads();
+  return sum;
+}
+
+template <typename T, typename Low>
+__global__ void column_sums(const Low* g, T* to, long long trial_rows, long long width, long long trial_stride) {
+  const long long column = blockIdx.x * 32 + threadIdx.x, trial = blockIdx.y;
+  T sum = 0;
+  if (column < width) {
+    for (long long row = threadIdx.y; row < trial_rows; row += blockDim.y)
+      sum += (T)g[(trial * trial_rows + row) * width + column];
+  }
+  sum = sum_of_column(sum);
+  if (threadIdx.y == 0 && column < width) to[trial * trial_stride + column] = sum;
+}
+
+// Of a LayerNorm's weight, g s, and bias, g.
+template <typename T, typename Low>
+__global__ void norm_parameters(const T* g, const T* s, T* to_weight, T* to_bias, long long trial_rows, long long width,
+                                long long weight_stride, long long bias_stride) {
+  const long long column = blockIdx.x * 32 + threadIdx.x, trial = blockIdx.y;
+  T weight = 0, bias = 0;
+  if (column < width) {
+    for (long long row = threadIdx.y; row < trial_rows; row += blockDim.y) {
+      const long long at = (trial * trial_rows + row) * width + column;
+      weight += g[at] * s[at];
+      bias += g[at];
+    }
+  }
+  weight = sum_of_column(weight);
+  bias = sum_of_column(bias);
+  if (threadIdx.y != 0 || column >= width) return;
+  to_weight[trial * weight_stride + column] = weight;
+  to_bias[trial * bias_stride + column] = bias;
+}
+
+// Sums of values [b, size] over the images of each group: to [groups, size]. A row of blocks a group.
+template <typename T, typename Low>
+__global__ void sum_by_group(const T* values, const long long* group, T* to, long long images, long long size) {
+  const unsigned at = thread_of_grid();
+  if (at >= size) return;
+  T sum = 0;
+  for (long long image = 0; image < images; ++image) {
+    if (group[image] == blockIdx.y) sum += values[image * size + at];
+  }
+  to[blockIdx.y * size + at] = sum;
+}
+
+// ---- attention. Heads have `padded` tokens, of which those from `tokens` on are 0: multiples of 8, as the units that
+// multiply like.
+
+// A tensor [b, N, heads · width] whose rows may lie apart.
+struct Rows {
+  void* data;
+  long long image_stride, row_stride;
+};
+
+// Both ways between a row and the heads' rows. Two elements at once where that is possible.
+template <typename Use>
+__device__ void each_of_row(unsigned heads, unsigned width, Use use) {
+  for (unsigned at = threadIdx.x; at < heads * width; at += blockDim.x) use(at, at / width, at % width);
+}
+template <typename Low>
+struct alignas(2 * sizeof(Low)) Pair {
+  Low a, b;
+};
+
+template <typename Low, typename Element>
+__device__ void split_row(const Low* from, Low* to, long long of_head, unsigned heads, unsigned width, bool inside) {
+  const unsigned each = sizeof(Element) / sizeof(Low);
+  each_of_row(heads, width / each, [&](unsigned at, unsigned head, unsigned j) {
+    ((Element*)(to + head * of_head))[j] = inside ? ((const Element*)from)[at] : Element{};
+  });
+}
+template <typename Low, typename Element>
+__device__ void merge_row(const Low* from, Low* to, long long of_head, unsigned heads, unsigned width) {
+  const unsigned each = sizeof(Element) / sizeof(Low);
+  each_of_row(heads, width / each, [&](unsigned at, unsigned head, unsigned j) {
+    ((Element*)to)[at] = ((const Element*)(from + head * of_head))[j];
+  });
+}
+
+// Up to three of them as heads side by side, out [tensors, b, heads, padded, width]; and the way back. A row a block,
+// a tensor a row of blocks.
+template <typename T, typename Low>
+__global__ void split_heads(Rows first, Rows second, Rows third, Low* out, long long images, long long heads,
+                            long long tokens, long long padded, long long width) {
+  const Rows in = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
+  const unsigned image = blockIdx.x / (unsigned)padded, n = blockIdx.x % (unsigned)padded;
+  const Low* from = (const Low*)in.data + image * in.image_stride + n * in.row_stride;
+  Low* to = out + (((blockIdx.y * images + image) * heads) * padded + n) * width;
+  if (width % 2 == 0) {
+    split_row<Low, Pair<Low>>(from, to, padded * width, heads, width, n < tokens);
+  } else {
+    split_row<Low, Low>(from, to, padded * width, heads, width, n < tokens);
+  }
+}
+
+template <typename T, typename Low>
+__global__ void merge_heads(const Low* in, Rows first, Rows second, Rows third, long long images, long long heads,
+                            long long tokens, long long padded, long long width) {
+  const Rows out = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
+  const unsigned image = blockIdx.x / (unsigned)tokens, n = blockIdx.x % (unsigned)tokens;
+  Low* to = (Low*)out.data + image * out.image_stride + n * out.row_stride;
+  const Low* from = in + (((blockIdx.y * images + image) * heads) * padded + n) * width;
+  if (width % 2 == 0) {
+    merge_row<Low, Pair<Low>>(from, to, padded * width, heads, width);
+  } else {
+    merge_row<Low, Low>(from, to, padded * width, heads, width);
+  }
+}
+
+// weights ← softmax(scale · logits + mask) by row, kept ← dropout of it. Rows [b, heads, padded] of `padded` columns;
+// mask [tokens, tokens] or null. `kept` may be `weights` where nothing is dropped. A row a warp.
+template <typename T, typename Low>
+__global__ void softmax_dropout(const T* logits, const T* mask, Low* weights, Low* kept, long long rows,
+                                long long heads, long long tokens, long long padded, double scale,
+                                DropoutStreams streams, const long long* step) {
+  const unsigned row = warp_of_grid(), lane = lane_of_warp();
+  if (row >= rows) return;
+  const unsigned of_image = row % (unsigned)(heads * padded), n = of_image % (unsigned)padded;
+  logits += row * padded, weights += row * padded, kept += row * padded;
+  const unsigned first = (n < tokens ? (unsigned)tokens : 0u) + lane;
+  for (unsigned j = first; j < padded; j += 32) {
+    put(weights + j, (T)0);
+    put(kept + j, (T)0);
+  }
+  if (n >= tokens) return;
+  const unsigned element = (of_image / (unsigned)padded * (unsigned)tokens + n) * (unsigned)tokens;
+  const unsigned begin = (lane + 32 - element % 32) % 32;  // a lane's elements are those of its Philox blocks
+  if (mask != nullptr) mask += n * tokens;
+  Factors<T> factors(streams, row / (unsigned)(heads * padded), step);
+  T held[kHeld], top = (T)-3e38, sum = 0;
+  each_held(begin, tokens, [&](int i, unsigned j) {
+    held[i] = logits[j] * (T)scale + (mask != nullptr ? mask[j] : 0);
+    top = held[i] > top ? held[i] : top;
+  });
+  top = warp_max(top);
+  each_held(begin, tokens, [&](int i, unsigned) {
+    held[i] = exp(held[i] - top);
+    sum += held[i];
+  });
+  const T inverse = 1 / warp_sum(sum);
+  each_held(begin, tokens, [&](int i, unsigned j) {
+    put(weights + j, held[i] * inverse);
+    put(kept + j, held[i] * inverse * factors(element + j));
+  });
+}
+
+// From g, the gradient of `kept`, that of the logits; `to` may be g where both have one type.
+template <typename T, typename Low>
+__global__ void softmax_dropout_backward(const Low* weights, const Low* kept, const T* g, Low* to, long long rows,
+                                         long long padded, double scale) {
+  const unsigned row = warp_of_grid(), lane = lane_of_warp();
+  if (row >= rows) return;
+  weights += row * padded, kept += row * padded, g += row * padded, to += row * padded;
+  T held[kHeld], sum = 0;
+  each_held(lane, padded, [&](int i, unsigned j) {
+    held[i] = (T)kept[j] * g[j];
+    sum += held[i];
+  });
+  sum = warp_sum(sum);
+  each_held(lane, padded, [&](int i, unsigned j) { put(to + j, (held[i] - (T)weights[j] * sum) * (T)scale); });
+}
+
+// ---- codebooks [S, K, D] (model/quantizer.h). `group` [b]: an image's codebook; null: all have the first.
+
+// The prototype that is nearest to each of the rows' tokens, by ‖e‖² − 2 h·e; the first of equals. A row a warp.
+template <typename T, typename Low>
+__global__ void nearest_prototype(const T* product, const T* squared_norm, const T* embed, const long long* group,
+                                  long long* code, T* nearest, long long rows, long long tokens, long long prototypes,
+                                  long long width) {
+  const unsigned row = warp_of_grid();
+  if (row >= rows) return;
+  const unsigned lane = lane_of_warp();
+  const long long codebook = group == nullptr ? 0 : group[row / (unsigned)tokens];
+  product += row * prototypes, squared_norm += codebook * prototypes;
+  T least = (T)3e38;
+  long long best = 0;
+  for (unsigned k = lane; k < prototypes; k += 32) {
+    const T distance = squared_norm[k] - 2 * product[k];
+    if (distance < least) least = distance, best = k;
+  }
+  for (int apart = 16; apart > 0; apart /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, least, apart);
+    const long long at = __shfl_xor_sync(kAllLanes, best, apart);
+    if (other < least || (other == least && at < best)) least = other, best = at;
+  }
+  if (lane == 0) code[row] = best;
+  embed += (codebook * prototypes + best) * width;
+  for (unsigned j = lane; j < width; j += 32) nearest[row * width + j] = embed[j];
+}
+
+// How many tokens chose each prototype of `codebooks`, and their sum, in the order of the images. A warp has a prototype
+// and 32 columns of its sum.
+template <typename T, typename Low>
+__global__ void codebook_statistics(const long long* code, const T* tokens, const long long* group, T* counts, T* sums,
+                                    long long images, long long of_image, long long codebooks, long long prototypes,
+                                    long long width) {
+  const unsigned shares = ((unsigned)width + 31) / 32, warp = warp_of_grid() / shares, share = warp_of_grid() % shares;
+  const unsigned codebook = warp / (unsigned)prototypes, k = warp % (unsigned)prototypes, lane = lane_of_warp();
+  if (codebook >= codebooks) return;
+  const unsigned column = 32 * share + lane;
+  const bool inside = column < width;
+  T sum = 0;
+  unsigned count = 0;
+  for (long long image = 0; image < images; ++image) {
+    if (group[image] != codebook) continue;
+    for (unsigned first = 0; first < of_image; first += 32) {
+      const bool mine = first + lane < of_image && code[image * of_image + first + lane] == k;
+      unsigned chose = __ballot_sync(kAllLanes, mine);
+      count += __popc(chose);
+      while (chose != 0) {  // four at once, so that their memory is not waited for one by one
+        T values[4];
+HIVQ_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const int at = __ffs((int)chose) - 1;
+          values[i] = chose != 0 && inside ? tokens[(image * of_image + first + at) * width + column] : 0;
+          chose &= chose - 1;
+        }
+        for (int i = 0; i < 4; ++i) sum += values[i];
+      }
+    }
+  }
+  if (inside) sums[warp * width + column] = sum;
+  if (share == 0 && lane == 0) counts[warp] = (T)count;
+}
+
+// The moving average of the codebooks with true in `moves`; a prototype a warp. size_after: cluster sizes, which the
+// other warps still read.
+template <typename T, typename Low>
+__global__ void move_prototypes(const T* counts, const T* sums, const T* decay, const bool* moves, const T* size,
+                                T* size_after, T* embed_avg, T* embed, T* squared_norm, long long codebooks,
+                                long long prototypes, long long width) {
+  const unsigned warp = warp_of_grid(), codebook = warp / (unsigned)prototypes;
+  if (codebook >= codebooks) return;
+  const unsigned lane = lane_of_warp();
+  if (!moves[codebook]) {
+    if (lane == 0) size_after[warp] = size[warp];
+    return;
+  }
+  const T gamma = decay[codebook], epsilon = (T)1e-5;
+  const auto moved_size = [&](long long k) { return size[k] * gamma + counts[k] * (1 - gamma); };
+  T total = 0;
+  for (unsigned k = lane; k < prototypes; k += 32) total += moved_size(codebook * prototypes + k);
+  total = warp_sum(total);
+  const T mine = moved_size(warp), smooth = (mine + epsilon) / (total + prototypes * epsilon) * total;
+  embed_avg += warp * width, embed += warp * width, sums += warp * width;
+  T norm = 0;
+  for (unsigned j = lane; j < width; j += 32) {
+    embed_avg[j] = embed_avg[j] * gamma + sums[j] * (1 - gamma);
+    embed[j] = embed_avg[j] / smooth;
+    norm += embed[j] * embed[j];
+  }
+  norm = warp_sum(norm);
+  if (lane != 0) return;
+  squared_norm[warp] = norm;
+  size_after[warp] = mine;
+}
+
+// ---- POT (model/pot.h), as model/fused_pot.cpp has it. Of each row (a token) and column (a prototype): the greatest
+// logit, 1 / Σ e^(l − greatest), and the mean of the cost under that softmax.
+
+template <typename T>
+struct PotStatistics {
+  T* values;  // [4, count]: tops, inverse sums, mean costs, inverse norms
+  long long count;
+  __device__ T& top(long long i) const { return values[i]; }
+  __device__ T& inverse(long long i) const { return values[count + i]; }
+  __device__ T& mean(long long i) const { return values[2 * count + i]; }
+  __device__ T& norm(long long i) const { return values[3 * count + i]; }
+};
+
+// 1 / ‖x‖, or of `tiny`: a norm of 0 has no direction.
+template <typename T>
+__device__ T inverse_norm(T square) {
+  const T norm = sqrt(square), tiny = (T)1e-12;
+  return 1 / (norm > tiny ? norm : tiny);
+}
+
+// A row a warp.
+template <typename T, typename Low>
+__global__ void pot_rows(const T* product, const T* tokens, const T* squared_norm, const long long* group, T* rows_to,
+                         long long rows, long long of_image, long long prototypes, long long width) {
+  const unsigned row = warp_of_grid();
+  if (row >= rows) return;
+  const unsigned lane = lane_of_warp();
+  const PotStatistics<T> to{rows_to, rows};
+  squared_norm += (group == nullptr ? 0 : group[row / (unsigned)of_image]) * prototypes;
+  product += row * prototypes, tokens += row * width;
+  T square = 0, top = (T)-3e38;
+  for (unsigned j = lane; j < width; j += 32) square += tokens[j] * tokens[j];
+  const T norm = inverse_norm(warp_sum(square)), scale = (T)1 / prototypes;
+  for (unsigned k = lane; k < prototypes; k += 32) top = product[k] * scale > top ? product[k] * scale : top;
+  top = warp_max(top);
+  T sum = 0, cost = 0;
+  for (unsigned k = lane; k < prototypes; k += 32) {
+    const T share = exp(product[k] * scale - top);
+    sum += share;
+    cost += share * (1 - product[k] * norm * inverse_norm(squared_norm[k]));
+  }
+  sum = warp_sum(sum), cost = warp_sum(cost);
+  if (lane != 0) return;
+  to.top(row) = top, to.inverse(row) = 1 / sum, to.mean(row) = cost / sum, to.norm(row) = norm;
+}
+
+// After pot_rows. Blocks of 32 columns × up to 8, one image each.
+template <typename T, typename Low>
+__global__ void pot_columns(const T* product, const T* squared_norm, const long long* group, T* rows_from,
+                            T* columns_to, long long images, long long of_image, long long prototypes) {
+  __shared__ T parts[2][8][32];
+  const long long k = blockIdx.x * 32 + threadIdx.x, image = blockIdx.y, column = image * prototypes + k;
+  const PotStatistics<T> rows{rows_from, images * of_image}, to{columns_to, images * prototypes};
+  const bool inside = k < prototypes;
+  const T scale = (T)1 / prototypes;
+  product += image * of_image * prototypes + k;
+  T top = (T)-3e38;
+  for (long long i = threadIdx.y; inside && i < of_image; i += blockDim.y) {
+    const T logit = product[i * prototypes] * scale;
+    top = logit > top ? logit : top;
+  }
+  parts[0][threadIdx.y][threadIdx.x] = top;
+  __syncthreads();
+  for (unsigned i = 0; i < blockDim.y; ++i) top = parts[0][i][threadIdx.x] > top ? parts[0][i][threadIdx.x] : top;
+  __syncthreads();
+  T norm = 0, sum = 0, cost = 0;
+  if (inside) norm = inverse_norm(squared_norm[(group == nullptr ? 0 : group[image]) * prototypes + k]);
+  for (long long i = threadIdx.y; inside && i < of_image; i += blockDim.y) {
+    const T x = product[i * prototypes], share = exp(x * scale - top);
+    sum += share;
+    cost += share * (1 - x * rows.norm(image * of_image + i) * norm);
+  }
+  parts[0][threadIdx.y][threadIdx.x] = sum;
+  parts[1][threadIdx.y][threadIdx.x] = cost;
+  __syncthreads();
+  if (threadIdx.y != 0 || !inside) return;
+  for (unsigned i = 1; i < blockDim.y; ++i) sum += parts[0][i][threadIdx.x], cost += parts[1][i][threadIdx.x];
+  to.top(column) = top, to.inverse(column) = 1 / sum, to.mean(column) = cost / sum, to.norm(column) = norm;
+}
+
+// The gradients of g [b] times the loss, to the products and, through their norms, to the tokens. A row a warp.
+template <typename T, typename Low>
+__global__ void pot_backward(const T* product, const T* tokens, T* rows_from, T* columns_from, const T* g,
+                             T* to_product, T* to_tokens, long long images, long long of_image, long long prototypes,
+                             long long width) {
+  const unsigned row = warp_of_grid(), image = row / (unsigned)of_image;
+  if (row >= images * of_image) return;
+  const unsigned lane = lane_of_warp();
+  const PotStatistics<T> rows{rows_from, images * of_image}, columns{columns_from, images * prototypes};
+  const T scale = (T)1 / prototypes, norm = rows.norm(row), top = rows.top(row), mean = rows.mean(row);
+  const T per_token = g[image] / of_image * rows.inverse(row), per_prototype = g[image] * scale;
+  product += row * prototypes, to_product += row * prototypes;
+  T to_norm = 0;
+  for (unsigned k = lane; k < prototypes; k += 32) {
+    const long long column = image * prototypes + k;
+    const T logit = product[k] * scale, along = product[k] * columns.norm(column), cost = 1 - along * norm;
+    const T a = exp(logit - top) * per_token;
+    const T b = exp(logit - columns.top(column)) * columns.inverse(column) * per_prototype;
+    to_product[k] =
+        (a * (cost - mean) + b * (cost - columns.mean(column))) * scale - (a + b) * norm * columns.norm(column);
+    to_norm -= (a + b) * along;
+  }
+  // ∂(1/‖h‖)/∂h = −h/‖h‖³; none where the norm is below `tiny`.
+  to_norm = warp_sum(to_norm);
+  const T slope = norm < (T)9e11 ? -to_norm * norm * norm * norm : 0;
+  for (unsigned j = lane; j < width; j += 32) to_tokens[row * width + j] = slope * tokens[row * width + j];
 }

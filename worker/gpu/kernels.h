@@ -2,16 +2,58 @@
 
 // Our own kernels for GPUs (kernels.cu), compiled by NVRTC once a process and device.
 
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
 #include <string>
 
 #include "common/result.h"
 
 namespace hivq {
 
-/// The compiled kernels for an architecture such as `sm_90`. Needs no GPU. Errors: built without CUDA; what NVRTC says.
-Result<std::string> compile_gpu_kernels(const std::string& architecture);
+/// Compiled kernels for an architecture such as `sm_90`.
+struct GpuProgram {
+  std::string code;
+  std::map<std::string, std::string> symbols;  // of each kernel, `dropout<float, float>` and so on
+};
+/// Needs no GPU. Errors: built without CUDA; what NVRTC says.
+Result<GpuProgram> compile_gpu_kernels(const std::string& architecture);
 
-/// A kernel by its name, as cudaLaunchKernel takes it. Throws std::runtime_error where it cannot be had.
-const void* gpu_kernel(const std::string& name, int device);
+/// What a kernel computes in (float or double), and the type of what is multiplied: the same, or bfloat16.
+struct GpuTypes {
+  at::ScalarType values, low;
+};
+
+/// Of a row that a kernel keeps in registers: LayerNorm's, a softmax's.
+inline constexpr int64_t kGpuMostColumns = 2048;
+
+struct GpuExtent {
+  unsigned x = 1, y = 1, z = 1;
+};
+/// float32 or float64 on a GPU, in a worker that was built with CUDA.
+bool gpu_kernels_take(const at::Tensor& x);
+
+/// For tests on machines without a GPU: from now on kernels take tensors on the CPU, and `run` computes what they would.
+/// Null: no longer.
+using GpuEmulator = void (*)(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block, void** arguments);
+void emulate_gpu(GpuEmulator run);
+
+inline constexpr unsigned kGpuThreads = 256;  // of a block, for the kernels that do not say
+/// Blocks for as many threads, or warps.
+inline GpuExtent gpu_threads(int64_t count) { return {static_cast<unsigned>((count + kGpuThreads - 1) / kGpuThreads)}; }
+inline GpuExtent gpu_warps(int64_t count) { return gpu_threads(32 * count); }
+
+/// `arguments`: a pointer to each. Throws std::runtime_error where the kernel cannot be compiled or started.
+void start_gpu_kernel(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,
+                      void** arguments);
+
+/// Puts a kernel on the current stream. Arguments are as wide as its parameters: int64_t, double, pointers, structures.
+template <typename... Arguments>
+void start_gpu_kernel(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,
+                      Arguments... arguments) {
+  void* pointers[] = {&arguments...};
+  start_gpu_kernel(name, types, device, grid, block, static_cast<void**>(pointers));
+}
 
 }  // namespace hivq

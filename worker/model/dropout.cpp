@@ -7,8 +7,9 @@
 #include <cmath>
 
 #include "common/result.h"
+#include "worker/gpu/kernels.h"
 #include "worker/model/cpu_kernels.h"
-#include "worker/model/cuda_dropout.h"
+#include "worker/model/gpu_dropout.h"
 #include "worker/model/vector_clones.h"
 
 namespace hivq {
@@ -90,7 +91,7 @@ HIVQ_VECTOR_CLONES void mask_chunks(const Stream& stream, const DropoutMask& mas
 
 /// x times its mask.
 at::Tensor masked(const Dropout& dropout, const at::Tensor& x) {
-  if (x.is_cuda() && has_cuda_dropout(x)) return cuda_dropout(dropout, x);
+  if (gpu_kernels_take(x) && dropout.streams.size() <= DropoutStreams::kMost) return gpu_dropout(dropout, x);
   if (!cpu_kernels_take(x)) return x * dropout_mask(dropout, x);
   const at::Tensor in = x.contiguous();
   at::Tensor out = at::empty_like(in);

@@ -2,8 +2,10 @@
 
 #include <torch/torch.h>
 
+#include "worker/gpu/kernels.h"
 #include "worker/model/cpu_kernels.h"
 #include "worker/model/fused_pot.h"
+#include "worker/model/gpu_codebooks.h"
 
 namespace hivq {
 namespace {
@@ -38,6 +40,7 @@ at::Tensor pot_score(const Codebook& codebook, const Quantized& level, const at:
 }
 
 at::Tensor pot_loss(const Codebook& codebook, const Quantized& level, const at::Tensor& group) {
+  if (gpu_kernels_take(level.product)) return gpu_pot_loss(codebook, level, group);
   const Inverse inverse = inverse_norms(codebook, level, group);
   if (cpu_kernels_take(level.product))
     return fused_pot_loss(level.product, inverse.token.squeeze(2), inverse.prototype.squeeze(1));

@@ -2,7 +2,9 @@
 
 #include <torch/torch.h>
 
+#include "worker/gpu/kernels.h"
 #include "worker/model/cpu_kernels.h"
+#include "worker/model/gpu_codebooks.h"
 #include "worker/model/grouped.h"
 #include "worker/model/vector_clones.h"
 #include "worker/model/vector_math.h"
@@ -45,7 +47,9 @@ Quantized quantize(const Codebook& codebook, const at::Tensor& tokens, const at:
   Quantized level;
   level.tokens = tokens;
   level.product = grouped_matmul(tokens, codebook.embed.detach(), group);
-  {
+  if (gpu_kernels_take(tokens)) {
+    gpu_nearest(codebook, group, level);
+  } else {
     const at::NoGradGuard no_grad;
     // ‖h − e‖² without ‖h‖², which is the same for every prototype.
     const at::Tensor norm =
@@ -61,6 +65,7 @@ Quantized quantize(const Codebook& codebook, const at::Tensor& tokens, const at:
 
 void add_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& row) {
   const at::NoGradGuard no_grad;
+  if (gpu_kernels_take(level.tokens)) return gpu_statistics(statistics, level, row);
   const at::Tensor index = flat_index(level.code, row, statistics.counts.size(1));
   const int64_t width = level.tokens.size(2);
   statistics.counts.view(-1).index_add_(0, index, at::ones({index.numel()}, statistics.counts.options()));
@@ -136,6 +141,8 @@ void refresh(Codebook& codebook) {
 void ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& rows,
                 const at::Tensor& decay, const at::Tensor& moves) {
   const at::NoGradGuard no_grad;
+  if (gpu_kernels_take(codebook.embed) && rows.numel() == codebook.codebooks())
+    return gpu_ema_update(codebook, statistics, decay, moves);
   const at::Tensor gamma = decay.to(codebook.embed.scalar_type()).unsqueeze(1), moved = moves.unsqueeze(1);  // [R, 1]
   const at::Tensor before = codebook.cluster_size.index_select(0, rows);
   const at::Tensor n = at::where(moved, before * gamma + statistics.counts * (1 - gamma), before);

@@ -3,6 +3,8 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/torch.h>
 
+#include "worker/gpu/branch.h"
+
 namespace hivq {
 
 /// Counts the parameters of each bucket that backward has finished.
@@ -53,6 +55,7 @@ class GradientBuckets::Watch {
   };
 
   void begin_next() {
+    join_beside(collective_.device());
     for (const at::Tensor& part : buckets_[next_].parts) {
       if (failure_) failure_ = collective_.begin_sum(part);
     }

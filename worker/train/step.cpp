@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "worker/gpu/branch.h"
+#include "worker/gpu/kernels.h"
 #include "worker/gpu/transfer.h"
 #include "worker/model/jitter.h"
 #include "worker/train/recorded_steps.h"
@@ -68,7 +70,7 @@ struct Rows {
 };
 Rows rows_of(const Model& model, const std::vector<int64_t>& used) {
   const int64_t count = model.trials * model.codebooks_per_level();
-  if (model.values.is_cuda()) {
+  if (gpu_kernels_take(model.values)) {
     const at::Tensor all = at::arange(count, model.values.options().dtype(at::kLong));
     return {all, all};
   }
@@ -100,7 +102,7 @@ at::Tensor numbers_of(const Training& training, std::span<const TrialSpec> specs
                                    spec.loss.commitment, spec.loss.pot, spec.loss.classification});
   }
   const Model& model = training.model;
-  if (model.values.is_cuda()) {
+  if (gpu_kernels_take(model.values)) {
     const size_t first = numbers.size();
     numbers.resize(first + static_cast<size_t>(model.trials * model.codebooks_per_level()), 0);
     for (const int64_t codebook : used) numbers[first + static_cast<size_t>(codebook)] = 1;
@@ -186,7 +188,11 @@ void update(Training& training, std::span<const TrialSpec> specs, const Batch& b
   for (size_t level = 0; level < model.codebooks.size(); ++level) {
     ema_update(model.codebooks[level], sums.levels[level], rows.which, decay, moves);
     const at::Tensor counts = at::where(moves.unsqueeze(1), sums.levels[level].counts.to(at::kDouble), 0.0);
-    training.use[level].index_add_(0, rows.which, counts);
+    if (gpu_kernels_take(model.values)) {
+      training.use[level].add_(counts);  // all rows, in order
+    } else {
+      training.use[level].index_add_(0, rows.which, counts);
+    }
     const auto elements = static_cast<double>(model.codebooks[level].width() * batch.global_images() * model.tokens());
     const at::Tensor commitment =
         sums.terms.select(1, ObjectiveValue::kTerms + static_cast<int64_t>(level)).to(at::kDouble);
@@ -278,12 +284,14 @@ namespace {
 /// Puts a step on the device, from the features to the moved parameters and codebooks, without reading a number back:
 /// what follows from losses, norms and wishes is decided there.
 Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs, const StepInput& input,
-                            const Rows& rows, Collective& collective) {
+                            const std::vector<int64_t>& used, Collective& collective) {
   Model& model = training.model;
   const Batch& batch = input.batch;
   const StepNumbers numbers{input.numbers};
+  const Rows rows = rows_of(model, used);
   Sums sums = unpack(training, rows.which.numel());
-  sums.packed.zero_();
+  const bool sets_all = gpu_kernels_take(model.values) && batch.h0.size(0) > 0;  // the kernels do not add to the statistics
+  (sets_all ? model.gradients : sums.packed).zero_();
 
   Pass mine;
   if (batch.h0.size(0) > 0) {
@@ -300,6 +308,7 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   }
   {
     RECORD_USER_SCOPE("all-reduce");
+    join_beside(model.values.device());
     if (Status begun = training.buckets->begin_rest(); !begun) return begun.error();
     if (Status reduced = collective.finish_sums(); !reduced) return reduced.error();
   }
@@ -315,8 +324,8 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
 }
 
 Result<StepOutput> run_step(Training& training, std::span<const TrialSpec> specs, const StepInput& input,
-                            const Rows& rows, Collective& collective) {
-  const auto put = [&](const StepInput& on) { return put_step(training, specs, on, rows, collective); };
+                            const std::vector<int64_t>& used, Collective& collective) {
+  const auto put = [&](const StepInput& on) { return put_step(training, specs, on, used, collective); };
   if (!training.model.values.is_cuda() || !training.records) return put(input);
   if (!training.recorded) training.recorded = std::make_shared<RecordedSteps>();
   return training.recorded->run(specs, input, collective, put);
@@ -350,7 +359,7 @@ Result<std::vector<StepReport>> train_step(Training& training, std::span<const T
   const at::Tensor numbers = numbers_of(training, specs, settings, used, collective.rank() == 0);
   StepInput input{batch, jitter_of(specs, batch, training.step), on_device(numbers, device)};
   if (input.noise.defined()) input.noise = on_device(input.noise, device);
-  const auto output = run_step(training, specs, input, rows_of(model, used), collective);
+  const auto output = run_step(training, specs, input, used, collective);
   if (!output) return output.error();
 
   const at::Tensor report = output->report.to(at::kCPU);  // here a GPU is waited for
