@@ -52,6 +52,10 @@ template <typename T>
 T __shfl_xor_sync(unsigned, T x, int apart) {
   return with_all_lanes(x, [&](auto of_lane) { return of_lane(lane ^ static_cast<unsigned>(apart)); });
 }
+template <typename T>
+T __shfl_sync(unsigned, T x, unsigned from) {
+  return with_all_lanes(x, [&](auto of_lane) { return of_lane(from); });
+}
 unsigned __ballot_sync(unsigned, bool x) {
   return with_all_lanes(x, [](auto of_lane) {
     unsigned bits = 0;
@@ -59,15 +63,15 @@ unsigned __ballot_sync(unsigned, bool x) {
     return bits;
   });
 }
-unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(uint64_t{a} * b >> 32); }
 int __ffs(int x) { return ffs(x); }
-int __popc(unsigned x) { return std::popcount(x); }
 float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 void __syncthreads() { block_barrier->arrive_and_wait(); }
 
+#define HIVQ_BLOCK_HEIGHT 2  // fewer threads that wait for each other
 #define __device__
 #define __global__
+#define __noinline__
 #define __shared__ static
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"
@@ -104,20 +108,21 @@ std::map<std::string, Emulated> kernels() {
           {"relu_dropout_backward", {kAlone, bound(relu_dropout_backward<T, T>)}},
           {"place", {kAlone, bound(place<T, T>)}},
           {"place_backward", {kAlone, bound(place_backward<T, T>)}},
-          {"residual_norm", {kWarp, bound(residual_norm<T, T>)}},
-          {"residual_norm_backward", {kWarp, bound(residual_norm_backward<T, T>)}},
+          {"residual_norm", {kWarp, bound(residual_norm<T, T, 8>)}},
+          {"residual_norm_backward", {kWarp, bound(residual_norm_backward<T, T, 8>)}},
           {"column_sums", {kBlock, bound(column_sums<T, T>)}},
           {"norm_parameters", {kBlock, bound(norm_parameters<T, T>)}},
           {"sum_by_group", {kAlone, bound(sum_by_group<T, T>)}},
           {"split_heads", {kAlone, bound(split_heads<T, T>)}},
           {"merge_heads", {kAlone, bound(merge_heads<T, T>)}},
-          {"softmax_dropout", {kWarp, bound(softmax_dropout<T, T>)}},
-          {"softmax_dropout_backward", {kWarp, bound(softmax_dropout_backward<T, T>)}},
+          {"softmax_dropout", {kWarp, bound(softmax_dropout<T, T, 8>)}},
+          {"softmax_dropout_backward", {kWarp, bound(softmax_dropout_backward<T, T, 8>)}},
           {"nearest_prototype", {kWarp, bound(nearest_prototype<T, T>)}},
-          {"codebook_statistics", {kWarp, bound(codebook_statistics<T, T>)}},
+          {"codebook_statistics", {kBlock, bound(codebook_statistics<T, T>)}},
           {"move_prototypes", {kWarp, bound(move_prototypes<T, T>)}},
           {"pot_rows", {kWarp, bound(pot_rows<T, T>)}},
           {"pot_columns", {kBlock, bound(pot_columns<T, T>)}},
+          {"adamw", {kAlone, bound(adamw<T, T>)}},
           {"pot_backward", {kWarp, bound(pot_backward<T, T>)}}};
 }
 
@@ -126,7 +131,7 @@ void emulate(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent 
   static const auto floats = kernels<float>(), doubles = kernels<double>();
   const Emulated& kernel = (types.values == at::kFloat ? floats : doubles).at(name);
   const Thread body = kernel.bind(arguments);
-  if (kernel.together == kBlock) block.y = 2;  // such a kernel takes blocks of any height
+  if (kernel.together == kBlock) block.y = kHeight;
   const unsigned threads = block.x * block.y, together = kernel.together == kBlock ? threads : kernel.together;
   std::vector<Warp> warps(std::max(1u, together / 32));
   std::barrier<> all(together), between(together);
@@ -222,7 +227,7 @@ class GpuSteps : public testing::TestWithParam<Case> {
 TEST_P(GpuSteps, AreTheCpus) {
   const Training gpu = trained(true), cpu = trained(false);
   EXPECT_CLOSE(gpu.model.values, cpu.model.values, 1e-9);
-  EXPECT_CLOSE(gpu.model.gradients, cpu.model.gradients, 1e-9);
+  EXPECT_CLOSE(gpu.optimizer.exp_avg, cpu.optimizer.exp_avg, 1e-9);
   EXPECT_CLOSE(gpu.distance, cpu.distance, 1e-9);
   for (size_t level = 0; level < gpu.use.size(); ++level) {
     EXPECT_CLOSE(gpu.use[level], cpu.use[level], 0);

@@ -12,14 +12,21 @@ namespace {
 
 TEST(GpuProgram, CompilesForEveryArchitectureInUse) {
 #ifdef HIVQ_CUDA
-  for (const char* architecture : {"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"}) {
-    const auto code = compile_gpu_kernels(architecture);
-    ASSERT_TRUE(code) << code.error().message;
-    EXPECT_TRUE(code->symbols.contains("residual_norm<float, Bfloat16>"));
+  for (const std::string& name : all_gpu_kernels()) {
+    const auto program = compile_gpu_kernel("sm_90", name);
+    ASSERT_TRUE(program) << program.error().message;
+    EXPECT_NE(program->code.find(program->symbol), std::string::npos);
   }
-  EXPECT_NE(compile_gpu_kernels("sm_1").error().message.find("sm_1"), std::string::npos);
+  for (const char* architecture : {"sm_75", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120"}) {
+    for (const char* name : {"residual_norm<float, Bfloat16, 8>", "softmax_dropout<double, double, 8>",
+                             "codebook_statistics<float, float>", "adamw<float, float>"}) {
+      const auto program = compile_gpu_kernel(architecture, name);
+      EXPECT_TRUE(program) << program.error().message;
+    }
+  }
+  EXPECT_NE(compile_gpu_kernel("sm_1", "adamw<float, float>").error().message.find("sm_1"), std::string::npos);
 #else
-  EXPECT_FALSE(compile_gpu_kernels("sm_90"));
+  EXPECT_FALSE(compile_gpu_kernel("sm_90", "adamw<float, float>"));
 #endif
 }
 

@@ -12,9 +12,7 @@ Result<std::unique_ptr<Collective>> make_nccl_collective(int device, std::chrono
       device);
 }
 
-Result<RawSum> make_raw_nccl_sum(const Collective&) {
-  return error("this hivq-worker was built without CUDA");
-}
+Result<RawSum> make_raw_nccl_sum(const Collective&) { return error("this hivq-worker was built without CUDA"); }
 
 }  // namespace hivq
 

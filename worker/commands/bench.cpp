@@ -119,7 +119,8 @@ Result<Exchange> measure_exchange(const Training& training, Collective& collecti
   });
   if (!failure) return failure.error();
   RawSum raw_sum = [](const at::Tensor& tensor) -> Status {
-    MPI_Allreduce(MPI_IN_PLACE, tensor.data_ptr(), static_cast<int>(tensor.numel()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Allreduce(MPI_IN_PLACE, tensor.data_ptr(), static_cast<int>(tensor.numel()), MPI_FLOAT, MPI_SUM,
+                  MPI_COMM_WORLD);
     return {};
   };
   if (cuda) {
@@ -136,7 +137,9 @@ Result<Exchange> measure_exchange(const Training& training, Collective& collecti
 }
 
 /// Bytes per second that the slowest link of a ring carries in each direction (NCCL's "bus bandwidth").
-double bus_rate(const Exchange& exchange, int ranks) { return exchange.bytes / exchange.ours * 2 * (ranks - 1) / ranks; }
+double bus_rate(const Exchange& exchange, int ranks) {
+  return exchange.bytes / exchange.ours * 2 * (ranks - 1) / ranks;
+}
 
 struct Measured {
   std::vector<double> steps;             // seconds of each
@@ -308,8 +311,9 @@ void print(const nlohmann::ordered_json& json) {
   const auto& exchange = json["all_reduce"];
   const double alone = exchange["alone_seconds"], raw = exchange["raw_seconds"], waited = exchange["waited_seconds"];
   fmt::print("all-reduce of {:.1f} MiB: {:.2f} ms alone, bus {:.2f} GB/s ({:.2f} times {}'s {:.2f} ms); ",
-             exchange["bytes"].get<double>() / (1 << 20), 1e3 * alone, exchange["bus_bytes_per_second"].get<double>() / 1e9,
-             alone / raw, json.contains("recorded") ? "ncclAllReduce" : "MPI_Allreduce", 1e3 * raw);
+             exchange["bytes"].get<double>() / (1 << 20), 1e3 * alone,
+             exchange["bus_bytes_per_second"].get<double>() / 1e9, alone / raw,
+             json.contains("recorded") ? "ncclAllReduce" : "MPI_Allreduce", 1e3 * raw);
   fmt::print("{:.2f} ms of it seen in a step: {:.0f} % hidden behind backward\n", 1e3 * waited,
              100 * std::clamp(1 - waited / alone, 0.0, 1.0));
 }

@@ -1,5 +1,7 @@
 #include "worker/gpu/kernels.h"
 
+#include <torch/csrc/jit/frontend/tracer.h>
+
 #include <atomic>
 #include <stdexcept>
 
@@ -18,7 +20,8 @@ void emulate_gpu(GpuEmulator run) { emulator = run; }
 
 bool gpu_kernels_take(const at::Tensor& x) {
   const bool type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble;
-  return type && (emulator != nullptr || (kHasCuda && x.is_cuda()));
+  const bool here = emulator != nullptr || (kHasCuda && x.is_cuda());
+  return type && here && !torch::jit::tracer::isTracing();
 }
 
 void start_gpu_kernel(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,
@@ -36,7 +39,8 @@ namespace hivq {
 
 static constexpr const char* kWithout = "this hivq-worker was built without CUDA";
 
-Result<GpuProgram> compile_gpu_kernels(const std::string&) { return error("{}", kWithout); }
+std::vector<std::string> all_gpu_kernels() { return {}; }
+Result<GpuProgram> compile_gpu_kernel(const std::string&, const std::string&) { return error("{}", kWithout); }
 static void start_on_gpu(const std::string&, GpuTypes, at::Device, GpuExtent, GpuExtent, void**) {
   throw std::runtime_error(kWithout);
 }
@@ -50,6 +54,7 @@ static void start_on_gpu(const std::string&, GpuTypes, at::Device, GpuExtent, Gp
 #include <cuda_runtime_api.h>
 #include <nvrtc.h>
 
+#include <map>
 #include <mutex>
 
 namespace hivq {
@@ -63,28 +68,24 @@ constexpr const char* kStreams =
     ;
 
 // Each for float and double.
-constexpr const char* kPlain[] = {"dropout",         "norm_parameters", "sum_by_group", "nearest_prototype",
-                                  "codebook_statistics", "move_prototypes", "pot_rows",     "pot_columns",
-                                  "pot_backward"};
+constexpr const char* kPlain[] = {"dropout",  "norm_parameters", "sum_by_group",        "nearest_prototype",
+                                  "pot_rows", "pot_columns",     "codebook_statistics", "move_prototypes",
+                                  "adamw",    "pot_backward"};
 // And for float with bfloat16.
-constexpr const char* kMixed[] = {"relu_dropout",  "relu_dropout_backward",  "place",           "place_backward",
-                                  "residual_norm", "residual_norm_backward", "column_sums",     "split_heads",
-                                  "merge_heads",   "softmax_dropout",        "softmax_dropout_backward"};
+constexpr const char* kMixed[] = {"relu_dropout", "relu_dropout_backward", "place",      "place_backward",
+                                  "column_sums",  "split_heads",           "merge_heads"};
+// That keep a row in registers.
+constexpr const char* kRows[] = {"residual_norm", "residual_norm_backward", "softmax_dropout",
+                                 "softmax_dropout_backward"};
 
-std::vector<std::string> all_kernels() {
-  std::vector<std::string> names;
-  const auto add = [&](const char* name, const char* types) { names.push_back(std::string(name) + types); };
-  for (const char* types : {"<float, float>", "<double, double>"}) {
-    for (const char* name : kPlain) add(name, types);
-    for (const char* name : kMixed) add(name, types);
-  }
-  for (const char* name : kMixed) add(name, "<float, Bfloat16>");
-  return names;
-}
+/// How many elements of a row a lane keeps. More registers than needed leave room for fewer warps.
+int held_of(int64_t columns) { return columns <= 256 ? 8 : columns <= 512 ? 16 : 64; }
 
 std::string full_name(const std::string& name, GpuTypes types) {
-  if (types.values == at::kDouble) return name + "<double, double>";
-  return name + (types.low == at::kBFloat16 ? "<float, Bfloat16>" : "<float, float>");
+  const std::string values = types.values == at::kDouble ? "double" : "float";
+  const std::string low = types.low == at::kBFloat16 ? "Bfloat16" : values;
+  return name + "<" + values + ", " + low + (types.columns == 0 ? "" : fmt::format(", {}", held_of(types.columns))) +
+         ">";
 }
 
 void succeed(cudaError_t code, const char* what) {
@@ -93,38 +94,48 @@ void succeed(cudaError_t code, const char* what) {
   throw std::runtime_error(fmt::format("CUDA could not {}: {}", what, cudaGetErrorString(code)));
 }
 
-/// The kernels of a device by their full names. They stay for the life of the process.
-using Kernels = std::map<std::string, cudaKernel_t>;
-const Kernels& kernels_of(int device) {
+/// A kernel of a device by its full name. It stays for the life of the process.
+cudaKernel_t kernel_of(int device, const std::string& name) {
   static std::mutex mutex;
-  static std::map<int, Kernels> devices;
+  static std::map<std::pair<int, std::string>, cudaKernel_t> kernels;
   const std::lock_guard lock(mutex);
-  if (const auto known = devices.find(device); known != devices.end()) return known->second;
+  if (const auto known = kernels.find({device, name}); known != kernels.end()) return known->second;
   int major = 0, minor = 0;
   succeed(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "tell the GPU's architecture");
   succeed(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "tell the GPU's architecture");
-  const auto program = compile_gpu_kernels(fmt::format("sm_{}{}", major, minor));
+  const auto program = compile_gpu_kernel(fmt::format("sm_{}{}", major, minor), name);
   if (!program) throw std::runtime_error(program.error().message);
   cudaLibrary_t library = nullptr;
   succeed(cudaLibraryLoadData(&library, program->code.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
-          "load the kernels");
-  Kernels kernels;
-  for (const auto& [name, symbol] : program->symbols) {
-    succeed(cudaLibraryGetKernel(&kernels[name], library, symbol.c_str()), "find a kernel");
-  }
-  return devices[device] = std::move(kernels);
+          "load a kernel");
+  cudaKernel_t kernel = nullptr;
+  succeed(cudaLibraryGetKernel(&kernel, library, program->symbol.c_str()), "find a kernel");
+  return kernels[{device, name}] = kernel;
 }
 
 }  // namespace
 
-Result<GpuProgram> compile_gpu_kernels(const std::string& architecture) {
+std::vector<std::string> all_gpu_kernels() {
+  std::vector<std::string> names;
+  constexpr GpuTypes kTypes[] = {{at::kFloat, at::kFloat}, {at::kDouble, at::kDouble}, {at::kFloat, at::kBFloat16}};
+  for (const GpuTypes& types : kTypes) {
+    for (const char* name : kPlain) {
+      if (types.low == types.values) names.push_back(full_name(name, types));
+    }
+    for (const char* name : kMixed) names.push_back(full_name(name, types));
+    for (const char* name : kRows) {
+      for (const int64_t columns : {256, 512, 2048})
+        names.push_back(full_name(name, {types.values, types.low, columns}));
+    }
+  }
+  return names;
+}
+
+Result<GpuProgram> compile_gpu_kernel(const std::string& architecture, const std::string& name) {
   nvrtcProgram program = nullptr;
   const char* include = "worker/gpu/dropout_streams.h";
   nvrtcResult code = nvrtcCreateProgram(&program, kSource, "kernels.cu", 1, &kStreams, &include);
-  const std::vector<std::string> names = all_kernels();
-  for (const std::string& name : names) {
-    if (code == NVRTC_SUCCESS) code = nvrtcAddNameExpression(program, name.c_str());
-  }
+  if (code == NVRTC_SUCCESS) code = nvrtcAddNameExpression(program, name.c_str());
   const std::string option = "--gpu-architecture=" + architecture;
   const char* options[] = {option.c_str(), "--std=c++17"};
   if (code == NVRTC_SUCCESS) code = nvrtcCompileProgram(program, 2, options);
@@ -134,24 +145,22 @@ Result<GpuProgram> compile_gpu_kernels(const std::string& architecture) {
   if (code == NVRTC_SUCCESS) code = nvrtcGetCUBINSize(program, &size);
   compiled.code.resize(size);
   if (code == NVRTC_SUCCESS) code = nvrtcGetCUBIN(program, compiled.code.data());
-  for (const std::string& name : names) {
-    const char* symbol = nullptr;
-    if (code == NVRTC_SUCCESS) code = nvrtcGetLoweredName(program, name.c_str(), &symbol);
-    if (code == NVRTC_SUCCESS) compiled.symbols[name] = symbol;
-  }
+  const char* symbol = nullptr;
+  if (code == NVRTC_SUCCESS) code = nvrtcGetLoweredName(program, name.c_str(), &symbol);
+  if (code == NVRTC_SUCCESS) compiled.symbol = symbol;
   if (code != NVRTC_SUCCESS && nvrtcGetProgramLogSize(program, &size) == NVRTC_SUCCESS) {
     log.resize(size);
     nvrtcGetProgramLog(program, log.data());
   }
   nvrtcDestroyProgram(&program);
   if (code == NVRTC_SUCCESS) return compiled;
-  return error("NVRTC could not compile the kernels for {}: {} {}", architecture, nvrtcGetErrorString(code), log);
+  return error("NVRTC could not compile {} for {}: {} {}", name, architecture, nvrtcGetErrorString(code), log);
 }
 
 static void start_on_gpu(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,
                          void** arguments) {
   const c10::cuda::CUDAGuard guard(device);
-  const cudaKernel_t kernel = kernels_of(device.index()).at(full_name(name, types));
+  const cudaKernel_t kernel = kernel_of(device.index(), full_name(name, types));
   const cudaError_t code =
       cudaLaunchKernel(static_cast<const void*>(kernel), dim3(grid.x, grid.y, grid.z), dim3(block.x, block.y, block.z),
                        arguments, 0, c10::cuda::getCurrentCUDAStream(device.index()).stream());

@@ -6,9 +6,17 @@
 
 #ifdef __CUDACC__
 #define HIVQ_UNROLL _Pragma("unroll")
+#define HIVQ_UNROLL_8 _Pragma("unroll 8")
 #else
 #define HIVQ_UNROLL
+#define HIVQ_UNROLL_8
 #endif
+
+// Of the blocks whose threads wait for each other.
+#ifndef HIVQ_BLOCK_HEIGHT
+#define HIVQ_BLOCK_HEIGHT 32
+#endif
+constexpr unsigned kHeight = HIVQ_BLOCK_HEIGHT, kLowHeight = kHeight < 8 ? kHeight : 8;
 
 using hivq::DropoutStreams;
 
@@ -50,18 +58,14 @@ __device__ unsigned thread_of_grid() { return blockIdx.x * blockDim.x + threadId
 __device__ unsigned warp_of_grid() { return thread_of_grid() / 32; }
 __device__ unsigned lane_of_warp() { return threadIdx.x % 32; }
 
-// A row's elements begin, begin + 32, … of a lane, kept in registers between the passes over them: of up to kMost
-// columns (gpu/kernels.h).
-constexpr int kHeld = 64;
-template <typename Use>
-__device__ void each_held(unsigned begin, unsigned columns, Use use) {
-HIVQ_UNROLL
-  for (int chunk = 0; chunk < kHeld; chunk += 16) {
-    if (32 * chunk >= columns) break;
-HIVQ_UNROLL
-    for (int i = chunk; i < chunk + 16; ++i) {
-      if (begin + 32 * i < columns) use(i, begin + 32 * i);
-    }
+// A row's elements begin, begin + 32, … of a lane, kept in registers between the passes over them: kHeld of them. What
+// lies before the row is left out, too.
+template <int kHeld, typename Use>
+__device__ void each_held(int begin, unsigned columns, Use use) {
+  HIVQ_UNROLL
+  for (int i = 0; i < kHeld; ++i) {
+    const unsigned j = (unsigned)(begin + 32 * i);
+    if (j < columns) use(i, j);
   }
 }
 
@@ -76,12 +80,14 @@ struct Words {
   }
 };
 
-__device__ Words philox(unsigned block, unsigned image, unsigned step, unsigned site, unsigned key0, unsigned key1) {
+// Not inlined: where a loop over a row is unrolled, ten rounds in each of its steps fill the instructions' cache.
+__device__ __noinline__ Words philox(unsigned block, unsigned image, unsigned step, unsigned site, unsigned key0,
+                                     unsigned key1) {
   Words word{block, image, step, site};
   for (int round = 0; round < 10; ++round) {
-    const unsigned low0 = word.a * 0xD2511F53u, high0 = __umulhi(word.a, 0xD2511F53u);
-    const unsigned low1 = word.c * 0xCD9E8D57u, high1 = __umulhi(word.c, 0xCD9E8D57u);
-    word = {high1 ^ word.b ^ key0, low1, high0 ^ word.d ^ key1, low0};
+    const unsigned long long first = word.a * 0xD2511F53ull, second = word.c * 0xCD9E8D57ull;
+    word = {(unsigned)(second >> 32) ^ word.b ^ key0, (unsigned)second, (unsigned)(first >> 32) ^ word.d ^ key1,
+            (unsigned)first};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }
@@ -180,7 +186,7 @@ __global__ void place_backward(const Low* g_low, const Low* g_placed, T* to, lon
 }
 
 // out ← LayerNorm(x + dropout(y)). s: the sum, normalised; inverse: 1 / its deviation.
-template <typename T, typename Low>
+template <typename T, typename Low, int kHeld>
 __global__ void residual_norm(const T* x, const Low* y, const T* weight, const T* bias, const T* position, T* s, T* out,
                               Low* low, Low* placed, T* inverse, long long rows, long long width, long long tokens,
                               long long trial_rows, DropoutStreams streams, const long long* step) {
@@ -193,14 +199,14 @@ __global__ void residual_norm(const T* x, const Low* y, const T* weight, const T
   x += begin, y += begin;
   weight += trial * width, bias += trial * width, position += (trial * tokens + token) * width;
   T held[kHeld], sum = 0, square = 0;
-  each_held(lane, width, [&](int i, unsigned j) {
+  each_held<kHeld>(lane, width, [&](int i, unsigned j) {
     held[i] = x[j] + (T)y[j] * factors(of_image + j);
     sum += held[i];
   });
   const T mean = warp_sum(sum) / width;
-  each_held(lane, width, [&](int i, unsigned) { square += (held[i] - mean) * (held[i] - mean); });
+  each_held<kHeld>(lane, width, [&](int i, unsigned) { square += (held[i] - mean) * (held[i] - mean); });
   const T scale = 1 / sqrt(warp_sum(square) / width + (T)1e-5);  // torch.nn.LayerNorm's
-  each_held(lane, width, [&](int i, unsigned j) {
+  each_held<kHeld>(lane, width, [&](int i, unsigned j) {
     const T normal = (held[i] - mean) * scale, value = normal * weight[j] + bias[j];
     s[begin + j] = normal;
     out[begin + j] = value;
@@ -211,7 +217,7 @@ __global__ void residual_norm(const T* x, const Low* y, const T* weight, const T
 }
 
 // `total`: the sum of the three gradients of the result, each of which may be null.
-template <typename T, typename Low>
+template <typename T, typename Low, int kHeld>
 __global__ void residual_norm_backward(const T* g, const Low* g_low, const Low* g_placed, const T* s, const T* inverse,
                                        const T* weight, T* total, T* to_x, Low* to_y, long long rows, long long width,
                                        long long tokens, long long trial_rows, DropoutStreams streams,
@@ -223,7 +229,7 @@ __global__ void residual_norm_backward(const T* g, const Low* g_low, const Low* 
   const long long begin = row * width;
   s += begin, weight += row / (unsigned)trial_rows * width;
   T held[kHeld], sum = 0, along = 0;
-  each_held(lane, width, [&](int i, unsigned j) {
+  each_held<kHeld>(lane, width, [&](int i, unsigned j) {
     T given = g != nullptr ? g[begin + j] : 0;
     if (g_low != nullptr) given += (T)g_low[begin + j];
     if (g_placed != nullptr) given += (T)g_placed[begin + j];
@@ -233,23 +239,24 @@ __global__ void residual_norm_backward(const T* g, const Low* g_low, const Low* 
     along += held[i] * s[j];
   });
   const T mean = warp_sum(sum) / width, mean_along = warp_sum(along) / width, scale = inverse[row];
-  each_held(lane, width, [&](int i, unsigned j) {
+  each_held<kHeld>(lane, width, [&](int i, unsigned j) {
     const T slope = scale * (held[i] - mean - s[j] * mean_along);
     to_x[begin + j] = slope;
     put(to_y + begin + j, slope * factors(of_image + j));
   });
 }
 
-// ---- sums over the rows of each trial, [T, width] with the trials `trial_stride` apart. Blocks of 32 × up to 32.
+// ---- sums over the rows of each trial, [T, width] with the trials `trial_stride` apart. Blocks of 32 ×
+// kHeight.
 
 template <typename T>
 __device__ T sum_of_column(T mine) {
-  __shared__ T parts[32][33];
+  __shared__ T parts[kHeight][33];
   parts[threadIdx.y][threadIdx.x] = mine;
   __syncthreads();
   T sum = 0;
   if (threadIdx.y == 0) {
-    for (unsigned i = 0; i < blockDim.y; ++i) sum += parts[i][threadIdx.x];
+    for (unsigned i = 0; i < kHeight; ++i) sum += parts[i][threadIdx.x];
   }
   __syncthreads();
   return sum;
@@ -260,7 +267,8 @@ __global__ void column_sums(const Low* g, T* to, long long trial_rows, long long
   const long long column = blockIdx.x * 32 + threadIdx.x, trial = blockIdx.y;
   T sum = 0;
   if (column < width) {
-    for (long long row = threadIdx.y; row < trial_rows; row += blockDim.y)
+    HIVQ_UNROLL_8
+    for (unsigned row = threadIdx.y; row < trial_rows; row += kHeight)
       sum += (T)g[(trial * trial_rows + row) * width + column];
   }
   sum = sum_of_column(sum);
@@ -274,7 +282,8 @@ __global__ void norm_parameters(const T* g, const T* s, T* to_weight, T* to_bias
   const long long column = blockIdx.x * 32 + threadIdx.x, trial = blockIdx.y;
   T weight = 0, bias = 0;
   if (column < width) {
-    for (long long row = threadIdx.y; row < trial_rows; row += blockDim.y) {
+    HIVQ_UNROLL_8
+    for (unsigned row = threadIdx.y; row < trial_rows; row += kHeight) {
       const long long at = (trial * trial_rows + row) * width + column;
       weight += g[at] * s[at];
       bias += g[at];
@@ -365,7 +374,7 @@ __global__ void merge_heads(const Low* in, Rows first, Rows second, Rows third, 
 
 // weights ← softmax(scale · logits + mask) by row, kept ← dropout of it. Rows [b, heads, padded] of `padded` columns;
 // mask [tokens, tokens] or null. `kept` may be `weights` where nothing is dropped. A row a warp.
-template <typename T, typename Low>
+template <typename T, typename Low, int kHeld>
 __global__ void softmax_dropout(const T* logits, const T* mask, Low* weights, Low* kept, long long rows,
                                 long long heads, long long tokens, long long padded, double scale,
                                 DropoutStreams streams, const long long* step) {
@@ -380,40 +389,40 @@ __global__ void softmax_dropout(const T* logits, const T* mask, Low* weights, Lo
   }
   if (n >= tokens) return;
   const unsigned element = (of_image / (unsigned)padded * (unsigned)tokens + n) * (unsigned)tokens;
-  const unsigned begin = (lane + 32 - element % 32) % 32;  // a lane's elements are those of its Philox blocks
+  const int begin = (int)lane - (int)(element % 32);  // a lane's elements are those of its Philox blocks
   if (mask != nullptr) mask += n * tokens;
   Factors<T> factors(streams, row / (unsigned)(heads * padded), step);
   T held[kHeld], top = (T)-3e38, sum = 0;
-  each_held(begin, tokens, [&](int i, unsigned j) {
+  each_held<kHeld>(begin, tokens, [&](int i, unsigned j) {
     held[i] = logits[j] * (T)scale + (mask != nullptr ? mask[j] : 0);
     top = held[i] > top ? held[i] : top;
   });
   top = warp_max(top);
-  each_held(begin, tokens, [&](int i, unsigned) {
+  each_held<kHeld>(begin, tokens, [&](int i, unsigned) {
     held[i] = exp(held[i] - top);
     sum += held[i];
   });
   const T inverse = 1 / warp_sum(sum);
-  each_held(begin, tokens, [&](int i, unsigned j) {
+  each_held<kHeld>(begin, tokens, [&](int i, unsigned j) {
     put(weights + j, held[i] * inverse);
     put(kept + j, held[i] * inverse * factors(element + j));
   });
 }
 
 // From g, the gradient of `kept`, that of the logits; `to` may be g where both have one type.
-template <typename T, typename Low>
+template <typename T, typename Low, int kHeld>
 __global__ void softmax_dropout_backward(const Low* weights, const Low* kept, const T* g, Low* to, long long rows,
                                          long long padded, double scale) {
   const unsigned row = warp_of_grid(), lane = lane_of_warp();
   if (row >= rows) return;
   weights += row * padded, kept += row * padded, g += row * padded, to += row * padded;
   T held[kHeld], sum = 0;
-  each_held(lane, padded, [&](int i, unsigned j) {
+  each_held<kHeld>(lane, padded, [&](int i, unsigned j) {
     held[i] = (T)kept[j] * g[j];
     sum += held[i];
   });
   sum = warp_sum(sum);
-  each_held(lane, padded, [&](int i, unsigned j) { put(to + j, (held[i] - (T)weights[j] * sum) * (T)scale); });
+  each_held<kHeld>(lane, padded, [&](int i, unsigned j) { put(to + j, (held[i] - (T)weights[j] * sum) * (T)scale); });
 }
 
 // ---- codebooks [S, K, D] (model/quantizer.h). `group` [b]: an image's codebook; null: all have the first.
@@ -444,39 +453,56 @@ __global__ void nearest_prototype(const T* product, const T* squared_norm, const
   for (unsigned j = lane; j < width; j += 32) nearest[row * width + j] = embed[j];
 }
 
-// How many tokens chose each prototype of `codebooks`, and their sum, in the order of the images. A warp has a prototype
-// and 32 columns of its sum.
+// How many tokens chose each prototype of `codebooks`, and their sum, always in the same order. A block of 32 ×
+// kLowHeight has 32 columns of 16 prototypes; its warps take turns with the tokens. Grid [shares of the columns,
+// codebooks · shares of the prototypes].
 template <typename T, typename Low>
 __global__ void codebook_statistics(const long long* code, const T* tokens, const long long* group, T* counts, T* sums,
-                                    long long images, long long of_image, long long codebooks, long long prototypes,
-                                    long long width) {
-  const unsigned shares = ((unsigned)width + 31) / 32, warp = warp_of_grid() / shares, share = warp_of_grid() % shares;
-  const unsigned codebook = warp / (unsigned)prototypes, k = warp % (unsigned)prototypes, lane = lane_of_warp();
-  if (codebook >= codebooks) return;
-  const unsigned column = 32 * share + lane;
+                                    long long images, long long of_image, long long prototypes, long long width) {
+  constexpr unsigned kOwn = 16;
+  __shared__ T parts[kLowHeight][kOwn][32];
+  __shared__ unsigned numbers[kLowHeight][kOwn];
+  const unsigned lane = threadIdx.x, warp = threadIdx.y, column = 32 * blockIdx.x + lane;
+  const unsigned shares = ((unsigned)prototypes + kOwn - 1) / kOwn, codebook = blockIdx.y / shares;
+  const unsigned base = blockIdx.y % shares * kOwn;
   const bool inside = column < width;
-  T sum = 0;
-  unsigned count = 0;
+  for (unsigned k = 0; k < kOwn; ++k) parts[warp][k][lane] = 0;
+  if (lane < kOwn) numbers[warp][lane] = 0;
   for (long long image = 0; image < images; ++image) {
     if (group[image] != codebook) continue;
-    for (unsigned first = 0; first < of_image; first += 32) {
-      const bool mine = first + lane < of_image && code[image * of_image + first + lane] == k;
-      unsigned chose = __ballot_sync(kAllLanes, mine);
-      count += __popc(chose);
-      while (chose != 0) {  // four at once, so that their memory is not waited for one by one
-        T values[4];
-HIVQ_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const int at = __ffs((int)chose) - 1;
-          values[i] = chose != 0 && inside ? tokens[(image * of_image + first + at) * width + column] : 0;
-          chose &= chose - 1;
+    const T* of_group = tokens + image * of_image * width + column;
+    for (unsigned first = 32 * warp; first < of_image; first += 32 * kLowHeight) {
+      const unsigned chosen = first + lane < of_image ? (unsigned)code[image * of_image + first + lane] - base : kOwn;
+      unsigned left = __ballot_sync(kAllLanes, chosen < kOwn);
+      while (left != 0) {  // several at once, so that their memory is not waited for one by one
+        T values[8];
+        unsigned of[8];
+        HIVQ_UNROLL
+        for (int i = 0; i < 8; ++i) {
+          const unsigned at = left == 0 ? 0 : (unsigned)__ffs((int)left) - 1;
+          const unsigned k = __shfl_sync(kAllLanes, chosen, at);
+          of[i] = left == 0 ? kOwn : k;
+          values[i] = left != 0 && inside ? of_group[(first + at) * width] : 0;
+          left &= left - 1;
         }
-        for (int i = 0; i < 4; ++i) sum += values[i];
+        HIVQ_UNROLL
+        for (int i = 0; i < 8; ++i) {
+          if (of[i] == kOwn) continue;
+          parts[warp][of[i]][lane] += values[i];
+          if (lane == 0) ++numbers[warp][of[i]];
+        }
       }
     }
   }
-  if (inside) sums[warp * width + column] = sum;
-  if (share == 0 && lane == 0) counts[warp] = (T)count;
+  __syncthreads();
+  for (unsigned k = warp; k < kOwn && base + k < prototypes; k += kLowHeight) {
+    const long long prototype = (long long)codebook * prototypes + base + k;
+    T sum = 0;
+    unsigned number = 0;
+    for (unsigned i = 0; i < kLowHeight; ++i) sum += parts[i][k][lane], number += numbers[i][k];
+    if (inside) sums[prototype * width + column] = sum;
+    if (blockIdx.x == 0 && lane == 0) counts[prototype] = (T)number;
+  }
 }
 
 // The moving average of the codebooks with true in `moves`; a prototype a warp. size_after: cluster sizes, which the
@@ -557,28 +583,28 @@ __global__ void pot_rows(const T* product, const T* tokens, const T* squared_nor
   to.top(row) = top, to.inverse(row) = 1 / sum, to.mean(row) = cost / sum, to.norm(row) = norm;
 }
 
-// After pot_rows. Blocks of 32 columns × up to 8, one image each.
+// After pot_rows. Blocks of 32 columns × kLowHeight, one image each.
 template <typename T, typename Low>
 __global__ void pot_columns(const T* product, const T* squared_norm, const long long* group, T* rows_from,
                             T* columns_to, long long images, long long of_image, long long prototypes) {
-  __shared__ T parts[2][8][32];
+  __shared__ T parts[2][kLowHeight][32];
   const long long k = blockIdx.x * 32 + threadIdx.x, image = blockIdx.y, column = image * prototypes + k;
   const PotStatistics<T> rows{rows_from, images * of_image}, to{columns_to, images * prototypes};
   const bool inside = k < prototypes;
   const T scale = (T)1 / prototypes;
   product += image * of_image * prototypes + k;
   T top = (T)-3e38;
-  for (long long i = threadIdx.y; inside && i < of_image; i += blockDim.y) {
+  for (unsigned i = threadIdx.y; inside && i < of_image; i += kLowHeight) {
     const T logit = product[i * prototypes] * scale;
     top = logit > top ? logit : top;
   }
   parts[0][threadIdx.y][threadIdx.x] = top;
   __syncthreads();
-  for (unsigned i = 0; i < blockDim.y; ++i) top = parts[0][i][threadIdx.x] > top ? parts[0][i][threadIdx.x] : top;
+  for (unsigned i = 0; i < kLowHeight; ++i) top = parts[0][i][threadIdx.x] > top ? parts[0][i][threadIdx.x] : top;
   __syncthreads();
   T norm = 0, sum = 0, cost = 0;
   if (inside) norm = inverse_norm(squared_norm[(group == nullptr ? 0 : group[image]) * prototypes + k]);
-  for (long long i = threadIdx.y; inside && i < of_image; i += blockDim.y) {
+  for (unsigned i = threadIdx.y; inside && i < of_image; i += kLowHeight) {
     const T x = product[i * prototypes], share = exp(x * scale - top);
     sum += share;
     cost += share * (1 - x * rows.norm(image * of_image + i) * norm);
@@ -587,7 +613,7 @@ __global__ void pot_columns(const T* product, const T* squared_norm, const long 
   parts[1][threadIdx.y][threadIdx.x] = cost;
   __syncthreads();
   if (threadIdx.y != 0 || !inside) return;
-  for (unsigned i = 1; i < blockDim.y; ++i) sum += parts[0][i][threadIdx.x], cost += parts[1][i][threadIdx.x];
+  for (unsigned i = 1; i < kLowHeight; ++i) sum += parts[0][i][threadIdx.x], cost += parts[1][i][threadIdx.x];
   to.top(column) = top, to.inverse(column) = 1 / sum, to.mean(column) = cost / sum, to.norm(column) = norm;
 }
 
@@ -617,4 +643,26 @@ __global__ void pot_backward(const T* product, const T* tokens, T* rows_from, T*
   to_norm = warp_sum(to_norm);
   const T slope = norm < (T)9e11 ? -to_norm * norm * norm * norm : 0;
   for (unsigned j = lane; j < width; j += 32) to_tokens[row * width + j] = slope * tokens[row * width + j];
+}
+
+// ---- AdamW (Loshchilov and Hutter, ICLR 2019), decoupled weight decay, of parameters [T, P]; a row of blocks a trial.
+// What the trials of `shorter` [T] multiply their gradients by, their lr and weight decay [T]; those with false in
+// `applied` stay as they are.
+template <typename T, typename Low>
+__global__ void adamw(T* values, const T* gradients, T* exp_avg, T* exp_avg_sq, const double* steps, const T* shorter,
+                      const double* lr, const double* weight_decay, const bool* applied, long long size) {
+  const unsigned trial = blockIdx.y;
+  if (!applied[trial]) return;
+  const double beta1 = 0.9, beta2 = 0.999, step = *steps;
+  const T decay = (T)(1 - lr[trial] * weight_decay[trial]), factor = shorter[trial];
+  const T along = (T)(lr[trial] / (1 - pow(beta1, step))), deviation = (T)sqrt(1 - pow(beta2, step));
+  const long long begin = trial * size;
+  for (long long i = thread_of_grid(); i < size; i += gridDim.x * blockDim.x) {
+    const long long at = begin + i;
+    const T g = gradients[at] * factor;
+    const T m = (T)beta1 * exp_avg[at] + (T)(1 - beta1) * g, v = (T)beta2 * exp_avg_sq[at] + (T)(1 - beta2) * g * g;
+    exp_avg[at] = m;
+    exp_avg_sq[at] = v;
+    values[at] = values[at] * decay - along * m / (sqrt(v) / deviation + (T)1e-8);
+  }
 }

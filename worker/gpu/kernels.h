@@ -1,42 +1,46 @@
 #pragma once
 
-// Our own kernels for GPUs (kernels.cu), compiled by NVRTC once a process and device.
+// Our own kernels for GPUs (kernels.cu). NVRTC compiles each at its first use in a process; it keeps what it has
+// compiled on the disk.
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <map>
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 
 namespace hivq {
 
-/// Compiled kernels for an architecture such as `sm_90`.
+/// Every kernel for every type, such as `dropout<float, float>`.
+std::vector<std::string> all_gpu_kernels();
+
 struct GpuProgram {
   std::string code;
-  std::map<std::string, std::string> symbols;  // of each kernel, `dropout<float, float>` and so on
+  std::string symbol;  // the kernel's name in it
 };
-/// Needs no GPU. Errors: built without CUDA; what NVRTC says.
-Result<GpuProgram> compile_gpu_kernels(const std::string& architecture);
+/// One kernel for an architecture such as `sm_90`. Needs no GPU. Errors: built without CUDA; what NVRTC says.
+Result<GpuProgram> compile_gpu_kernel(const std::string& architecture, const std::string& name);
 
 /// What a kernel computes in (float or double), and the type of what is multiplied: the same, or bfloat16.
 struct GpuTypes {
   at::ScalarType values, low;
+  int64_t columns = 0;  // of a row that the kernel keeps in registers, at most kGpuMostColumns; 0: it keeps none
 };
-
-/// Of a row that a kernel keeps in registers: LayerNorm's, a softmax's.
 inline constexpr int64_t kGpuMostColumns = 2048;
 
 struct GpuExtent {
   unsigned x = 1, y = 1, z = 1;
 };
-/// float32 or float64 on a GPU, in a worker that was built with CUDA.
+/// float32 or float64 on a GPU, in a worker that was built with CUDA. A program that is traced for export is to consist
+/// of LibTorch's operations.
 bool gpu_kernels_take(const at::Tensor& x);
 
-/// For tests on machines without a GPU: from now on kernels take tensors on the CPU, and `run` computes what they would.
-/// Null: no longer.
-using GpuEmulator = void (*)(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block, void** arguments);
+/// For tests on machines without a GPU: from now on kernels take tensors on the CPU, and `run` computes what they
+/// would. Null: no longer.
+using GpuEmulator = void (*)(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block,
+                             void** arguments);
 void emulate_gpu(GpuEmulator run);
 
 inline constexpr unsigned kGpuThreads = 256;  // of a block, for the kernels that do not say

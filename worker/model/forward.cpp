@@ -14,7 +14,7 @@ namespace {
 
 /// The layers' kernels keep a row in registers, and what dropout draws from is an argument.
 bool gpu_layers_take(const Model& model, const at::Tensor& h0) {
-  return gpu_kernels_take(h0) && std::max(2 * model.spec.width, model.tokens()) <= kGpuMostColumns &&
+  return gpu_kernels_take(h0) && std::max(2 * model.spec.width, model.tokens() + 31) <= kGpuMostColumns &&
          model.trials <= DropoutStreams::kMost;
 }
 

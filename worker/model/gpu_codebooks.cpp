@@ -25,7 +25,8 @@ struct PotFunction : torch::autograd::Function<PotFunction> {
     const int64_t rows = images * of_image, width = tokens.size(2);
     const auto options = product.options().requires_grad(false);
     // Of each row and column: tops, inverse sums, mean costs, inverse norms.
-    at::Tensor of_rows = at::empty({4, images, of_image}, options), of_columns = at::empty({4, images, prototypes}, options);
+    at::Tensor of_rows = at::empty({4, images, of_image}, options),
+               of_columns = at::empty({4, images, prototypes}, options);
     const void* which = group_of(codebook, group);
     start_gpu_kernel("pot_rows", types_of(product), product.device(), gpu_warps(rows), {kGpuThreads},
                      product.const_data_ptr(), tokens.const_data_ptr(), codebook.squared_norm.const_data_ptr(), which,
@@ -67,10 +68,11 @@ void gpu_nearest(const Codebook& codebook, const at::Tensor& group, Quantized& l
 void gpu_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& group) {
   const at::Tensor tokens = level.tokens.detach().contiguous();
   const int64_t codebooks = statistics.counts.size(0), prototypes = statistics.counts.size(1);
-  start_gpu_kernel("codebook_statistics", types_of(tokens), tokens.device(), gpu_warps(codebooks * prototypes * ((tokens.size(2) + 31) / 32)),
-                   {kGpuThreads}, level.code.const_data_ptr(), tokens.const_data_ptr(), group.const_data_ptr(),
-                   statistics.counts.data_ptr(), statistics.sums.data_ptr(), tokens.size(0), tokens.size(1), codebooks,
-                   prototypes, tokens.size(2));
+  const GpuExtent grid{static_cast<unsigned>((tokens.size(2) + 31) / 32),
+                       static_cast<unsigned>(codebooks * ((prototypes + 15) / 16))};
+  start_gpu_kernel("codebook_statistics", types_of(tokens), tokens.device(), grid, {32, 8}, level.code.const_data_ptr(),
+                   tokens.const_data_ptr(), group.const_data_ptr(), statistics.counts.data_ptr(),
+                   statistics.sums.data_ptr(), tokens.size(0), tokens.size(1), prototypes, tokens.size(2));
 }
 
 void gpu_ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& decay,

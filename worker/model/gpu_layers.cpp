@@ -57,8 +57,8 @@ at::Tensor low_of(const at::Tensor& leaf, const at::Tensor& rounded, const at::T
   return rounded.as_strided(leaf.sizes(), leaf.strides(), leaf.storage_offset() - values.storage_offset());
 }
 
-/// a b with the result's type: [T, n, k] times [T, k, m] → `out` [T, n, m]. On GPUs sums of products of bfloat16 can have
-/// a wider type.
+/// a b with the result's type: [T, n, k] times [T, k, m] → `out` [T, n, m]. On GPUs sums of products of bfloat16 can
+/// have a wider type.
 void multiply_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   at::Tensor to = out;
   const bool wider = out.scalar_type() != a.scalar_type();
@@ -195,8 +195,7 @@ struct PlaceFunction : torch::autograd::Function<PlaceFunction> {
     const at::Tensor position = context->get_saved_variables()[0];
     const auto low = static_cast<at::ScalarType>(context->saved_data["low"].toInt());
     const at::Tensor g_placed = gradients[0].defined() ? gradients[0].contiguous() : at::Tensor();
-    const at::Tensor g_low =
-        gradients.size() > 1 && gradients[1].defined() ? gradients[1].contiguous() : at::Tensor();
+    const at::Tensor g_low = gradients.size() > 1 && gradients[1].defined() ? gradients[1].contiguous() : at::Tensor();
     if (!g_placed.defined() && !g_low.defined()) return {at::Tensor(), at::Tensor(), at::Tensor()};
     const at::Tensor& any = g_placed.defined() ? g_placed : g_low;
     at::Tensor to = at::empty(any.sizes(), position.options());
@@ -222,11 +221,11 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     if (uses.placed) results.push_back(placed = at::empty(x.sizes(), options.dtype(y.scalar_type())));
     if (uses.low) results.push_back(low = at::empty(x.sizes(), options.dtype(y.scalar_type())));
     const GpuMasks masks = gpu_masks(dropout, x.size(0));
-    start_gpu_kernel("residual_norm", {x.scalar_type(), y.scalar_type()}, x.device(), gpu_warps(rows), {kGpuThreads},
-                     x.const_data_ptr(), y.const_data_ptr(), weight.const_data_ptr(), bias.const_data_ptr(),
-                     where.const_data_ptr(), s.mutable_data_ptr(), out.mutable_data_ptr(), data_of(low),
-                     data_of(placed), inverse.mutable_data_ptr(), rows, width, tokens, trial_rows, masks.streams,
-                     masks.step);
+    start_gpu_kernel("residual_norm", {x.scalar_type(), y.scalar_type(), width}, x.device(), gpu_warps(rows),
+                     {kGpuThreads}, x.const_data_ptr(), y.const_data_ptr(), weight.const_data_ptr(),
+                     bias.const_data_ptr(), where.const_data_ptr(), s.mutable_data_ptr(), out.mutable_data_ptr(),
+                     data_of(low), data_of(placed), inverse.mutable_data_ptr(), rows, width, tokens, trial_rows,
+                     masks.streams, masks.step);
     context->save_for_backward({s, inverse, weights, biases, where});
     context->saved_data["dropout"] = to_value(dropout);
     context->saved_data["low"] = static_cast<int64_t>(y.scalar_type());
@@ -249,10 +248,11 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     const int64_t trial_rows = std::max<int64_t>(1, rows / trials);
     at::Tensor total = at::empty_like(s), to_x = at::empty_like(s), to_y = at::empty(s.sizes(), s.options().dtype(low));
     const GpuMasks masks = gpu_masks(dropout, s.size(0));
-    start_gpu_kernel("residual_norm_backward", {s.scalar_type(), low}, s.device(), gpu_warps(rows), {kGpuThreads},
-                     data_of(g), data_of(g_low), data_of(g_placed), s.const_data_ptr(), inverse.const_data_ptr(),
-                     weight.const_data_ptr(), total.mutable_data_ptr(), to_x.mutable_data_ptr(),
-                     to_y.mutable_data_ptr(), rows, width, tokens, trial_rows, masks.streams, masks.step);
+    start_gpu_kernel("residual_norm_backward", {s.scalar_type(), low, width}, s.device(), gpu_warps(rows),
+                     {kGpuThreads}, data_of(g), data_of(g_low), data_of(g_placed), s.const_data_ptr(),
+                     inverse.const_data_ptr(), weight.const_data_ptr(), total.mutable_data_ptr(),
+                     to_x.mutable_data_ptr(), to_y.mutable_data_ptr(), rows, width, tokens, trial_rows, masks.streams,
+                     masks.step);
     ParameterGradient to_weight(saved[2]), to_bias(saved[3]);
     beside_unless_own(to_weight, s, {total, s}, [&] {
       const at::Tensor w = by_trial(to_weight.place(), 1), b = by_trial(to_bias.place(), 1);
@@ -261,7 +261,7 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
                        total.const_data_ptr(), s.const_data_ptr(), w.data_ptr(), b.data_ptr(), trial_rows, width,
                        w.stride(0), b.stride(0));
     });
-    return {to_x,         to_y,         to_weight.filled(), to_bias.filled(), position_gradient(g_placed, position),
+    return {to_x,         to_y,        to_weight.filled(), to_bias.filled(), position_gradient(g_placed, position),
             at::Tensor(), at::Tensor()};
   }
 };
@@ -339,9 +339,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     multiply_into(logits, heads[0], heads[1].transpose(1, 2));
     const GpuMasks masks = gpu_masks(how.dropout, shape.images);
     const int64_t rows = shape.all() * shape.padded();
-    start_gpu_kernel("softmax_dropout", types, heads.device(), gpu_warps(rows), {kGpuThreads}, logits.const_data_ptr(),
-                     data_of(how.mask), weights.data_ptr(), kept.data_ptr(), rows, shape.heads, shape.tokens,
-                     shape.padded(), scale(shape), masks.streams, masks.step);
+    start_gpu_kernel("softmax_dropout", {types.values, types.low, shape.tokens + 31}, heads.device(), gpu_warps(rows),
+                     {kGpuThreads}, logits.const_data_ptr(), data_of(how.mask), weights.data_ptr(), kept.data_ptr(),
+                     rows, shape.heads, shape.tokens, shape.padded(), scale(shape), masks.streams, masks.step);
     const at::Tensor gathered = at::bmm(kept, heads[2]);
     at::Tensor out = at::empty(queries.sizes(), low);
     merge(shape, types, gathered, {out});
@@ -368,9 +368,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     multiply_into(to_heads[2], kept.transpose(1, 2), g);
     multiply_into(slope, g, heads[2].transpose(1, 2));
     const int64_t rows = shape.all() * shape.padded();
-    start_gpu_kernel("softmax_dropout_backward", types, heads.device(), gpu_warps(rows), {kGpuThreads},
-                     weights.const_data_ptr(), kept.const_data_ptr(), slope.const_data_ptr(), to_logits.data_ptr(),
-                     rows, shape.padded(), scale(shape));
+    start_gpu_kernel("softmax_dropout_backward", {types.values, types.low, shape.padded()}, heads.device(),
+                     gpu_warps(rows), {kGpuThreads}, weights.const_data_ptr(), kept.const_data_ptr(),
+                     slope.const_data_ptr(), to_logits.data_ptr(), rows, shape.padded(), scale(shape));
     multiply_into(to_heads[0], to_logits, heads[1]);
     multiply_into(to_heads[1], to_logits.transpose(1, 2), heads[0]);
 

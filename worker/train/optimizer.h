@@ -4,9 +4,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <vector>
-
 namespace hivq {
 
 /// Moments of AdamW, [T, P] each.
@@ -16,13 +13,18 @@ struct AdamW {
 
 AdamW make_adamw(const at::Tensor& values);
 
-/// Scales each trial's gradient to an L2 norm of at most `max_norm` [T] (0: any), as torch.nn.utils.clip_grad_norm_
-/// does. Returns the norms before, [T].
-at::Tensor clip_gradients(at::Tensor& gradients, const at::Tensor& max_norm);
+/// How torch.nn.utils.clip_grad_norm_ would scale each trial's gradient to an L2 norm of at most `max_norm` [T] (0:
+/// any).
+struct Clip {
+  at::Tensor norms;    // [T] before
+  at::Tensor factors;  // [T]
+};
+Clip clip_of(const at::Tensor& gradients, const at::Tensor& max_norm);
 
-/// One step of torch.optim.AdamW with betas .9 and .999 and ε 1e-8. `step` [] counts from 1; `lr` [T]; only the trials
-/// with true in `applied` [T] move.
-void adamw_step(at::Tensor& values, const at::Tensor& gradients, AdamW& state, const at::Tensor& step,
-                const at::Tensor& lr, const at::Tensor& applied, const std::vector<double>& weight_decay);
+/// One step of torch.optim.AdamW with betas .9 and .999 and ε 1e-8, with the gradients times `factors` [T]. `step` []
+/// counts from 1; `lr` and `weight_decay` [T] float64; only the trials with true in `applied` [T] move. On GPUs one
+/// kernel of our own, which leaves the gradients as they are; on CPUs they are multiplied in place.
+void adamw_step(at::Tensor& values, at::Tensor& gradients, AdamW& state, const at::Tensor& step, const at::Tensor& lr,
+                const at::Tensor& applied, const at::Tensor& weight_decay, const at::Tensor& factors);
 
 }  // namespace hivq

@@ -82,7 +82,7 @@ Rows rows_of(const Model& model, const std::vector<int64_t>& used) {
 
 /// What the host gives to a step beside the batch: one tensor, and so one copy to a GPU.
 struct StepNumbers {
-  enum Column { lr, wish, clip, decay, commitment, pot, classification, columns };
+  enum Column { lr, weight_decay, wish, clip, decay, commitment, pot, classification, columns };
   at::Tensor packed;  // float64
 
   at::Tensor step() const { return packed.select(0, 0); }  // [] steps done
@@ -98,8 +98,9 @@ at::Tensor numbers_of(const Training& training, std::span<const TrialSpec> specs
   for (size_t trial = 0; trial < specs.size(); ++trial) {
     const TrialSpec& spec = specs[trial];
     const double wish = leads ? static_cast<double>(settings[trial].wish) : 0;
-    numbers.insert(numbers.end(), {settings[trial].lr, wish, spec.train.clip, spec.model.quantizer.decay,
-                                   spec.loss.commitment, spec.loss.pot, spec.loss.classification});
+    numbers.insert(numbers.end(),
+                   {settings[trial].lr, spec.train.weight_decay, wish, spec.train.clip, spec.model.quantizer.decay,
+                    spec.loss.commitment, spec.loss.pot, spec.loss.classification});
   }
   const Model& model = training.model;
   if (gpu_kernels_take(model.values)) {
@@ -157,9 +158,11 @@ Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, co
   const at::Tensor& place = pass.out.place;
   const at::Tensor row =
       model.codebooks[0].codebooks() == 1 ? at::zeros_like(place) : rows.of_codebook.index_select(0, place);
-  for (size_t level = 0; level < pass.out.levels.size(); ++level) {
-    add_statistics(sums.levels[level], pass.out.levels[level], row);
-  }
+  beside(row.device(), {row}, [&] {
+    for (size_t level = 0; level < pass.out.levels.size(); ++level) {
+      add_statistics(sums.levels[level], pass.out.levels[level], row);
+    }
+  });
   return pass;
 }
 
@@ -174,13 +177,12 @@ void backward(const at::Tensor& total) {
 }
 
 /// Moves the parameters, the codebooks and the epoch's metrics of the trials with true in `applied` [T].
-void update(Training& training, std::span<const TrialSpec> specs, const Batch& batch, const Rows& rows,
-            const StepNumbers& numbers, const Sums& sums, const at::Tensor& applied) {
+void update(Training& training, const Batch& batch, const Rows& rows, const StepNumbers& numbers, const Sums& sums,
+            const at::Tensor& applied, const Clip& clip) {
   Model& model = training.model;
-  std::vector<double> weight_decay;
-  for (const TrialSpec& spec : specs) weight_decay.push_back(spec.train.weight_decay);
   adamw_step(model.values, model.gradients, training.optimizer, numbers.step() + 1,
-             numbers.of_trials(model.trials, StepNumbers::lr), applied, weight_decay);
+             numbers.of_trials(model.trials, StepNumbers::lr), applied,
+             numbers.of_trials(model.trials, StepNumbers::weight_decay), clip.factors);
 
   const at::Tensor trial = at::floor_divide(rows.which, model.codebooks_per_level());  // of each row
   const at::Tensor moves = numbers.used(model.trials).logical_and(applied.index_select(0, trial));
@@ -290,7 +292,8 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   const StepNumbers numbers{input.numbers};
   const Rows rows = rows_of(model, used);
   Sums sums = unpack(training, rows.which.numel());
-  const bool sets_all = gpu_kernels_take(model.values) && batch.h0.size(0) > 0;  // the kernels do not add to the statistics
+  const bool sets_all =
+      gpu_kernels_take(model.values) && batch.h0.size(0) > 0;  // the kernels do not add to the statistics
   (sets_all ? model.gradients : sums.packed).zero_();
 
   Pass mine;
@@ -301,6 +304,7 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   sums.wishes.copy_(numbers.of_trials(model.trials, StepNumbers::wish));
   if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective);
   training.buckets->arm();
+  join_beside(model.values.device());
   if (Status begun = collective.begin_sum(sums.tail); !begun) return begun.error();
   if (mine.total.defined()) {
     RECORD_USER_SCOPE("backward");
@@ -314,11 +318,11 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   }
 
   RECORD_USER_SCOPE("update");
-  const at::Tensor norms =
-      clip_gradients(model.gradients, numbers.of_trials(model.trials, StepNumbers::clip)).unsqueeze(1);
+  const Clip clip = clip_of(model.gradients, numbers.of_trials(model.trials, StepNumbers::clip));
+  const at::Tensor norms = clip.norms.unsqueeze(1);
   const at::Tensor finite = at::isfinite(at::cat({sums.terms, norms}, 1)).all(1);
   const at::Tensor applied = finite.logical_and(sums.wishes.ne(static_cast<int>(Wish::stop)));
-  update(training, specs, batch, rows, numbers, sums, applied);
+  update(training, batch, rows, numbers, sums, applied, clip);
   const at::Tensor report = at::cat({norms, sums.wishes.unsqueeze(1), applied.unsqueeze(1), sums.terms}, 1);
   return StepOutput{report.to(at::kDouble), std::move(mine.out.levels)};
 }
