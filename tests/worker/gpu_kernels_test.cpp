@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include <array>
 #include <barrier>
 #include <cstring>
 #include <functional>
@@ -13,8 +14,7 @@
 #include "tests/worker/trial_fixture.h"
 #include "worker/gpu/dropout_streams.h"
 #include "worker/gpu/kernels.h"
-#include "worker/model/gpu_codebooks.h"
-#include "worker/model/gpu_layers.h"
+#include "worker/model/gpu_attention.h"
 #include "worker/model/pot.h"
 
 namespace hivq {
@@ -26,7 +26,7 @@ struct Place {
 };
 struct Warp {
   std::barrier<> barrier{32};
-  uint64_t values[32] = {};
+  std::array<std::byte, 32> values[32];
 };
 Place blockIdx, blockDim, gridDim;
 thread_local Place threadIdx;
@@ -37,6 +37,7 @@ std::barrier<>* block_barrier = nullptr;
 /// What each lane has.
 template <typename T, typename Use>
 auto with_all_lanes(T x, Use use) {
+  static_assert(sizeof x <= sizeof warp->values[0]);
   std::memcpy(&warp->values[lane], &x, sizeof x);
   warp->barrier.arrive_and_wait();
   const auto of_lane = [&](unsigned other) {
@@ -67,6 +68,27 @@ int __ffs(int x) { return ffs(x); }
 float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 void __syncthreads() { block_barrier->arrive_and_wait(); }
+
+/// The matrix units' product, as kernels.cu describes it.
+void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  struct Factors {
+    unsigned a[4], b[2];
+  };
+  const auto half = [](unsigned pair, unsigned which) {
+    return std::bit_cast<float>(which == 0 ? pair << 16 : pair & 0xffff0000u);
+  };
+  const Factors mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  with_all_lanes(mine, [&](auto of_lane) {
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      for (unsigned k = 0; k < 16; ++k) {
+        const Factors left = of_lane(row % 8 * 4 + k % 8 / 2), right = of_lane(column * 4 + k % 8 / 2);
+        c[i] += half(left.a[row / 8 + k / 8 * 2], k % 2) * half(right.b[k / 8], k % 2);
+      }
+    }
+    return 0;
+  });
+}
 
 #define HIVQ_BLOCK_HEIGHT 2  // fewer threads that wait for each other
 #define __device__
@@ -101,22 +123,24 @@ struct Emulated {
 };
 constexpr unsigned kAlone = 1, kWarp = 32, kBlock = 0;
 
-template <typename T>
-std::map<std::string, Emulated> kernels() {
+using Kernels = std::map<std::string, Emulated>;
+
+template <typename T, typename Low>
+Kernels kernels() {
   return {{"dropout", {kAlone, bound(dropout<T, T>)}},
-          {"relu_dropout", {kAlone, bound(relu_dropout<T, T>)}},
-          {"relu_dropout_backward", {kAlone, bound(relu_dropout_backward<T, T>)}},
-          {"place", {kAlone, bound(place<T, T>)}},
-          {"place_backward", {kAlone, bound(place_backward<T, T>)}},
-          {"residual_norm", {kWarp, bound(residual_norm<T, T, 8>)}},
-          {"residual_norm_backward", {kWarp, bound(residual_norm_backward<T, T, 8>)}},
-          {"column_sums", {kBlock, bound(column_sums<T, T>)}},
+          {"relu_dropout", {kAlone, bound(relu_dropout<T, Low>)}},
+          {"relu_dropout_backward", {kAlone, bound(relu_dropout_backward<T, Low>)}},
+          {"place", {kAlone, bound(place<T, Low>)}},
+          {"place_backward", {kAlone, bound(place_backward<T, Low>)}},
+          {"residual_norm", {kWarp, bound(residual_norm<T, Low, 8>)}},
+          {"residual_norm_backward", {kWarp, bound(residual_norm_backward<T, Low, 8>)}},
+          {"column_sums", {kBlock, bound(column_sums<T, Low>)}},
           {"norm_parameters", {kBlock, bound(norm_parameters<T, T>)}},
           {"sum_by_group", {kAlone, bound(sum_by_group<T, T>)}},
-          {"split_heads", {kAlone, bound(split_heads<T, T>)}},
-          {"merge_heads", {kAlone, bound(merge_heads<T, T>)}},
-          {"softmax_dropout", {kWarp, bound(softmax_dropout<T, T, 8>)}},
-          {"softmax_dropout_backward", {kWarp, bound(softmax_dropout_backward<T, T, 8>)}},
+          {"split_heads", {kAlone, bound(split_heads<T, Low>)}},
+          {"merge_heads", {kAlone, bound(merge_heads<T, Low>)}},
+          {"softmax_dropout", {kWarp, bound(softmax_dropout<T, Low, 8>)}},
+          {"softmax_dropout_backward", {kWarp, bound(softmax_dropout_backward<T, Low, 8>)}},
           {"nearest_prototype", {kWarp, bound(nearest_prototype<T, T>)}},
           {"codebook_statistics", {kBlock, bound(codebook_statistics<T, T>)}},
           {"move_prototypes", {kWarp, bound(move_prototypes<T, T>)}},
@@ -126,12 +150,29 @@ std::map<std::string, Emulated> kernels() {
           {"pot_backward", {kWarp, bound(pot_backward<T, T>)}}};
 }
 
+/// Those for heads of a width.
+template <int kWidth>
+Kernels tiles() {
+  return {{"attend", {kBlock, bound(attend<float, Bfloat16, kWidth>)}},
+          {"attend_backward_queries", {kBlock, bound(attend_backward_queries<float, Bfloat16, kWidth>)}},
+          {"attend_backward_keys", {kBlock, bound(attend_backward_keys<float, Bfloat16, kWidth>)}}};
+}
+
+const Emulated& kernel_of(const std::string& name, GpuTypes types) {
+  static const Kernels floats = kernels<float, float>(), doubles = kernels<double, double>(),
+                       mixed = kernels<float, Bfloat16>();
+  static const std::map<int, Kernels> by_width = {{16, tiles<16>()}, {32, tiles<32>()}, {64, tiles<64>()}};
+  static const Emulated bits{kWarp, bound(dropout_bits<float, float>)};
+  if (name == "dropout_bits") return bits;
+  if (name.starts_with("attend")) return by_width.at(types.constant).at(name);
+  return (types.values == at::kDouble ? doubles : types.low == at::kBFloat16 ? mixed : floats).at(name);
+}
+
 /// Block after block.
 void emulate(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block, void** arguments) {
-  static const auto floats = kernels<float>(), doubles = kernels<double>();
-  const Emulated& kernel = (types.values == at::kFloat ? floats : doubles).at(name);
+  const Emulated& kernel = kernel_of(name, types);
   const Thread body = kernel.bind(arguments);
-  if (kernel.together == kBlock) block.y = kHeight;
+  if (kernel.together == kBlock && block.y != 4) block.y = kHeight;  // attention's are 4 high
   const unsigned threads = block.x * block.y, together = kernel.together == kBlock ? threads : kernel.together;
   std::vector<Warp> warps(std::max(1u, together / 32));
   std::barrier<> all(together), between(together);
@@ -186,12 +227,46 @@ TEST_F(GpuKernels, RoundToBfloat16AsLibTorch) {
   }
 }
 
+/// Attention in tiles beside that by products: more than one tile of keys and of queries, and rows that lie apart.
+TEST_F(GpuKernels, AttentionInTilesIsThatByProducts) {
+  torch::manual_seed(3);
+  for (const auto& [width, dropped, masked] :
+       {std::tuple<int64_t, bool, bool>{16, true, false}, {32, false, true}, {64, true, true}}) {
+    const int64_t images = 2, heads = 2, tokens = 70, columns = heads * width;
+    const auto low = at::TensorOptions(at::kBFloat16);
+    const at::Tensor both = at::randn({images, tokens, 2 * columns}).to(low),
+                     v = at::randn({images, tokens, columns}).to(low);
+    const at::Tensor q = both.narrow(2, 0, columns), k = both.narrow(2, columns, columns);
+    const at::Tensor g = at::randn({images, tokens, columns}).to(low);
+    at::Tensor mask;
+    if (masked) mask = at::zeros({tokens, tokens}).masked_fill_(at::rand({tokens, tokens}).lt(0.2), -INFINITY);
+    const Dropout dropout{{{dropped ? 0.3 : 0.0, 5, 7, 3}}, 2, at::full({}, 7, at::kLong)};
+    const GpuAttention how{heads, mask, {at::kFloat, at::kBFloat16}};
+    const auto run = [&](bool in_tiles) {
+      without_attention_tiles(!in_tiles);
+      std::vector<at::Tensor> saved, results = {gpu_attend(how, dropout, q, k, v, saved)};
+      at::Tensor to_both = at::zeros_like(both), to_v = at::zeros_like(v);
+      gpu_attend_backward(how, dropout, saved, g,
+                          {to_both.narrow(2, 0, columns), to_both.narrow(2, columns, columns), to_v});
+      results.insert(results.end(), {to_both, to_v});
+      without_attention_tiles(false);
+      return results;
+    };
+    const auto tiles = run(true), products = run(false);
+    for (size_t i = 0; i < tiles.size(); ++i) {
+      EXPECT_CLOSE(tiles[i].to(at::kFloat), products[i].to(at::kFloat), 0.02) << width << ", result " << i;
+      EXPECT_GT(products[i].abs().max().item<float>(), 0.1);
+    }
+  }
+}
+
 /// Several steps with everything that a step can have, by the kernels and without them.
 struct Case {
   const char* name;
   int64_t trials;
   double dropout;
   bool switching, masked;
+  bool bfloat16 = false;
 };
 class GpuSteps : public testing::TestWithParam<Case> {
  protected:
@@ -203,8 +278,9 @@ class GpuSteps : public testing::TestWithParam<Case> {
       specs[i].model.dropout = how.dropout;
       specs[i].model.expert_switching = specs[i].model.quantizer.codebook_switching = how.switching;
       specs[i].model.neighbour_mask = how.masked ? 1 : 0;
+      if (how.bfloat16) specs[i].train.precision = "bfloat16", specs[i].model.width = 32;
     }
-    const FeatureSet features = made_up_features(12, 1, 3, at::kDouble);
+    const FeatureSet features = made_up_features(12, 1, 3, how.bfloat16 ? at::kFloat : at::kDouble);
     emulate_gpu(emulated ? emulate : nullptr);
     Training training = make_training(specs, {6, 3, 3}, features.train.options());
     auto collective = make_single_collective();
@@ -226,24 +302,25 @@ class GpuSteps : public testing::TestWithParam<Case> {
 
 TEST_P(GpuSteps, AreTheCpus) {
   const Training gpu = trained(true), cpu = trained(false);
-  EXPECT_CLOSE(gpu.model.values, cpu.model.values, 1e-9);
-  EXPECT_CLOSE(gpu.optimizer.exp_avg, cpu.optimizer.exp_avg, 1e-9);
-  EXPECT_CLOSE(gpu.distance, cpu.distance, 1e-9);
+  const double tolerance = GetParam().bfloat16 ? 0.02 : 1e-9;
+  EXPECT_CLOSE(gpu.model.values, cpu.model.values, tolerance);
+  const at::Tensor moments = cpu.optimizer.exp_avg;  // of the gradients
+  EXPECT_LE((gpu.optimizer.exp_avg - moments).norm().item<double>(), 5 * tolerance * moments.norm().item<double>());
+  EXPECT_CLOSE(gpu.distance, cpu.distance, tolerance);
   for (size_t level = 0; level < gpu.use.size(); ++level) {
     EXPECT_CLOSE(gpu.use[level], cpu.use[level], 0);
-    EXPECT_CLOSE(gpu.model.codebooks[level].embed, cpu.model.codebooks[level].embed, 1e-9);
-    EXPECT_CLOSE(gpu.model.codebooks[level].cluster_size, cpu.model.codebooks[level].cluster_size, 1e-9);
-    EXPECT_CLOSE(gpu.model.codebooks[level].squared_norm, cpu.model.codebooks[level].squared_norm, 1e-9);
+    EXPECT_CLOSE(gpu.model.codebooks[level].embed, cpu.model.codebooks[level].embed, tolerance);
+    EXPECT_CLOSE(gpu.model.codebooks[level].cluster_size, cpu.model.codebooks[level].cluster_size, tolerance);
+    EXPECT_CLOSE(gpu.model.codebooks[level].squared_norm, cpu.model.codebooks[level].squared_norm, tolerance);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, GpuSteps,
-                         testing::Values(Case{"OneTrial", 1, 0.3, true, false},
-                                         Case{"WithoutDropout", 1, 0, true, true},
-                                         Case{"OneCodebook", 1, 0.3, false, false},
-                                         Case{"TwoTrials", 2, 0.3, true, false},
-                                         Case{"TwoTrialsOneCodebook", 2, 0.3, false, false}),
-                         [](const auto& made) { return made.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Of, GpuSteps,
+    testing::Values(Case{"OneTrial", 1, 0.3, true, false}, Case{"WithoutDropout", 1, 0, true, true},
+                    Case{"OneCodebook", 1, 0.3, false, false}, Case{"TwoTrials", 2, 0.3, true, false},
+                    Case{"TwoTrialsOneCodebook", 2, 0.3, false, false}, Case{"InBfloat16", 2, 0.3, true, false, true}),
+    [](const auto& made) { return made.param.name; });
 
 }  // namespace
 }  // namespace hivq

@@ -11,6 +11,7 @@ namespace hivq {
 namespace {
 
 TEST(GpuProgram, CompilesForEveryArchitectureInUse) {
+  if (World::join().value().size() > 1) GTEST_SKIP() << "one rank is enough";
 #ifdef HIVQ_CUDA
   for (const std::string& name : all_gpu_kernels()) {
     const auto program = compile_gpu_kernel("sm_90", name);
@@ -18,7 +19,7 @@ TEST(GpuProgram, CompilesForEveryArchitectureInUse) {
     EXPECT_NE(program->code.find(program->symbol), std::string::npos);
   }
   for (const char* architecture : {"sm_75", "sm_80", "sm_86", "sm_89", "sm_100", "sm_120"}) {
-    for (const char* name : {"residual_norm<float, Bfloat16, 8>", "softmax_dropout<double, double, 8>",
+    for (const char* name : {"residual_norm<float, Bfloat16, 8>", "attend_backward_keys<float, Bfloat16, 32>",
                              "codebook_statistics<float, float>", "adamw<float, float>"}) {
       const auto program = compile_gpu_kernel(architecture, name);
       EXPECT_TRUE(program) << program.error().message;

@@ -10,11 +10,16 @@ namespace hivq {
 static std::atomic<GpuEmulator> emulator = nullptr;
 static void start_on_gpu(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,
                          void** arguments);
+static int capability_of(int device);
 #ifdef HIVQ_CUDA
 static constexpr bool kHasCuda = true;
 #else
 static constexpr bool kHasCuda = false;
 #endif
+
+bool gpu_multiplies_bfloat16(at::Device device) {
+  return emulator != nullptr || (device.is_cuda() && capability_of(device.index()) >= 80);
+}
 
 void emulate_gpu(GpuEmulator run) { emulator = run; }
 
@@ -41,6 +46,7 @@ static constexpr const char* kWithout = "this hivq-worker was built without CUDA
 
 std::vector<std::string> all_gpu_kernels() { return {}; }
 Result<GpuProgram> compile_gpu_kernel(const std::string&, const std::string&) { return error("{}", kWithout); }
+static int capability_of(int) { return 0; }
 static void start_on_gpu(const std::string&, GpuTypes, at::Device, GpuExtent, GpuExtent, void**) {
   throw std::runtime_error(kWithout);
 }
@@ -74,18 +80,16 @@ constexpr const char* kPlain[] = {"dropout",  "norm_parameters", "sum_by_group",
 // And for float with bfloat16.
 constexpr const char* kMixed[] = {"relu_dropout", "relu_dropout_backward", "place",      "place_backward",
                                   "column_sums",  "split_heads",           "merge_heads"};
+// In bfloat16 alone, for heads of three widths.
+constexpr const char* kTiles[] = {"attend", "attend_backward_queries", "attend_backward_keys"};
 // That keep a row in registers.
 constexpr const char* kRows[] = {"residual_norm", "residual_norm_backward", "softmax_dropout",
                                  "softmax_dropout_backward"};
 
-/// How many elements of a row a lane keeps. More registers than needed leave room for fewer warps.
-int held_of(int64_t columns) { return columns <= 256 ? 8 : columns <= 512 ? 16 : 64; }
-
 std::string full_name(const std::string& name, GpuTypes types) {
   const std::string values = types.values == at::kDouble ? "double" : "float";
   const std::string low = types.low == at::kBFloat16 ? "Bfloat16" : values;
-  return name + "<" + values + ", " + low + (types.columns == 0 ? "" : fmt::format(", {}", held_of(types.columns))) +
-         ">";
+  return name + "<" + values + ", " + low + (types.constant == 0 ? "" : fmt::format(", {}", types.constant)) + ">";
 }
 
 void succeed(cudaError_t code, const char* what) {
@@ -100,10 +104,7 @@ cudaKernel_t kernel_of(int device, const std::string& name) {
   static std::map<std::pair<int, std::string>, cudaKernel_t> kernels;
   const std::lock_guard lock(mutex);
   if (const auto known = kernels.find({device, name}); known != kernels.end()) return known->second;
-  int major = 0, minor = 0;
-  succeed(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "tell the GPU's architecture");
-  succeed(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "tell the GPU's architecture");
-  const auto program = compile_gpu_kernel(fmt::format("sm_{}{}", major, minor), name);
+  const auto program = compile_gpu_kernel(fmt::format("sm_{}", capability_of(device)), name);
   if (!program) throw std::runtime_error(program.error().message);
   cudaLibrary_t library = nullptr;
   succeed(cudaLibraryLoadData(&library, program->code.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
@@ -124,9 +125,11 @@ std::vector<std::string> all_gpu_kernels() {
     }
     for (const char* name : kMixed) names.push_back(full_name(name, types));
     for (const char* name : kRows) {
-      for (const int64_t columns : {256, 512, 2048})
-        names.push_back(full_name(name, {types.values, types.low, columns}));
+      for (const int held : {8, 16, 64}) names.push_back(full_name(name, types.with(held)));
     }
+  }
+  for (const char* name : kTiles) {
+    for (const int width : {16, 32, 64}) names.push_back(full_name(name, {at::kFloat, at::kBFloat16, width}));
   }
   return names;
 }
@@ -155,6 +158,14 @@ Result<GpuProgram> compile_gpu_kernel(const std::string& architecture, const std
   nvrtcDestroyProgram(&program);
   if (code == NVRTC_SUCCESS) return compiled;
   return error("NVRTC could not compile {} for {}: {} {}", name, architecture, nvrtcGetErrorString(code), log);
+}
+
+/// 90 is 9.0.
+static int capability_of(int device) {
+  int major = 0, minor = 0;
+  succeed(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "tell the GPU's architecture");
+  succeed(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "tell the GPU's architecture");
+  return 10 * major + minor;
 }
 
 static void start_on_gpu(const std::string& name, GpuTypes types, at::Device device, GpuExtent grid, GpuExtent block,

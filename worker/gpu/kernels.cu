@@ -425,6 +425,363 @@ __global__ void softmax_dropout_backward(const Low* weights, const Low* kept, co
   each_held<kHeld>(lane, padded, [&](int i, unsigned j) { put(to + j, (held[i] - (T)weights[j] * sum) * (T)scale); });
 }
 
+// ---- attention in tiles: bfloat16 factors, float sums; no weight is ever in the GPU's memory (Dao, ICLR 2024,
+// "FlashAttention-2"; sums of gradients in a fixed order). A block of 32 × 4 has 64 rows of a head, a warp 16 of them.
+
+// The masks of dropout as bits: bit i of an image's [blocks of 256 elements, 8 words] is set where element i stays. A
+// block of elements a warp.
+template <typename T, typename Low>
+__global__ void dropout_bits(unsigned* bits, long long blocks, long long images, DropoutStreams streams,
+                             const long long* step) {
+  const unsigned warp = warp_of_grid(), lane = lane_of_warp(), image = warp / (unsigned)blocks;
+  if (image >= images) return;
+  const unsigned trial = image / (unsigned)streams.images, of_trial = image % (unsigned)streams.images;
+  const Words words = philox(warp % (unsigned)blocks * 32 + lane, streams.first_image[trial] + of_trial,
+                             (unsigned)*step, streams.site, streams.key0[trial], streams.key1[trial]);
+  unsigned mine = 0;
+  for (int i = 0; i < 8; ++i) {
+    const unsigned word = __ballot_sync(kAllLanes, words.half(i) >= streams.threshold[trial]);
+    if (lane == i) mine = word;
+  }
+  if (lane < 8) bits[warp * 8ll + lane] = mine;
+}
+
+// Two numbers, rounded, as a product takes them.
+__device__ unsigned pack(float first, float second) {
+  Bfloat16 a, b;
+  put(&a, first);
+  put(&b, second);
+  return a.bits | (unsigned)b.bits << 16;
+}
+
+// A product of the matrix units: c [16, 8] += a [16, 16] b [16, 8]. Lane 4 g + t has of c rows g (0, 1) and g + 8 (2,
+// 3), columns 2 t and 2 t + 1; of a pairs of the same rows in columns 2 t (0, 1) and 2 t + 8 (2, 3); of b pairs of rows
+// 2 t (0) and 2 t + 8 (1) in column g.
+#ifdef __CUDACC__
+__device__ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+#endif
+
+constexpr int kTile = 64;
+struct alignas(16) EightBfloat16 {
+  unsigned short bits[8];
+};
+
+// 64 rows of a head in the block's memory. Rows 16 bytes longer than they need be fall on different banks.
+template <int kWidth>
+struct Tile {
+  EightBfloat16 rows[kTile][kWidth / 8 + 1];
+
+  // From row `first` on; rows beyond `tokens` are 0.
+  __device__ void load(const Rows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
+    constexpr unsigned kEach = kWidth / 8;
+    for (unsigned i = threadIdx.y * 32 + threadIdx.x; i < kTile * kEach; i += 128) {
+      const unsigned row = i / kEach, part = i % kEach;
+      const Bfloat16* source = (const Bfloat16*)from.data + image * from.image_stride +
+                               (first + row) * from.row_stride + column + 8 * part;
+      rows[row][part] = first + row < tokens ? *(const EightBfloat16*)source : EightBfloat16{};
+    }
+  }
+  __device__ unsigned short at(unsigned row, unsigned column) const { return rows[row][column / 8].bits[column % 8]; }
+  __device__ unsigned pair(unsigned row, unsigned column) const {  // of even columns
+    return *(const unsigned*)&rows[row][column / 8].bits[column % 8];
+  }
+};
+
+// A warp's 16 rows as the left factor of products.
+template <int kWidth>
+struct LeftRows {
+  unsigned parts[kWidth / 16][4];
+
+  __device__ void load(const Rows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    HIVQ_UNROLL
+    for (int k = 0; k < kWidth / 16; ++k) {
+      HIVQ_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const unsigned row = first + g + i % 2 * 8, at = column + 16 * k + i / 2 * 8 + 2 * t;
+        const Bfloat16* source = (const Bfloat16*)from.data + image * from.image_stride + row * from.row_stride + at;
+        parts[k][i] = row < tokens ? *(const unsigned*)source : 0;
+      }
+    }
+  }
+};
+
+// A warp's 16 rows of sums in kColumns columns.
+template <int kColumns>
+struct Sums {
+  float values[kColumns / 8][4];
+
+  __device__ void clear() {
+    HIVQ_UNROLL
+    for (int n = 0; n < kColumns / 8; ++n) {
+      HIVQ_UNROLL
+      for (int i = 0; i < 4; ++i) values[n][i] = 0;
+    }
+  }
+  // Each value with its row among the warp's and its column.
+  template <typename Use>
+  __device__ void each(Use use) {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    HIVQ_UNROLL
+    for (int n = 0; n < kColumns / 8; ++n) {
+      HIVQ_UNROLL
+      for (int i = 0; i < 4; ++i) use(values[n][i], i / 2, g + i / 2 * 8, 8 * n + 2 * t + i % 2);
+    }
+  }
+  // += left · tileᵀ: kColumns is kTile.
+  template <int kWidth>
+  __device__ void add(const LeftRows<kWidth>& left, const Tile<kWidth>& tile) {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    HIVQ_UNROLL
+    for (int n = 0; n < kColumns / 8; ++n) {
+      HIVQ_UNROLL
+      for (int k = 0; k < kWidth / 16; ++k) {
+        const unsigned right[2] = {tile.pair(8 * n + g, 16 * k + 2 * t), tile.pair(8 * n + g, 16 * k + 2 * t + 8)};
+        multiply(values[n], left.parts[k], right);
+      }
+    }
+  }
+  // += left · tile, the left factor rounded: kColumns is the tile's width.
+  __device__ void add(const Sums<kTile>& left, const Tile<kColumns>& tile) {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    HIVQ_UNROLL
+    for (int k = 0; k < kTile / 16; ++k) {
+      const auto& low = left.values[2 * k];
+      const auto& high = left.values[2 * k + 1];
+      const unsigned a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]),
+                             pack(high[2], high[3])};
+      HIVQ_UNROLL
+      for (int n = 0; n < kColumns / 8; ++n) {
+        const unsigned row = 16 * k + 2 * t, column = 8 * n + g;
+        const unsigned right[2] = {tile.at(row, column) | (unsigned)tile.at(row + 1, column) << 16,
+                                   tile.at(row + 8, column) | (unsigned)tile.at(row + 9, column) << 16};
+        multiply(values[n], a, right);
+      }
+    }
+  }
+  // Rounded, to rows from `first` on.
+  __device__ void store(const Rows& to, unsigned image, unsigned column, unsigned first, unsigned tokens) const {
+    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    HIVQ_UNROLL
+    for (int n = 0; n < kColumns / 8; ++n) {
+      HIVQ_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const unsigned row = first + g + 8 * half;
+        Bfloat16* place =
+            (Bfloat16*)to.data + image * to.image_stride + row * to.row_stride + column + 8 * n + 2 * t;
+        if (row < tokens) *(unsigned*)place = pack(values[n][2 * half], values[n][2 * half + 1]);
+      }
+    }
+  }
+};
+
+// Of a row of `Sums`: over the four lanes that have it.
+__device__ float row_sum(float x) {
+  x += __shfl_xor_sync(kAllLanes, x, 1);
+  return x + __shfl_xor_sync(kAllLanes, x, 2);
+}
+__device__ float row_max(float x) {
+  for (int apart = 1; apart <= 2; apart *= 2) {
+    const float other = __shfl_xor_sync(kAllLanes, x, apart);
+    x = other > x ? other : x;
+  }
+  return x;
+}
+
+// What the three kernels share: queries, keys and values [b, N, heads · width]; of each head's rows log Σ eˣ, and Σ of
+// gradient · result; the mask [N, N] or null; the bits of dropout or null, and the factor of what stays.
+struct AttentionTiles {
+  Rows q, k, v;
+  const float* mask;
+  float* log_sums;
+  float* deltas;
+  const unsigned* bits;
+  long long image_bits, heads, tokens, trial_images;
+  double scale;
+  double kept[DropoutStreams::kMost];
+};
+
+// A block's head.
+struct TilesHead {
+  const AttentionTiles& all;
+  unsigned image, head, tokens;
+  float scale, kept;
+  const unsigned* bits;
+
+  __device__ explicit TilesHead(const AttentionTiles& tiles)
+      : all(tiles),
+        image(blockIdx.y / (unsigned)tiles.heads),
+        head(blockIdx.y % (unsigned)tiles.heads),
+        tokens((unsigned)tiles.tokens),
+        scale((float)tiles.scale),
+        kept((float)tiles.kept[image / (unsigned)tiles.trial_images]),
+        bits(tiles.bits == nullptr ? nullptr : tiles.bits + image * tiles.image_bits) {}
+  // A logit of a product; where there is no such query or key, one whose weight is 0.
+  __device__ float logit(float product, unsigned query, unsigned key) const {
+    if (query >= tokens || key >= tokens) return -3e38f;
+    return product * scale + (all.mask != nullptr ? all.mask[query * tokens + key] : 0);
+  }
+  // Dropout's factor of a weight.
+  __device__ float factor(unsigned query, unsigned key) const {
+    if (bits == nullptr || query >= tokens || key >= tokens) return 1;
+    const unsigned element = (head * tokens + query) * tokens + key;
+    return bits[element / 32] >> element % 32 & 1 ? kept : 0;
+  }
+  __device__ float log_sum(unsigned query) const {
+    return query < tokens ? all.log_sums[blockIdx.y * tokens + query] : 0;
+  }
+  __device__ float delta(unsigned query) const {
+    return query < tokens ? all.deltas[blockIdx.y * tokens + query] : 0;
+  }
+};
+
+template <typename T, typename Low, int kWidth>
+__global__ void attend(AttentionTiles all, Rows out) {
+  __shared__ Tile<kWidth> keys, values;
+  const TilesHead own(all);
+  const unsigned column = own.head * kWidth, first_row = blockIdx.x * kTile + threadIdx.y * 16;
+  LeftRows<kWidth> queries;
+  queries.load(all.q, own.image, column, first_row, own.tokens);
+  Sums<kWidth> gathered;
+  gathered.clear();
+  float top[2] = {-3e38f, -3e38f}, sum[2] = {};
+  for (unsigned first = 0; first < own.tokens; first += kTile) {
+    __syncthreads();
+    keys.load(all.k, own.image, column, first, own.tokens);
+    values.load(all.v, own.image, column, first, own.tokens);
+    __syncthreads();
+    Sums<kTile> weights;
+    weights.clear();
+    weights.add(queries, keys);
+    float highest[2] = {top[0], top[1]};
+    weights.each([&](float& x, int half, unsigned row, unsigned key) {
+      x = own.logit(x, first_row + row, first + key);
+      highest[half] = x > highest[half] ? x : highest[half];
+    });
+    float shrink[2];
+    for (int half = 0; half < 2; ++half) {
+      highest[half] = row_max(highest[half]);
+      shrink[half] = exp(top[half] - highest[half]);
+      sum[half] *= shrink[half];
+      top[half] = highest[half];
+    }
+    gathered.each([&](float& x, int half, unsigned, unsigned) { x *= shrink[half]; });
+    weights.each([&](float& x, int half, unsigned row, unsigned key) {
+      x = first + key < own.tokens ? exp(x - top[half]) : 0;
+      sum[half] += x;
+      x *= own.factor(first_row + row, first + key);
+    });
+    gathered.add(weights, values);
+  }
+  for (int half = 0; half < 2; ++half) {
+    sum[half] = row_sum(sum[half]);
+    const unsigned row = first_row + threadIdx.x / 4 + 8 * half;
+    if (threadIdx.x % 4 == 0 && row < own.tokens) {
+      all.log_sums[blockIdx.y * own.tokens + row] = top[half] + log(sum[half]);
+    }
+  }
+  gathered.each([&](float& x, int half, unsigned, unsigned) { x /= sum[half]; });
+  gathered.store(out, own.image, column, first_row, own.tokens);
+}
+
+// The gradient of the queries, from that of the result, g; and the deltas.
+template <typename T, typename Low, int kWidth>
+__global__ void attend_backward_queries(AttentionTiles all, Rows out, Rows g, Rows to) {
+  __shared__ Tile<kWidth> keys, values;
+  const TilesHead own(all);
+  const unsigned column = own.head * kWidth, first_row = blockIdx.x * kTile + threadIdx.y * 16;
+  LeftRows<kWidth> queries, gradients;
+  queries.load(all.q, own.image, column, first_row, own.tokens);
+  gradients.load(g, own.image, column, first_row, own.tokens);
+  float delta[2] = {}, log_sum[2];
+  for (int half = 0; half < 2; ++half) {
+    const unsigned row = first_row + threadIdx.x / 4 + 8 * half;
+    if (row < own.tokens) {
+      const Bfloat16* a = (const Bfloat16*)g.data + own.image * g.image_stride + row * g.row_stride + column;
+      const Bfloat16* b = (const Bfloat16*)out.data + own.image * out.image_stride + row * out.row_stride + column;
+      for (unsigned j = threadIdx.x % 4; j < kWidth; j += 4) delta[half] += (float)a[j] * (float)b[j];
+    }
+    delta[half] = row_sum(delta[half]);
+    log_sum[half] = own.log_sum(row);
+    if (threadIdx.x % 4 == 0 && row < own.tokens) all.deltas[blockIdx.y * own.tokens + row] = delta[half];
+  }
+  Sums<kWidth> slope;
+  slope.clear();
+  for (unsigned first = 0; first < own.tokens; first += kTile) {
+    __syncthreads();
+    keys.load(all.k, own.image, column, first, own.tokens);
+    values.load(all.v, own.image, column, first, own.tokens);
+    __syncthreads();
+    Sums<kTile> weights, of_kept;
+    weights.clear();
+    weights.add(queries, keys);
+    of_kept.clear();
+    of_kept.add(gradients, values);
+    weights.each([&](float& x, int half, unsigned row, unsigned key) {
+      x = exp(own.logit(x, first_row + row, first + key) - log_sum[half]);
+    });
+    HIVQ_UNROLL
+    for (int n = 0; n < kTile / 8; ++n) {
+      HIVQ_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const unsigned row = threadIdx.x / 4 + i / 2 * 8, key = 8 * n + 2 * (threadIdx.x % 4) + i % 2;
+        const float kept = of_kept.values[n][i] * own.factor(first_row + row, first + key);
+        weights.values[n][i] *= (kept - delta[i / 2]) * own.scale;
+      }
+    }
+    slope.add(weights, keys);
+  }
+  slope.store(to, own.image, column, first_row, own.tokens);
+}
+
+// After it: those of the keys and values. A warp has 16 keys.
+template <typename T, typename Low, int kWidth>
+__global__ void attend_backward_keys(AttentionTiles all, Rows g, Rows to_keys, Rows to_values) {
+  __shared__ Tile<kWidth> queries, gradients;
+  const TilesHead own(all);
+  const unsigned column = own.head * kWidth, first_key = blockIdx.x * kTile + threadIdx.y * 16;
+  LeftRows<kWidth> keys, values;
+  keys.load(all.k, own.image, column, first_key, own.tokens);
+  values.load(all.v, own.image, column, first_key, own.tokens);
+  Sums<kWidth> of_keys, of_values;
+  of_keys.clear();
+  of_values.clear();
+  for (unsigned first = 0; first < own.tokens; first += kTile) {
+    __syncthreads();
+    queries.load(all.q, own.image, column, first, own.tokens);
+    gradients.load(g, own.image, column, first, own.tokens);
+    __syncthreads();
+    Sums<kTile> weights, slope;
+    weights.clear();
+    weights.add(keys, queries);
+    slope.clear();
+    slope.add(values, gradients);
+    HIVQ_UNROLL
+    for (int n = 0; n < kTile / 8; ++n) {
+      HIVQ_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const unsigned key = first_key + threadIdx.x / 4 + i / 2 * 8;
+        const unsigned query = first + 8 * n + 2 * (threadIdx.x % 4) + i % 2;
+        const float weight = exp(own.logit(weights.values[n][i], query, key) - own.log_sum(query));
+        const float factor = own.factor(query, key);
+        weights.values[n][i] = weight * factor;
+        slope.values[n][i] = weight * (slope.values[n][i] * factor - own.delta(query)) * own.scale;
+      }
+    }
+    of_values.add(weights, gradients);
+    of_keys.add(slope, queries);
+  }
+  of_keys.store(to_keys, own.image, column, first_key, own.tokens);
+  of_values.store(to_values, own.image, column, first_key, own.tokens);
+}
+
 // ---- codebooks [S, K, D] (model/quantizer.h). `group` [b]: an image's codebook; null: all have the first.
 
 // The prototype that is nearest to each of the rows' tokens, by ‖e‖² − 2 h·e; the first of equals. A row a warp.

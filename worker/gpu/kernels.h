@@ -26,7 +26,12 @@ Result<GpuProgram> compile_gpu_kernel(const std::string& architecture, const std
 /// What a kernel computes in (float or double), and the type of what is multiplied: the same, or bfloat16.
 struct GpuTypes {
   at::ScalarType values, low;
-  int64_t columns = 0;  // of a row that the kernel keeps in registers, at most kGpuMostColumns; 0: it keeps none
+  int constant = 0;  // the kernel's third argument as a template; 0: it has none
+
+  GpuTypes with(int64_t number) const { return {values, low, static_cast<int>(number)}; }
+  /// For rows of so many columns (at most kGpuMostColumns), which the kernel keeps in registers: how many each lane
+  /// keeps. More registers than needed leave room for fewer warps.
+  GpuTypes holding(int64_t columns) const { return with(columns <= 256 ? 8 : columns <= 512 ? 16 : 64); }
 };
 inline constexpr int64_t kGpuMostColumns = 2048;
 
@@ -36,6 +41,9 @@ struct GpuExtent {
 /// float32 or float64 on a GPU, in a worker that was built with CUDA. A program that is traced for export is to consist
 /// of LibTorch's operations.
 bool gpu_kernels_take(const at::Tensor& x);
+
+/// Whether a device's units multiply bfloat16 (compute capability 8.0).
+bool gpu_multiplies_bfloat16(at::Device device);
 
 /// For tests on machines without a GPU: from now on kernels take tensors on the CPU, and `run` computes what they
 /// would. Null: no longer.

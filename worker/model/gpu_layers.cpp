@@ -2,11 +2,11 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
-
 #include "worker/gpu/branch.h"
 #include "worker/gpu/kernels.h"
+#include "worker/model/gpu_attention.h"
 #include "worker/model/gpu_dropout.h"
+#include "worker/model/gpu_products.h"
 
 namespace hivq {
 namespace {
@@ -55,19 +55,6 @@ at::Tensor by_trial(const at::Tensor& parameter, int64_t dimensions) {
 at::Tensor low_of(const at::Tensor& leaf, const at::Tensor& rounded, const at::Tensor& values) {
   if (!rounded.defined()) return leaf.detach();
   return rounded.as_strided(leaf.sizes(), leaf.strides(), leaf.storage_offset() - values.storage_offset());
-}
-
-/// a b with the result's type: [T, n, k] times [T, k, m] → `out` [T, n, m]. On GPUs sums of products of bfloat16 can
-/// have a wider type.
-void multiply_into(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
-  at::Tensor to = out;
-  const bool wider = out.scalar_type() != a.scalar_type();
-  if (a.size(0) == 1) {
-    at::Tensor one = to[0];
-    wider ? at::mm_out(one, a[0], b[0], out.scalar_type()) : at::mm_out(one, a[0], b[0]);
-  } else {
-    wider ? at::bmm_out(to, a, b, out.scalar_type()) : at::bmm_out(to, a, b);
-  }
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
@@ -221,8 +208,8 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     if (uses.placed) results.push_back(placed = at::empty(x.sizes(), options.dtype(y.scalar_type())));
     if (uses.low) results.push_back(low = at::empty(x.sizes(), options.dtype(y.scalar_type())));
     const GpuMasks masks = gpu_masks(dropout, x.size(0));
-    start_gpu_kernel("residual_norm", {x.scalar_type(), y.scalar_type(), width}, x.device(), gpu_warps(rows),
-                     {kGpuThreads}, x.const_data_ptr(), y.const_data_ptr(), weight.const_data_ptr(),
+    start_gpu_kernel("residual_norm", GpuTypes{x.scalar_type(), y.scalar_type()}.holding(width), x.device(),
+                     gpu_warps(rows), {kGpuThreads}, x.const_data_ptr(), y.const_data_ptr(), weight.const_data_ptr(),
                      bias.const_data_ptr(), where.const_data_ptr(), s.mutable_data_ptr(), out.mutable_data_ptr(),
                      data_of(low), data_of(placed), inverse.mutable_data_ptr(), rows, width, tokens, trial_rows,
                      masks.streams, masks.step);
@@ -248,8 +235,8 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     const int64_t trial_rows = std::max<int64_t>(1, rows / trials);
     at::Tensor total = at::empty_like(s), to_x = at::empty_like(s), to_y = at::empty(s.sizes(), s.options().dtype(low));
     const GpuMasks masks = gpu_masks(dropout, s.size(0));
-    start_gpu_kernel("residual_norm_backward", {s.scalar_type(), low, width}, s.device(), gpu_warps(rows),
-                     {kGpuThreads}, data_of(g), data_of(g_low), data_of(g_placed), s.const_data_ptr(),
+    start_gpu_kernel("residual_norm_backward", GpuTypes{s.scalar_type(), low}.holding(width), s.device(),
+                     gpu_warps(rows), {kGpuThreads}, data_of(g), data_of(g_low), data_of(g_placed), s.const_data_ptr(),
                      inverse.const_data_ptr(), weight.const_data_ptr(), total.mutable_data_ptr(),
                      to_x.mutable_data_ptr(), to_y.mutable_data_ptr(), rows, width, tokens, trial_rows, masks.streams,
                      masks.step);
@@ -265,45 +252,6 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
             at::Tensor(), at::Tensor()};
   }
 };
-
-/// As kernels.cu has it.
-struct Rows {
-  void* data = nullptr;
-  int64_t image_stride = 0, row_stride = 0;
-  Rows() = default;
-  explicit Rows(const at::Tensor& tensor)
-      : data(tensor.data_ptr()), image_stride(tensor.stride(0)), row_stride(tensor.stride(1)) {}
-};
-
-/// Tokens are padded with zeros to a multiple of 8, as the units that multiply like.
-struct Heads {
-  int64_t images, heads, tokens, width;  // of a head
-  int64_t all() const { return images * heads; }
-  int64_t padded() const { return (tokens + 7) / 8 * 8; }
-};
-
-/// Tensors [b, N, D] with columns side by side → [tensors, b · heads, padded, D / heads].
-at::Tensor split(const Heads& shape, GpuTypes types, const std::vector<at::Tensor>& tensors) {
-  const auto count = static_cast<int64_t>(tensors.size());
-  at::Tensor out = at::empty({count, shape.all(), shape.padded(), shape.width}, tensors[0].options());
-  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
-  const GpuExtent grid{static_cast<unsigned>(shape.images * shape.padded()), static_cast<unsigned>(count)};
-  start_gpu_kernel("split_heads", types, out.device(), grid, {128}, rows(0), rows(1), rows(2), out.mutable_data_ptr(),
-                   shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
-  return out;
-}
-
-/// The way back, into tensors that exist.
-void merge(const Heads& shape, GpuTypes types, const at::Tensor& in, const std::vector<at::Tensor>& tensors) {
-  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
-  const GpuExtent grid{static_cast<unsigned>(shape.images * shape.tokens), static_cast<unsigned>(tensors.size())};
-  start_gpu_kernel("merge_heads", types, in.device(), grid, {128}, in.const_data_ptr(), rows(0), rows(1), rows(2),
-                   shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
-}
-
-at::Tensor square(const Heads& shape, const at::TensorOptions& options) {
-  return at::empty({shape.all(), shape.padded(), shape.padded()}, options);
-}
 
 /// What an attention does up to the projection of its result. Queries and keys that are one tensor are projected
 /// together.
@@ -323,63 +271,39 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
                             const GpuSetting& how) {
     const bool self = queries.is_same(keys);
     const int64_t width = queries.size(2);
-    const Heads shape{queries.size(0), how.heads, queries.size(1), width / how.heads};
-    const GpuTypes types{how.values.scalar_type(), how.low()};
     const at::Tensor w = low_of(weight, how.rounded, how.values), b = low_of(bias, how.rounded, how.values);
     const std::vector<Part> parts = parts_of(width, self);
     std::vector<at::Tensor> projected;
     if (!self) projected.push_back(project(queries, w, b, parts[0]));
     projected.push_back(project(keys, w, b, parts[parts.size() - 2]));
     projected.push_back(project(values, w, b, parts.back()));
-    const at::Tensor heads = split(shape, types, three(projected, width));
-
-    const auto low = heads.options(), wide = low.dtype(types.values);
-    const at::Tensor logits = square(shape, wide), weights = square(shape, low);
-    const at::Tensor kept = how.dropout.active() ? square(shape, low) : weights;
-    multiply_into(logits, heads[0], heads[1].transpose(1, 2));
-    const GpuMasks masks = gpu_masks(how.dropout, shape.images);
-    const int64_t rows = shape.all() * shape.padded();
-    start_gpu_kernel("softmax_dropout", {types.values, types.low, shape.tokens + 31}, heads.device(), gpu_warps(rows),
-                     {kGpuThreads}, logits.const_data_ptr(), data_of(how.mask), weights.data_ptr(), kept.data_ptr(),
-                     rows, shape.heads, shape.tokens, shape.padded(), scale(shape), masks.streams, masks.step);
-    const at::Tensor gathered = at::bmm(kept, heads[2]);
-    at::Tensor out = at::empty(queries.sizes(), low);
-    merge(shape, types, gathered, {out});
-    context->save_for_backward({queries, keys, values, weight, bias, w, heads, weights, kept});
+    const std::vector<at::Tensor> qkv = three(projected, width);
+    std::vector<at::Tensor> saved;
+    const at::Tensor out = gpu_attend(how_of(how), how.dropout, qkv[0], qkv[1], qkv[2], saved);
+    variable_list kept = {queries, keys, values, weight, bias, w, how.mask};
+    kept.insert(kept.end(), saved.begin(), saved.end());
+    context->save_for_backward(std::move(kept));
     context->saved_data["heads"] = how.heads;
-    context->saved_data["type"] = static_cast<int64_t>(types.values);
+    context->saved_data["type"] = static_cast<int64_t>(how.values.scalar_type());
+    context->saved_data["dropout"] = to_value(how.dropout);
     context->saved_data["self"] = self;
     return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &queries = saved[0], &keys = saved[1], &values = saved[2], &w = saved[5], &heads = saved[6],
-                     &weights = saved[7], &kept = saved[8];
+    const at::Tensor &queries = saved[0], &keys = saved[1], &values = saved[2], &w = saved[5];
     const bool self = context->saved_data["self"].toBool();
-    const int64_t width = queries.size(2), count = context->saved_data["heads"].toInt();
-    const Heads shape{queries.size(0), count, queries.size(1), width / count};
-    const GpuTypes types{static_cast<at::ScalarType>(context->saved_data["type"].toInt()), heads.scalar_type()};
-    const at::Tensor g = split(shape, types, {gradients[0].contiguous()})[0];
-
-    const at::Tensor to_heads = at::empty_like(heads);
-    const at::Tensor slope = square(shape, heads.options().dtype(types.values));
-    const at::Tensor to_logits = types.low == types.values ? slope : square(shape, heads.options());
-    multiply_into(to_heads[2], kept.transpose(1, 2), g);
-    multiply_into(slope, g, heads[2].transpose(1, 2));
-    const int64_t rows = shape.all() * shape.padded();
-    start_gpu_kernel("softmax_dropout_backward", {types.values, types.low, shape.padded()}, heads.device(),
-                     gpu_warps(rows), {kGpuThreads}, weights.const_data_ptr(), kept.const_data_ptr(),
-                     slope.const_data_ptr(), to_logits.data_ptr(), rows, shape.padded(), scale(shape));
-    multiply_into(to_heads[0], to_logits, heads[1]);
-    multiply_into(to_heads[1], to_logits.transpose(1, 2), heads[0]);
-
+    const int64_t width = queries.size(2);
+    const auto type = static_cast<at::ScalarType>(context->saved_data["type"].toInt());
+    const GpuAttention how{context->saved_data["heads"].toInt(), saved[6], {type, w.scalar_type()}};
     const std::vector<Part> parts = parts_of(width, self);
     std::vector<at::Tensor> to_projected;
     for (const Part& part : parts) {
-      to_projected.push_back(at::empty({shape.images, shape.tokens, part.count}, heads.options()));
+      to_projected.push_back(at::empty({queries.size(0), queries.size(1), part.count}, queries.options()));
     }
-    merge(shape, types, to_heads, three(to_projected, width));
+    gpu_attend_backward(how, dropout_of(context->saved_data["dropout"]), {saved.begin() + 7, saved.end()},
+                        gradients[0].contiguous(), three(to_projected, width));
     ParameterGradient to_weight(saved[3]), to_bias(saved[4]);
     const auto back = [&](size_t i, const at::Tensor& x) {
       return project_backward(to_projected[i], x, w, parts[i], to_weight, to_bias, true);
@@ -389,7 +313,9 @@ struct AttentionFunction : torch::autograd::Function<AttentionFunction> {
     return {to_queries, to_keys, to_values, to_weight.filled(), to_bias.filled(), at::Tensor()};
   }
 
-  static double scale(const Heads& shape) { return 1 / std::sqrt(static_cast<double>(shape.width)); }
+  static GpuAttention how_of(const GpuSetting& how) {
+    return {how.heads, how.mask, {how.values.scalar_type(), how.low()}};
+  }
 };
 
 at::Tensor attend(const Attention& layer, GpuSetting& how, const at::Tensor& queries, const at::Tensor& keys,

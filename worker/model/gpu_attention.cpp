@@ -1,0 +1,194 @@
+#include "worker/model/gpu_attention.h"
+
+#include <torch/torch.h>
+
+#include <atomic>
+#include <cmath>
+
+#include "worker/model/gpu_dropout.h"
+#include "worker/model/gpu_products.h"
+
+namespace hivq {
+namespace {
+
+std::atomic<bool> without_tiles = false;
+
+const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+
+/// As kernels.cu has it.
+struct Rows {
+  void* data = nullptr;
+  int64_t image_stride = 0, row_stride = 0;
+  Rows() = default;
+  explicit Rows(const at::Tensor& tensor)
+      : data(tensor.data_ptr()), image_stride(tensor.stride(0)), row_stride(tensor.stride(1)) {}
+};
+
+/// For the products tokens are padded with zeros to a multiple of 8, as the units that multiply like.
+struct Heads {
+  int64_t images, heads, tokens, width;  // of a head
+  Heads(const GpuAttention& how, const at::Tensor& q)
+      : images(q.size(0)), heads(how.heads), tokens(q.size(1)), width(q.size(2) / how.heads) {}
+  int64_t all() const { return images * heads; }
+  int64_t padded() const { return (tokens + 7) / 8 * 8; }
+  double scale() const { return 1 / std::sqrt(static_cast<double>(width)); }
+};
+
+// ---- by products
+
+/// Tensors [b, N, D] with columns side by side → [tensors, b · heads, padded, D / heads].
+at::Tensor split(const Heads& shape, GpuTypes types, const std::vector<at::Tensor>& tensors) {
+  const auto count = static_cast<int64_t>(tensors.size());
+  at::Tensor out = at::empty({count, shape.all(), shape.padded(), shape.width}, tensors[0].options());
+  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
+  const GpuExtent grid{static_cast<unsigned>(shape.images * shape.padded()), static_cast<unsigned>(count)};
+  start_gpu_kernel("split_heads", types, out.device(), grid, {128}, rows(0), rows(1), rows(2), out.mutable_data_ptr(),
+                   shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
+  return out;
+}
+
+/// The way back, into tensors that exist.
+void merge(const Heads& shape, GpuTypes types, const at::Tensor& in, const std::vector<at::Tensor>& tensors) {
+  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
+  const GpuExtent grid{static_cast<unsigned>(shape.images * shape.tokens), static_cast<unsigned>(tensors.size())};
+  start_gpu_kernel("merge_heads", types, in.device(), grid, {128}, in.const_data_ptr(), rows(0), rows(1), rows(2),
+                   shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
+}
+
+at::Tensor square(const Heads& shape, const at::TensorOptions& options) {
+  return at::empty({shape.all(), shape.padded(), shape.padded()}, options);
+}
+
+at::Tensor attend_by_products(const GpuAttention& how, const Dropout& dropout, const at::Tensor& q, const at::Tensor& k,
+                              const at::Tensor& v, std::vector<at::Tensor>& saved) {
+  const Heads shape(how, q);
+  const at::Tensor heads = split(shape, how.types, {q, k, v});
+  const auto low = heads.options();
+  const at::Tensor logits = square(shape, low.dtype(how.types.values)), weights = square(shape, low);
+  const at::Tensor kept = dropout.active() ? square(shape, low) : weights;
+  multiply_into(logits, heads[0], heads[1].transpose(1, 2));
+  const GpuMasks masks = gpu_masks(dropout, shape.images);
+  const int64_t rows = shape.all() * shape.padded();
+  start_gpu_kernel("softmax_dropout", how.types.holding(shape.tokens + 31), heads.device(), gpu_warps(rows),
+                   {kGpuThreads}, logits.const_data_ptr(), data_of(how.mask), weights.data_ptr(), kept.data_ptr(), rows,
+                   shape.heads, shape.tokens, shape.padded(), shape.scale(), masks.streams, masks.step);
+  at::Tensor out = at::empty(q.sizes(), low);
+  merge(shape, how.types, at::bmm(kept, heads[2]), {out});
+  saved = {heads, weights, kept};
+  return out;
+}
+
+void attend_by_products_backward(const GpuAttention& how, const std::vector<at::Tensor>& saved, const at::Tensor& g,
+                                 const std::vector<at::Tensor>& to) {
+  const at::Tensor &heads = saved[0], &weights = saved[1], &kept = saved[2];
+  const Heads shape(how, g);
+  const at::Tensor given = split(shape, how.types, {g})[0], to_heads = at::empty_like(heads);
+  const at::Tensor slope = square(shape, heads.options().dtype(how.types.values));
+  const at::Tensor to_logits = how.types.low == how.types.values ? slope : square(shape, heads.options());
+  multiply_into(to_heads[2], kept.transpose(1, 2), given);
+  multiply_into(slope, given, heads[2].transpose(1, 2));
+  const int64_t rows = shape.all() * shape.padded();
+  start_gpu_kernel("softmax_dropout_backward", how.types.holding(shape.padded()), heads.device(), gpu_warps(rows),
+                   {kGpuThreads}, weights.const_data_ptr(), kept.const_data_ptr(), slope.const_data_ptr(),
+                   to_logits.data_ptr(), rows, shape.padded(), shape.scale());
+  multiply_into(to_heads[0], to_logits, heads[1]);
+  multiply_into(to_heads[1], to_logits.transpose(1, 2), heads[0]);
+  merge(shape, how.types, to_heads, to);
+}
+
+// ---- in tiles
+
+constexpr int64_t kTile = 64;
+
+bool tiles_take(const GpuAttention& how, const at::Tensor& q) {
+  const int64_t width = q.size(2) / how.heads;
+  return !without_tiles && how.types.low == at::kBFloat16 && (width == 16 || width == 32 || width == 64) &&
+         gpu_multiplies_bfloat16(q.device());
+}
+
+/// As kernels.cu has it.
+struct AttentionTiles {
+  Rows q, k, v;
+  const void *mask, *log_sums, *deltas, *bits;
+  int64_t image_bits, heads, tokens, trial_images;
+  double scale;
+  double kept[DropoutStreams::kMost];
+};
+
+int64_t blocks_of(const Heads& shape) { return (shape.heads * shape.tokens * shape.tokens + 255) / 256; }
+
+/// Which of an image's weights dropout leaves, a bit each; undefined: all.
+at::Tensor dropout_bits(const Heads& shape, const Dropout& dropout, const at::Tensor& like) {
+  if (!dropout.active()) return {};
+  const int64_t blocks = blocks_of(shape);
+  at::Tensor bits = at::empty({shape.images, blocks * 8}, like.options().dtype(at::kInt));
+  const GpuMasks masks = gpu_masks(dropout, shape.images);
+  start_gpu_kernel("dropout_bits", {at::kFloat, at::kFloat}, bits.device(), gpu_warps(shape.images * blocks),
+                   {kGpuThreads}, bits.mutable_data_ptr(), blocks, shape.images, masks.streams, masks.step);
+  return bits;
+}
+
+AttentionTiles tiles_of(const GpuAttention& how, const Heads& shape, const Dropout& dropout,
+                        const std::vector<at::Tensor>& saved, const at::Tensor& deltas) {
+  const GpuMasks masks = gpu_masks(dropout, shape.images);
+  AttentionTiles tiles{Rows(saved[0]),
+                       Rows(saved[1]),
+                       Rows(saved[2]),
+                       data_of(how.mask),
+                       data_of(saved[4]),
+                       data_of(deltas),
+                       data_of(saved[5]),
+                       blocks_of(shape) * 8,
+                       shape.heads,
+                       shape.tokens,
+                       masks.streams.images,
+                       shape.scale(),
+                       {}};
+  std::copy_n(masks.streams.scale, DropoutStreams::kMost, tiles.kept);
+  return tiles;
+}
+
+GpuExtent grid_of(const Heads& shape) {
+  return {static_cast<unsigned>((shape.tokens + kTile - 1) / kTile), static_cast<unsigned>(shape.all())};
+}
+
+at::Tensor attend_in_tiles(const GpuAttention& how, const Dropout& dropout, const at::Tensor& q, const at::Tensor& k,
+                           const at::Tensor& v, std::vector<at::Tensor>& saved) {
+  const Heads shape(how, q);
+  at::Tensor out = at::empty(q.sizes(), q.options());
+  const at::Tensor log_sums = at::empty({shape.all(), shape.tokens}, q.options().dtype(at::kFloat));
+  saved = {q, k, v, out, log_sums, dropout_bits(shape, dropout, q)};
+  start_gpu_kernel("attend", how.types.with(shape.width), q.device(), grid_of(shape), {32, 4},
+                   tiles_of(how, shape, dropout, saved, {}), Rows(out));
+  return out;
+}
+
+void attend_in_tiles_backward(const GpuAttention& how, const Dropout& dropout, const std::vector<at::Tensor>& saved,
+                              const at::Tensor& g, const std::vector<at::Tensor>& to) {
+  const Heads shape(how, g);
+  const at::Tensor deltas = at::empty_like(saved[4]);
+  const AttentionTiles tiles = tiles_of(how, shape, dropout, saved, deltas);
+  const GpuTypes types = how.types.with(shape.width);
+  start_gpu_kernel("attend_backward_queries", types, g.device(), grid_of(shape), {32, 4}, tiles, Rows(saved[3]),
+                   Rows(g), Rows(to[0]));
+  start_gpu_kernel("attend_backward_keys", types, g.device(), grid_of(shape), {32, 4}, tiles, Rows(g), Rows(to[1]),
+                   Rows(to[2]));
+}
+
+}  // namespace
+
+at::Tensor gpu_attend(const GpuAttention& how, const Dropout& dropout, const at::Tensor& q, const at::Tensor& k,
+                      const at::Tensor& v, std::vector<at::Tensor>& saved) {
+  return tiles_take(how, q) ? attend_in_tiles(how, dropout, q, k, v, saved)
+                            : attend_by_products(how, dropout, q, k, v, saved);
+}
+
+void gpu_attend_backward(const GpuAttention& how, const Dropout& dropout, const std::vector<at::Tensor>& saved,
+                         const at::Tensor& g, const std::vector<at::Tensor>& to) {
+  saved.size() == 6 ? attend_in_tiles_backward(how, dropout, saved, g, to)
+                    : attend_by_products_backward(how, saved, g, to);
+}
+
+void without_attention_tiles(bool without) { without_tiles = without; }
+
+}  // namespace hivq
