@@ -45,7 +45,7 @@ LIBRARIES = {
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 NAMESPACE = re.compile(r"^(?:inline )?namespace\s*([\w:]*)\s*\{(?!.*\})")
 NAMESPACE_END = re.compile(r"^\}\s*//\s*namespace")
-TYPE = re.compile(r"^(?:struct|class|enum class|enum|union) (\w+)(?![\w<]|::)[^;]*$")  # neither `struct A;` nor A::B, A<B>
+TYPE = re.compile(r"^(?:struct|class|enum class|enum|union) (?:alignas\(.*?\) )?(\w+)(?![\w<]|::)[^;]*$")  # neither `struct A;` nor A::B, A<B>
 
 
 def problem(path, quote, header):

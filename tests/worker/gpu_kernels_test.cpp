@@ -65,11 +65,17 @@ unsigned __ballot_sync(unsigned, bool x) {
   });
 }
 int __ffs(int x) { return ffs(x); }
+template <typename T>
+T rsqrt(T x) {
+  return 1 / std::sqrt(x);
+}
 float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
 unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+void __syncwarp() { warp->barrier.arrive_and_wait(); }
+float __expf(float x) { return std::exp(x); }
 void __syncthreads() { block_barrier->arrive_and_wait(); }
 
-/// The matrix units' product, as kernels.cu describes it.
+/// The matrix units' product, as attention_tiles.cuh describes it.
 void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct Factors {
     unsigned a[4], b[2];
@@ -146,7 +152,8 @@ Kernels kernels() {
           {"move_prototypes", {kWarp, bound(move_prototypes<T, T>)}},
           {"pot_rows", {kWarp, bound(pot_rows<T, T>)}},
           {"pot_columns", {kBlock, bound(pot_columns<T, T>)}},
-          {"adamw", {kAlone, bound(adamw<T, T>)}},
+          {"squared_norms", {kWarp, bound(squared_norms<T, T>)}},
+          {"adamw", {kBlock, bound(adamw<T, T>)}},
           {"pot_backward", {kWarp, bound(pot_backward<T, T>)}}};
 }
 
@@ -172,7 +179,7 @@ const Emulated& kernel_of(const std::string& name, GpuTypes types) {
 void emulate(const std::string& name, GpuTypes types, GpuExtent grid, GpuExtent block, void** arguments) {
   const Emulated& kernel = kernel_of(name, types);
   const Thread body = kernel.bind(arguments);
-  if (kernel.together == kBlock && block.y != 4) block.y = kHeight;  // attention's are 4 high
+  if (kernel.together == kBlock && block.y > 4) block.y = kHeight;
   const unsigned threads = block.x * block.y, together = kernel.together == kBlock ? threads : kernel.together;
   std::vector<Warp> warps(std::max(1u, together / 32));
   std::barrier<> all(together), between(together);
@@ -230,9 +237,9 @@ TEST_F(GpuKernels, RoundToBfloat16AsLibTorch) {
 /// Attention in tiles beside that by products: more than one tile of keys and of queries, and rows that lie apart.
 TEST_F(GpuKernels, AttentionInTilesIsThatByProducts) {
   torch::manual_seed(3);
-  for (const auto& [width, dropped, masked] :
-       {std::tuple<int64_t, bool, bool>{16, true, false}, {32, false, true}, {64, true, true}}) {
-    const int64_t images = 2, heads = 2, tokens = 70, columns = heads * width;
+  for (const auto& [width, tokens, dropped, masked] :
+       {std::tuple<int64_t, int64_t, bool, bool>{16, 70, true, false}, {32, 64, false, true}, {64, 70, true, true}}) {
+    const int64_t images = 2, heads = 2, columns = heads * width;
     const auto low = at::TensorOptions(at::kBFloat16);
     const at::Tensor both = at::randn({images, tokens, 2 * columns}).to(low),
                      v = at::randn({images, tokens, columns}).to(low);
@@ -240,7 +247,8 @@ TEST_F(GpuKernels, AttentionInTilesIsThatByProducts) {
     const at::Tensor g = at::randn({images, tokens, columns}).to(low);
     at::Tensor mask;
     if (masked) mask = at::zeros({tokens, tokens}).masked_fill_(at::rand({tokens, tokens}).lt(0.2), -INFINITY);
-    const Dropout dropout{{{dropped ? 0.3 : 0.0, 5, 7, 3}}, 2, at::full({}, 7, at::kLong)};
+    const double rate = dropped ? 0.3 : 0;
+    const Dropout dropout{{{rate, 5, 7, 3}, {rate / 2, 6, 7, 3}}, 2, at::full({}, 7, at::kLong)};  // of two trials
     const GpuAttention how{heads, mask, {at::kFloat, at::kBFloat16}};
     const auto run = [&](bool in_tiles) {
       without_attention_tiles(!in_tiles);
@@ -258,6 +266,16 @@ TEST_F(GpuKernels, AttentionInTilesIsThatByProducts) {
       EXPECT_GT(products[i].abs().max().item<float>(), 0.1);
     }
   }
+}
+
+TEST_F(GpuKernels, RefreshingACodebookGivesTheBitsOfItsUpdate) {
+  Codebook codebook = make_codebook(at::randn({2, 5, 70}), 1);
+  const CodebookStatistics statistics{at::rand({2, 5}), at::randn({2, 5, 70})};
+  ema_update(codebook, statistics, at::arange(2), at::full({2}, 0.9, at::kDouble), at::ones({2}, at::kBool));
+  const at::Tensor updated = codebook.squared_norm.clone();
+  refresh(codebook);
+  EXPECT_TRUE(at::equal(codebook.squared_norm, updated));
+  EXPECT_CLOSE(updated, codebook.embed.square().sum(2), 1e-6);
 }
 
 /// Several steps with everything that a step can have, by the kernels and without them.

@@ -62,21 +62,23 @@ static void start_on_gpu(const std::string&, GpuTypes, at::Device, GpuExtent, Gp
 
 #include <map>
 #include <mutex>
+#include <span>
 
 namespace hivq {
 namespace {
 
-constexpr const char* kSource =
+/// The kernels' files; the first includes the others.
+struct Source {
+  const char *path, *text;
+};
+constexpr Source kSources[] = {
 #include <hivq_gpu_kernels.inc>
-    ;
-constexpr const char* kStreams =
-#include <hivq_gpu_streams.inc>
-    ;
+};
 
 // Each for float and double.
 constexpr const char* kPlain[] = {"dropout",  "norm_parameters", "sum_by_group",        "nearest_prototype",
                                   "pot_rows", "pot_columns",     "codebook_statistics", "move_prototypes",
-                                  "adamw",    "pot_backward"};
+                                  "adamw",    "pot_backward",    "dropout_bits",        "squared_norms"};
 // And for float with bfloat16.
 constexpr const char* kMixed[] = {"relu_dropout", "relu_dropout_backward", "place",      "place_backward",
                                   "column_sums",  "split_heads",           "merge_heads"};
@@ -136,8 +138,11 @@ std::vector<std::string> all_gpu_kernels() {
 
 Result<GpuProgram> compile_gpu_kernel(const std::string& architecture, const std::string& name) {
   nvrtcProgram program = nullptr;
-  const char* include = "worker/gpu/dropout_streams.h";
-  nvrtcResult code = nvrtcCreateProgram(&program, kSource, "kernels.cu", 1, &kStreams, &include);
+  std::vector<const char*> paths, texts;
+  for (const Source& source : std::span(kSources).subspan(1))
+    paths.push_back(source.path), texts.push_back(source.text);
+  nvrtcResult code = nvrtcCreateProgram(&program, kSources[0].text, kSources[0].path, static_cast<int>(paths.size()),
+                                        texts.data(), paths.data());
   if (code == NVRTC_SUCCESS) code = nvrtcAddNameExpression(program, name.c_str());
   const std::string option = "--gpu-architecture=" + architecture;
   const char* options[] = {option.c_str(), "--std=c++17"};
@@ -175,8 +180,7 @@ static void start_on_gpu(const std::string& name, GpuTypes types, at::Device dev
   const cudaError_t code =
       cudaLaunchKernel(static_cast<const void*>(kernel), dim3(grid.x, grid.y, grid.z), dim3(block.x, block.y, block.z),
                        arguments, 0, c10::cuda::getCurrentCUDAStream(device.index()).stream());
-  if (code != cudaSuccess)
-    throw std::runtime_error(fmt::format("CUDA could not start {}: {}", name, cudaGetErrorString(code)));
+  succeed(code, ("start " + name).c_str());
 }
 
 }  // namespace hivq

@@ -1,7 +1,7 @@
 #pragma once
 
-// Our own kernels for GPUs (kernels.cu). NVRTC compiles each at its first use in a process; it keeps what it has
-// compiled on the disk.
+// Our own kernels for GPUs (kernels.cu, kernels/). NVRTC compiles each at its first use in a process, which takes a
+// quarter of a second; where there is a GPU it keeps what it has compiled on the disk.
 
 #include <ATen/core/Tensor.h>
 
@@ -35,6 +35,9 @@ struct GpuTypes {
 };
 inline constexpr int64_t kGpuMostColumns = 2048;
 
+/// The memory of a tensor that may be undefined.
+inline const void* gpu_data(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+
 struct GpuExtent {
   unsigned x = 1, y = 1, z = 1;
 };
@@ -51,7 +54,7 @@ using GpuEmulator = void (*)(const std::string& name, GpuTypes types, GpuExtent 
                              void** arguments);
 void emulate_gpu(GpuEmulator run);
 
-inline constexpr unsigned kGpuThreads = 256;  // of a block, for the kernels that do not say
+inline constexpr unsigned kGpuThreads = 128;  // of a block, for the kernels that do not say
 /// Blocks for as many threads, or warps.
 inline GpuExtent gpu_threads(int64_t count) { return {static_cast<unsigned>((count + kGpuThreads - 1) / kGpuThreads)}; }
 inline GpuExtent gpu_warps(int64_t count) { return gpu_threads(32 * count); }

@@ -13,9 +13,7 @@ namespace {
 
 std::atomic<bool> without_tiles = false;
 
-const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
-
-/// As kernels.cu has it.
+/// As kernels/attention.cuh has it.
 struct Rows {
   void* data = nullptr;
   int64_t image_stride = 0, row_stride = 0;
@@ -70,8 +68,8 @@ at::Tensor attend_by_products(const GpuAttention& how, const Dropout& dropout, c
   const GpuMasks masks = gpu_masks(dropout, shape.images);
   const int64_t rows = shape.all() * shape.padded();
   start_gpu_kernel("softmax_dropout", how.types.holding(shape.tokens + 31), heads.device(), gpu_warps(rows),
-                   {kGpuThreads}, logits.const_data_ptr(), data_of(how.mask), weights.data_ptr(), kept.data_ptr(), rows,
-                   shape.heads, shape.tokens, shape.padded(), shape.scale(), masks.streams, masks.step);
+                   {kGpuThreads}, logits.const_data_ptr(), gpu_data(how.mask), weights.data_ptr(), kept.data_ptr(),
+                   rows, shape.heads, shape.tokens, shape.padded(), shape.scale(), masks.streams, masks.step);
   at::Tensor out = at::empty(q.sizes(), low);
   merge(shape, how.types, at::bmm(kept, heads[2]), {out});
   saved = {heads, weights, kept};
@@ -106,7 +104,7 @@ bool tiles_take(const GpuAttention& how, const at::Tensor& q) {
          gpu_multiplies_bfloat16(q.device());
 }
 
-/// As kernels.cu has it.
+/// As kernels/attention_tiles.cuh has it.
 struct AttentionTiles {
   Rows q, k, v;
   const void *mask, *log_sums, *deltas, *bits;
@@ -134,10 +132,10 @@ AttentionTiles tiles_of(const GpuAttention& how, const Heads& shape, const Dropo
   AttentionTiles tiles{Rows(saved[0]),
                        Rows(saved[1]),
                        Rows(saved[2]),
-                       data_of(how.mask),
-                       data_of(saved[4]),
-                       data_of(deltas),
-                       data_of(saved[5]),
+                       gpu_data(how.mask),
+                       gpu_data(saved[4]),
+                       gpu_data(deltas),
+                       gpu_data(saved[5]),
                        blocks_of(shape) * 8,
                        shape.heads,
                        shape.tokens,
@@ -149,7 +147,7 @@ AttentionTiles tiles_of(const GpuAttention& how, const Heads& shape, const Dropo
 }
 
 GpuExtent grid_of(const Heads& shape) {
-  return {static_cast<unsigned>((shape.tokens + kTile - 1) / kTile), static_cast<unsigned>(shape.all())};
+  return {static_cast<unsigned>(shape.all()), static_cast<unsigned>((shape.tokens + kTile - 1) / kTile)};
 }
 
 at::Tensor attend_in_tiles(const GpuAttention& how, const Dropout& dropout, const at::Tensor& q, const at::Tensor& k,
@@ -185,8 +183,8 @@ at::Tensor gpu_attend(const GpuAttention& how, const Dropout& dropout, const at:
 
 void gpu_attend_backward(const GpuAttention& how, const Dropout& dropout, const std::vector<at::Tensor>& saved,
                          const at::Tensor& g, const std::vector<at::Tensor>& to) {
-  saved.size() == 6 ? attend_in_tiles_backward(how, dropout, saved, g, to)
-                    : attend_by_products_backward(how, saved, g, to);
+  const bool in_tiles = saved.size() == 6;
+  in_tiles ? attend_in_tiles_backward(how, dropout, saved, g, to) : attend_by_products_backward(how, saved, g, to);
 }
 
 void without_attention_tiles(bool without) { without_tiles = without; }

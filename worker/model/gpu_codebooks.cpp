@@ -68,8 +68,8 @@ void gpu_nearest(const Codebook& codebook, const at::Tensor& group, Quantized& l
 void gpu_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& group) {
   const at::Tensor tokens = level.tokens.detach().contiguous();
   const int64_t codebooks = statistics.counts.size(0), prototypes = statistics.counts.size(1);
-  const GpuExtent grid{static_cast<unsigned>((tokens.size(2) + 31) / 32),
-                       static_cast<unsigned>(codebooks * ((prototypes + 15) / 16))};
+  const GpuExtent grid{static_cast<unsigned>(codebooks * ((prototypes + 15) / 16)),
+                       static_cast<unsigned>((tokens.size(2) + 31) / 32)};
   start_gpu_kernel("codebook_statistics", types_of(tokens), tokens.device(), grid, {32, 8}, level.code.const_data_ptr(),
                    tokens.const_data_ptr(), group.const_data_ptr(), statistics.counts.data_ptr(),
                    statistics.sums.data_ptr(), tokens.size(0), tokens.size(1), prototypes, tokens.size(2));
@@ -86,6 +86,13 @@ void gpu_ema_update(Codebook& codebook, const CodebookStatistics& statistics, co
                    codebook.squared_norm.mutable_data_ptr(), codebook.codebooks(), codebook.prototypes(),
                    codebook.width());
   codebook.cluster_size.copy_(size);
+}
+
+void gpu_squared_norms(Codebook& codebook) {
+  const at::Tensor embed = codebook.embed.contiguous();
+  start_gpu_kernel("squared_norms", types_of(embed), embed.device(), gpu_warps(codebook.squared_norm.numel()),
+                   {kGpuThreads}, embed.const_data_ptr(), codebook.squared_norm.mutable_data_ptr(),
+                   codebook.squared_norm.numel(), codebook.width());
 }
 
 at::Tensor gpu_pot_loss(const Codebook& codebook, const Quantized& level, const at::Tensor& group) {

@@ -14,8 +14,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
-
 /// A parameter's gradient: the leaf's own memory, or a tensor of its own.
 class ParameterGradient {
  public:
@@ -36,9 +34,9 @@ class ParameterGradient {
 };
 
 /// Computes gradients of parameters: beside the rest where they are the leaves' own, for which nobody waits.
-void beside_unless_own(const ParameterGradient& gradient, const at::Tensor& on, const std::vector<at::Tensor>& uses,
-                       const std::function<void()>& work) {
-  gradient.own() ? work() : beside(on.device(), uses, work);
+void beside_unless_own(const ParameterGradient& weight, const ParameterGradient& bias, const at::Tensor& on,
+                       const std::vector<at::Tensor>& uses, const std::function<void()>& work) {
+  weight.own() || bias.own() ? work() : beside(on.device(), uses, work);
 }
 
 /// The trials of a parameter of one trial's shape with so many dimensions.
@@ -95,7 +93,7 @@ at::Tensor project_backward(const at::Tensor& g, const at::Tensor& x, const at::
                             ParameterGradient& to_weight, ParameterGradient& to_bias, bool wants_x) {
   const at::Tensor w = by_trial(weight, 2).narrow(1, part.first, part.count);
   const at::Tensor given = g.reshape({w.size(0), -1, part.count}), rows = x.reshape({w.size(0), -1, w.size(2)});
-  beside_unless_own(to_weight, given, {given, rows}, [&] {
+  beside_unless_own(to_weight, to_bias, given, {given, rows}, [&] {
     multiply_into(by_trial(to_weight.place(), 2).narrow(1, part.first, part.count), given.transpose(1, 2), rows);
     sum_columns(given, by_trial(to_bias.place(), 1).narrow(1, part.first, part.count));
   });
@@ -187,7 +185,7 @@ struct PlaceFunction : torch::autograd::Function<PlaceFunction> {
     const at::Tensor& any = g_placed.defined() ? g_placed : g_low;
     at::Tensor to = at::empty(any.sizes(), position.options());
     start_gpu_kernel("place_backward", {position.scalar_type(), low}, to.device(), gpu_threads(to.numel()),
-                     {kGpuThreads}, data_of(g_low), data_of(g_placed), to.mutable_data_ptr(), to.numel());
+                     {kGpuThreads}, gpu_data(g_low), gpu_data(g_placed), to.mutable_data_ptr(), to.numel());
     return {to, position_gradient(g_placed, position), at::Tensor()};
   }
 };
@@ -211,7 +209,7 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     start_gpu_kernel("residual_norm", GpuTypes{x.scalar_type(), y.scalar_type()}.holding(width), x.device(),
                      gpu_warps(rows), {kGpuThreads}, x.const_data_ptr(), y.const_data_ptr(), weight.const_data_ptr(),
                      bias.const_data_ptr(), where.const_data_ptr(), s.mutable_data_ptr(), out.mutable_data_ptr(),
-                     data_of(low), data_of(placed), inverse.mutable_data_ptr(), rows, width, tokens, trial_rows,
+                     gpu_data(low), gpu_data(placed), inverse.mutable_data_ptr(), rows, width, tokens, trial_rows,
                      masks.streams, masks.step);
     context->save_for_backward({s, inverse, weights, biases, where});
     context->saved_data["dropout"] = to_value(dropout);
@@ -236,12 +234,12 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     at::Tensor total = at::empty_like(s), to_x = at::empty_like(s), to_y = at::empty(s.sizes(), s.options().dtype(low));
     const GpuMasks masks = gpu_masks(dropout, s.size(0));
     start_gpu_kernel("residual_norm_backward", GpuTypes{s.scalar_type(), low}.holding(width), s.device(),
-                     gpu_warps(rows), {kGpuThreads}, data_of(g), data_of(g_low), data_of(g_placed), s.const_data_ptr(),
-                     inverse.const_data_ptr(), weight.const_data_ptr(), total.mutable_data_ptr(),
+                     gpu_warps(rows), {kGpuThreads}, gpu_data(g), gpu_data(g_low), gpu_data(g_placed),
+                     s.const_data_ptr(), inverse.const_data_ptr(), weight.const_data_ptr(), total.mutable_data_ptr(),
                      to_x.mutable_data_ptr(), to_y.mutable_data_ptr(), rows, width, tokens, trial_rows, masks.streams,
                      masks.step);
     ParameterGradient to_weight(saved[2]), to_bias(saved[3]);
-    beside_unless_own(to_weight, s, {total, s}, [&] {
+    beside_unless_own(to_weight, to_bias, s, {total, s}, [&] {
       const at::Tensor w = by_trial(to_weight.place(), 1), b = by_trial(to_bias.place(), 1);
       start_gpu_kernel("norm_parameters", {s.scalar_type(), s.scalar_type()}, s.device(),
                        {static_cast<unsigned>((width + 31) / 32), static_cast<unsigned>(trials)}, {32, 32},
@@ -357,7 +355,7 @@ struct HeadsFunction : torch::autograd::Function<HeadsFunction> {
     const at::Tensor &x = saved[0], &own = saved[1], &place = saved[4], g = gradients[0].contiguous();
     const at::Tensor low = g.to(x.scalar_type());
     ParameterGradient to_weight(saved[2]), to_bias(saved[3]);
-    beside_unless_own(to_weight, g, {g, low, x, place}, [&] {
+    beside_unless_own(to_weight, to_bias, g, {g, low, x, place}, [&] {
       at::Tensor of_images = at::empty(own.sizes(), g.options());
       multiply_into(of_images, low.transpose(1, 2), x);
       at::Tensor bias_of_images = at::empty({own.size(0), own.size(1)}, g.options());

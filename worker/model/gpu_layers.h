@@ -1,6 +1,6 @@
 #pragma once
 
-// The transformer's layers on GPUs, by our kernels (gpu/kernels.cu) and cuBLAS; layers.h has what they compute. In
+// The transformer's layers on GPUs, by our kernels (gpu/kernels/) and cuBLAS; layers.h has what they compute. In
 // bfloat16 what is multiplied is kept in it from one kernel to the next, sums are float32. Backward leaves a
 // parameter's gradient in its .grad, over what was there, if it is a leaf that has one: so each parameter may be used
 // once in a pass.

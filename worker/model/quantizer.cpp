@@ -131,7 +131,9 @@ void move_prototypes(Codebook& codebook, const CodebookStatistics& statistics, c
 }  // namespace
 
 void refresh(Codebook& codebook) {
-  if (!cpu_kernels_take(codebook.embed)) {
+  if (gpu_kernels_take(codebook.embed)) {
+    gpu_squared_norms(codebook);
+  } else if (!cpu_kernels_take(codebook.embed)) {
     codebook.squared_norm.copy_(codebook.embed.square().sum(2));
   } else {
     codebook.embed.scalar_type() == at::kFloat ? norm_all<float>(codebook) : norm_all<double>(codebook);

@@ -148,13 +148,6 @@ Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, co
   Dropout dropout = dropout_of(specs, training.step, batch.first, numbers);
   const at::Tensor h0 = noise.defined() ? jittered(batch.h0, noise) : batch.h0;
   Pass pass{forward(model, h0, batch.classes, dropout), {}};
-  const auto weight = [&](StepNumbers::Column column) { return numbers.of_trials(model.trials, column); };
-  const LossSpec& loss = specs[0].loss;
-  const LossWeights weights{weight(StepNumbers::commitment), weight(StepNumbers::pot),
-                            weight(StepNumbers::classification), loss.pot > 0, loss.classification > 0};
-  const ObjectiveValue eq1 = objective(model, weights, batch, pass.out);
-  pass.total = eq1.total;
-  sums.terms.copy_(eq1.terms);
   const at::Tensor& place = pass.out.place;
   const at::Tensor row =
       model.codebooks[0].codebooks() == 1 ? at::zeros_like(place) : rows.of_codebook.index_select(0, place);
@@ -163,6 +156,13 @@ Pass forward_pass(const Training& training, std::span<const TrialSpec> specs, co
       add_statistics(sums.levels[level], pass.out.levels[level], row);
     }
   });
+  const auto weight = [&](StepNumbers::Column column) { return numbers.of_trials(model.trials, column); };
+  const LossSpec& loss = specs[0].loss;
+  const LossWeights weights{weight(StepNumbers::commitment), weight(StepNumbers::pot),
+                            weight(StepNumbers::classification), loss.pot > 0, loss.classification > 0};
+  const ObjectiveValue eq1 = objective(model, weights, batch, pass.out);
+  pass.total = eq1.total;
+  sums.terms.copy_(eq1.terms);
   return pass;
 }
 
@@ -304,7 +304,7 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   sums.wishes.copy_(numbers.of_trials(model.trials, StepNumbers::wish));
   if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective);
   training.buckets->arm();
-  join_beside(model.values.device());
+  if (collective.size() > 1) join_beside(model.values.device());
   if (Status begun = collective.begin_sum(sums.tail); !begun) return begun.error();
   if (mine.total.defined()) {
     RECORD_USER_SCOPE("backward");
@@ -324,6 +324,9 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
   const at::Tensor applied = finite.logical_and(sums.wishes.ne(static_cast<int>(Wish::stop)));
   update(training, batch, rows, numbers, sums, applied, clip);
   const at::Tensor report = at::cat({norms, sums.wishes.unsqueeze(1), applied.unsqueeze(1), sums.terms}, 1);
+  for (Quantized& level : mine.out.levels) {  // what is kept of them holds no history of the step
+    for (at::Tensor* tensor : {&level.tokens, &level.output, &level.product}) *tensor = tensor->detach();
+  }
   return StepOutput{report.to(at::kDouble), std::move(mine.out.levels)};
 }
 

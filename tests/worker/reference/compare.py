@@ -3,7 +3,8 @@
 
   tests/worker/reference/compare.py [--worker build/release/bin/hivq-worker] [--shape paper|quick] [--rounds 3] …
 
-What is not known here is handed to both (--batch, --device, --threads). Python needs torch 2.11: set PYTHONPATH.
+What is not known here is handed to both (--batch, --device, --threads). Python needs torch 2.11: set PYTHONPATH. On a
+GPU: --device cuda --programs batched,compiled,authors [--bfloat16] (compiled: torch.compile; authors stays float32).
 """
 import argparse
 import json
@@ -32,23 +33,32 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--programs", default="batched,authors")
+    parser.add_argument("--bfloat16", action="store_true", help="what is multiplied, in hivq and the batched programs")
     known, rest = parser.parse_known_args()
     common = ["--threads", str(known.threads), "--steps", str(known.steps), *rest]
     commands = {"hivq": [known.worker, "bench", "--json", "--shape", known.shape, *common]}
     for program in known.programs.split(","):
-        commands[program] = [sys.executable, os.path.join(HERE, "torch_step.py"), "--program", program, "--preset",
-                             known.shape, *common]
+        asked = {"compiled": ["batched", "--compile"]}.get(program, [program])
+        commands[program] = [sys.executable, os.path.join(HERE, "torch_step.py"), "--preset", known.shape, *common,
+                             "--program", *asked]
+        if known.bfloat16 and program != "authors":
+            commands[program] += ["--dtype", "bf16"]
+    if known.bfloat16:
+        commands["hivq"] += ["--precision", "bfloat16"]
     seconds = {name: [] for name in commands}
-    peak = []
+    peak, images = [], 0
     for round_number in range(known.rounds):
         for name, command in commands.items():
             result = run(command)
             seconds[name].append(result["step_seconds"])
             if name == "hivq":
                 peak.append(result["of_peak"])
+                images = result["batch"]
             print(f"round {round_number + 1}: {name:8} {1e3 * result['step_seconds']:10.1f} ms", file=sys.stderr)
     ours = statistics.median(seconds["hivq"])
     print(f"hivq: {1e3 * ours:.1f} ms a step of `{known.shape}`, {100 * statistics.median(peak):.0f} % of at::mm's rate")
+    if known.shape == "paper":
+        print(f"1000 epochs of MVTec-AD's 3629 images: {-(-3629 // images) * 1000 * ours / 60:.1f} min")
     for name in list(commands)[1:]:
         theirs = statistics.median(seconds[name])
         ratios = sorted(a / b for a, b in zip(seconds[name], seconds["hivq"]))
