@@ -96,6 +96,27 @@ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   });
 }
 
+/// What a lane takes of squares whose rows the lanes point at.
+unsigned short element(const void* row, unsigned column) { return static_cast<const unsigned short*>(row)[column]; }
+void take_as_columns(unsigned (&to)[4], const void* row) {
+  with_all_lanes(row, [&](auto of_lane) {
+    for (unsigned i = 0; i < 4; ++i) {
+      const void* own = of_lane(8 * i + lane / 4);
+      to[i] = element(own, lane % 4 * 2) | unsigned{element(own, lane % 4 * 2 + 1)} << 16;
+    }
+    return 0;
+  });
+}
+void take_as_rows(unsigned (&to)[4], const void* row) {
+  with_all_lanes(row, [&](auto of_lane) {
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned first = 8 * i + lane % 4 * 2;
+      to[i] = element(of_lane(first), lane / 4) | unsigned{element(of_lane(first + 1), lane / 4)} << 16;
+    }
+    return 0;
+  });
+}
+
 #define HIVQ_BLOCK_HEIGHT 2  // fewer threads that wait for each other
 #define __device__
 #define __global__

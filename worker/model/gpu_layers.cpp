@@ -137,7 +137,7 @@ struct ReluDropoutFunction : torch::autograd::Function<ReluDropoutFunction> {
     const GpuMasks masks = gpu_masks(dropout_of(context->saved_data["dropout"]), out.size(0));
     at::Tensor to = at::empty_like(g);
     const int64_t trials = std::max<int64_t>(1, out.size(0) / masks.streams.images), of_trial = out.numel() / trials;
-    GpuExtent grid = gpu_threads(of_trial);
+    GpuExtent grid = gpu_threads((of_trial + 3) / 4);
     grid.y = static_cast<unsigned>(trials);
     start_gpu_kernel("relu_dropout_backward", {values, g.scalar_type()}, g.device(), grid, {kGpuThreads},
                      g.const_data_ptr(), out.const_data_ptr(), to.mutable_data_ptr(), of_trial, masks.streams);

@@ -24,7 +24,7 @@ void adamw_on_gpu(at::Tensor& values, const at::Tensor& gradients, AdamW& state,
   const at::Tensor steps = step.to(at::kDouble), rates = lr.contiguous(), decays = weight_decay.contiguous();
   const int64_t size = values.size(1);
   const GpuExtent grid{std::min(gpu_threads(size).x, 2048u), static_cast<unsigned>(values.size(0))};
-  start_gpu_kernel("adamw", {values.scalar_type(), values.scalar_type()}, values.device(), grid, {kGpuThreads},
+  start_gpu_kernel("adamw", {values.scalar_type(), values.scalar_type()}, values.device(), grid, {256},
                    values.mutable_data_ptr(), gradients.const_data_ptr(), state.exp_avg.mutable_data_ptr(),
                    state.exp_avg_sq.mutable_data_ptr(), steps.const_data_ptr(), factors.const_data_ptr(),
                    rates.const_data_ptr(), decays.const_data_ptr(), applied.const_data_ptr(), size);

@@ -17,10 +17,8 @@ __global__ void adamw(T* __restrict__ values, const T* __restrict__ gradients, T
   const T along = constants[0], deviation = constants[1], factor = shorter[trial];
   const T decay = (T)(1 - lr[trial] * weight_decay[trial]);
   const long long begin = trial * size;
-  const int all = gridDim.x * blockDim.x, turns = (int)((size - (long long)thread_of_grid() + all - 1) / all);
-  HIVQ_UNROLL_4
-  for (int i = 0; i < turns; ++i) {
-    const long long at = begin + thread_of_grid() + (long long)all * i;
+  for (long long i = thread_of_grid(); i < size; i += gridDim.x * blockDim.x) {
+    const long long at = begin + i;
     const T g = gradients[at] * factor;
     const T m = (T)beta1 * exp_avg[at] + (T)(1 - beta1) * g, v = (T)beta2 * exp_avg_sq[at] + (T)(1 - beta2) * g * g;
     exp_avg[at] = m;

@@ -39,6 +39,21 @@ __device__ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #endif
 }
+
+// Four squares [8, 8] of a tile, whose rows lanes 0 to 7, 8 to 15, … point at: of each its lane's pair as a right factor
+// has it, rows of the tile as columns of the factor; and as rows.
+__device__ void take_as_columns(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}
+__device__ void take_as_rows(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"((unsigned)__cvta_generic_to_shared(row))
+               : "memory");
+}
 #endif
 
 constexpr int kTile = 64;
@@ -75,10 +90,7 @@ struct Tile {
       rows[at / kEach][at % kEach] = share.parts[i];
     }
   }
-  __device__ unsigned short at(unsigned row, unsigned column) const { return rows[row][column / 8].bits[column % 8]; }
-  __device__ unsigned pair(unsigned row, unsigned column) const {  // of even columns
-    return *(const unsigned*)&rows[row][column / 8].bits[column % 8];
-  }
+  __device__ const void* at(unsigned row, unsigned column) const { return &rows[row][column / 8]; }
 };
 
 // A warp's 16 rows as the left factor of products.
@@ -149,20 +161,22 @@ struct Sums {
   // += left · tileᵀ: kColumns is kTile. Of the tile's rows only `inside` are there.
   template <int kWidth>
   __device__ void add(const LeftRows<kWidth>& left, const Tile<kWidth>& tile, unsigned inside) {
-    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    const unsigned square = threadIdx.x / 8, row = square / 2 * 8 + threadIdx.x % 8, column = square % 2 * 8;
     HIVQ_UNROLL
-    for (int n = 0; n < kColumns / 8; ++n) {
+    for (int n = 0; n < kColumns / 8; n += 2) {
       if (8 * n >= inside) break;
       HIVQ_UNROLL
       for (int k = 0; k < kWidth / 16; ++k) {
-        const unsigned right[2] = {tile.pair(8 * n + g, 16 * k + 2 * t), tile.pair(8 * n + g, 16 * k + 2 * t + 8)};
-        multiply(values[n], left.parts[k], right);
+        unsigned right[4];
+        take_as_columns(right, tile.at(8 * n + row, 16 * k + column));
+        multiply(values[n], left.parts[k], {right[0], right[1]});
+        multiply(values[n + 1], left.parts[k], {right[2], right[3]});
       }
     }
   }
   // += left · tile, the left factor rounded: kColumns is the tile's width.
   __device__ void add(const Sums<kTile>& left, const Tile<kColumns>& tile, unsigned inside) {
-    const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
+    const unsigned square = threadIdx.x / 8, row = square % 2 * 8 + threadIdx.x % 8, column = square / 2 * 8;
     HIVQ_UNROLL
     for (int k = 0; k < kTile / 16; ++k) {
       if (16 * k >= inside) break;
@@ -171,11 +185,11 @@ struct Sums {
       const unsigned a[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]),
                              pack(high[2], high[3])};
       HIVQ_UNROLL
-      for (int n = 0; n < kColumns / 8; ++n) {
-        const unsigned row = 16 * k + 2 * t, column = 8 * n + g;
-        const unsigned right[2] = {tile.at(row, column) | (unsigned)tile.at(row + 1, column) << 16,
-                                   tile.at(row + 8, column) | (unsigned)tile.at(row + 9, column) << 16};
-        multiply(values[n], a, right);
+      for (int n = 0; n < kColumns / 8; n += 2) {
+        unsigned right[4];
+        take_as_rows(right, tile.at(16 * k + row, 8 * n + column));
+        multiply(values[n], a, {right[0], right[1]});
+        multiply(values[n + 1], a, {right[2], right[3]});
       }
     }
   }
@@ -255,13 +269,25 @@ struct TilesHead {
     const unsigned long long both = low | middle << 32;
     return shift == 0 ? both : both >> shift | high << (64 - shift);
   }
-  __device__ float factor(unsigned long long stay, unsigned key) const { return stay >> key & 1 ? kept : 0; }
+  __device__ float factor(unsigned stay, unsigned bit) const { return stay >> bit & 1 ? kept : 0; }
   // Of a query that is not there one that makes all its weights 0.
   __device__ float log_sum(unsigned query) const {
     return query < tokens ? all.log_sums[blockIdx.x * tokens + query] : 3e38f;
   }
   __device__ float delta(unsigned query) const {
     return query < tokens ? all.deltas[blockIdx.x * tokens + query] : 0;
+  }
+};
+
+// kept_bits() of a row, shifted so that the bits of a lane's columns (`Sums`) are known when the code is compiled.
+struct RowBits {
+  unsigned low, high;
+  RowBits() = default;
+  __device__ explicit RowBits(unsigned long long bits)
+      : low((unsigned)(bits >> 2 * (threadIdx.x % 4))), high((unsigned)(bits >> 32 >> 2 * (threadIdx.x % 4))) {}
+  __device__ float factor(const TilesHead& own, unsigned column) const {
+    const unsigned bit = column - 2 * (threadIdx.x % 4);
+    return own.factor(bit < 32 ? low : high, bit % 32);
   }
 };
 
@@ -279,8 +305,9 @@ __global__ void attend(AttentionTiles all, Rows out) {
   for (unsigned first = 0; first < own.tokens; first += kTile) {
     const auto key_share = Tile<kWidth>::fetch(all.k, own.image, column, first, own.tokens);
     const auto value_share = Tile<kWidth>::fetch(all.v, own.image, column, first, own.tokens);
-    unsigned long long stay[2];
-    for (int half = 0; half < 2; ++half) stay[half] = own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first);
+    RowBits stay[2];
+    for (int half = 0; half < 2; ++half)
+      stay[half] = RowBits(own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first));
     __syncthreads();
     keys.put(key_share);
     values.put(value_share);
@@ -306,7 +333,7 @@ __global__ void attend(AttentionTiles all, Rows out) {
     weights.each([&](float& x, int half, unsigned, unsigned key) {
       x = first + key < own.tokens ? __expf(x - top[half]) : 0;
       sum[half] += x;
-      x *= own.factor(stay[half], key);
+      x *= stay[half].factor(own, key);
     });
     gathered.add(weights, values, inside);
   }
@@ -345,8 +372,9 @@ __global__ void attend_backward_queries(AttentionTiles all, Rows out, Rows g, Ro
   for (unsigned first = 0; first < own.tokens; first += kTile) {
     const auto key_share = Tile<kWidth>::fetch(all.k, own.image, column, first, own.tokens);
     const auto value_share = Tile<kWidth>::fetch(all.v, own.image, column, first, own.tokens);
-    unsigned long long stay[2];
-    for (int half = 0; half < 2; ++half) stay[half] = own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first);
+    RowBits stay[2];
+    for (int half = 0; half < 2; ++half)
+      stay[half] = RowBits(own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first));
     __syncthreads();
     keys.put(key_share);
     values.put(value_share);
@@ -360,7 +388,7 @@ __global__ void attend_backward_queries(AttentionTiles all, Rows out, Rows g, Ro
     of_kept.add(gradients, values, inside);
     weights.with(of_kept, [&](float& x, float slope_of_kept, int half, unsigned row, unsigned key) {
       const float weight = __expf(own.logit(x, first_row + row, first + key) - log_sum[half]);
-      x = weight * (slope_of_kept * own.factor(stay[half], key) - delta[half]) * own.scale;
+      x = weight * (slope_of_kept * stay[half].factor(own, key) - delta[half]) * own.scale;
     });
     slope.add(weights, keys, inside);
   }
@@ -372,7 +400,7 @@ template <typename T, typename Low, int kWidth>
 __global__ void attend_backward_keys(AttentionTiles all, Rows g, Rows to_keys, Rows to_values) {
   __shared__ Tile<kWidth> queries, gradients;
   __shared__ float log_sums[kTile], deltas[kTile];
-  __shared__ unsigned long long stay[kTile];  // of each query, the block's keys
+  __shared__ unsigned stay[kTile][2];  // of each query, the bits of the block's keys
   const TilesHead own(all);
   const unsigned column = own.head * kWidth, first_key = blockIdx.y * kTile + threadIdx.y * 16;
   const unsigned thread = threadIdx.y * 32 + threadIdx.x;
@@ -391,7 +419,10 @@ __global__ void attend_backward_keys(AttentionTiles all, Rows g, Rows to_keys, R
     __syncthreads();
     queries.put(query_share);
     gradients.put(gradient_share);
-    if (thread < kTile) log_sums[thread] = log_sum, deltas[thread] = delta, stay[thread] = kept;
+    if (thread < kTile) {
+      log_sums[thread] = log_sum, deltas[thread] = delta;
+      stay[thread][0] = (unsigned)kept, stay[thread][1] = (unsigned)(kept >> 32);
+    }
     __syncthreads();
     if (!works) continue;
     const unsigned inside = own.inside(first);
@@ -402,7 +433,7 @@ __global__ void attend_backward_keys(AttentionTiles all, Rows g, Rows to_keys, R
     slope.add(values, gradients, inside);
     weights.with(slope, [&](float& x, float& y, int, unsigned key, unsigned query) {
       const float weight = __expf(own.logit(x, first + query, first_key + key) - log_sums[query]);
-      const float factor = own.factor(stay[query], threadIdx.y * 16 + key);
+      const float factor = own.factor(stay[query][threadIdx.y / 2], threadIdx.y % 2 * 16 + key);
       x = weight * factor;
       y = weight * (y * factor - deltas[query]) * own.scale;
     });

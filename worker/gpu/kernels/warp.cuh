@@ -4,11 +4,9 @@
 
 #ifdef __CUDACC__
 #define HIVQ_UNROLL _Pragma("unroll")
-#define HIVQ_UNROLL_4 _Pragma("unroll 4")
 #define HIVQ_UNROLL_8 _Pragma("unroll 8")
 #else
 #define HIVQ_UNROLL
-#define HIVQ_UNROLL_4
 #define HIVQ_UNROLL_8
 #endif
 
