@@ -106,7 +106,7 @@ Result<Exchange> measure_exchange(const Training& training, Collective& collecti
   Exchange exchange;
   const at::Tensor& sums = training.sums;
   exchange.bytes = static_cast<double>(sums.nbytes());
-  const int64_t bucket = kBucketBytes / static_cast<int64_t>(sums.element_size());
+  const int64_t bucket = bucket_bytes(sums.device()) / static_cast<int64_t>(sums.element_size());
   constexpr int kRuns = 7;
   Status failure;
   const bool cuda = sums.is_cuda();

@@ -80,9 +80,9 @@ struct Hook final : torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-GradientBuckets::GradientBuckets(const Model& model, Collective& collective, int64_t bucket_bytes)
+GradientBuckets::GradientBuckets(const Model& model, Collective& collective, int64_t bytes)
     : parameters_(parameters_of(model)) {
-  watch_ = std::make_shared<Watch>(collective, model.gradients, parameters_, bucket_bytes);
+  watch_ = std::make_shared<Watch>(collective, model.gradients, parameters_, bytes);
   if (collective.size() == 1) return;  // nothing to hide
   for (size_t i = 0; i < parameters_.size(); ++i) {
     torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i],

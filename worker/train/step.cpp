@@ -302,7 +302,7 @@ Result<StepOutput> put_step(Training& training, std::span<const TrialSpec> specs
     mine = forward_pass(training, specs, batch, input.noise, rows, numbers, sums);
   }
   sums.wishes.copy_(numbers.of_trials(model.trials, StepNumbers::wish));
-  if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective);
+  if (!training.buckets) training.buckets = std::make_shared<GradientBuckets>(model, collective, bucket_bytes(collective.device()));
   training.buckets->arm();
   if (collective.size() > 1) join_beside(model.values.device());
   if (Status begun = collective.begin_sum(sums.tail); !begun) return begun.error();

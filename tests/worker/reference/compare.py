@@ -33,14 +33,17 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--programs", default="batched,authors")
+    parser.add_argument("--ranks", type=int, default=1, help="of hivq, which share the threads and the batch")
     parser.add_argument("--bfloat16", action="store_true", help="what is multiplied, in hivq and the batched programs")
     known, rest = parser.parse_known_args()
-    common = ["--threads", str(known.threads), "--steps", str(known.steps), *rest]
-    commands = {"hivq": [known.worker, "bench", "--json", "--shape", known.shape, *common]}
+    common = ["--steps", str(known.steps), *rest]
+    launch = ["mpirun", "-np", str(known.ranks), "--oversubscribe", "--bind-to", "none"] if known.ranks > 1 else []
+    commands = {"hivq": [*launch, known.worker, "bench", "--json", "--shape", known.shape, *common,
+                         "--threads", str(max(1, known.threads // known.ranks))]}
     for program in known.programs.split(","):
         asked = {"compiled": ["batched", "--compile"]}.get(program, [program])
         commands[program] = [sys.executable, os.path.join(HERE, "torch_step.py"), "--preset", known.shape, *common,
-                             "--program", *asked]
+                             "--threads", str(known.threads), "--program", *asked]
         if known.bfloat16 and program != "authors":
             commands[program] += ["--dtype", "bf16"]
     if known.bfloat16:
