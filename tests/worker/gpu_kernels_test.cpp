@@ -12,7 +12,7 @@
 
 #include "tests/worker/model_fixture.h"
 #include "tests/worker/trial_fixture.h"
-#include "worker/gpu/dropout_streams.h"
+#include "worker/gpu/arguments.h"
 #include "worker/gpu/kernels.h"
 #include "worker/model/gpu_attention.h"
 #include "worker/model/pot.h"

@@ -2,7 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "worker/gpu/dropout_streams.h"
+#include "worker/gpu/arguments.h"
 #include "worker/gpu/kernels.h"
 #include "worker/model/gpu_layers.h"
 #include "worker/model/grouped.h"

@@ -13,14 +13,7 @@ namespace {
 
 std::atomic<bool> without_tiles = false;
 
-/// As kernels/attention.cuh has it.
-struct Rows {
-  void* data = nullptr;
-  int64_t image_stride = 0, row_stride = 0;
-  Rows() = default;
-  explicit Rows(const at::Tensor& tensor)
-      : data(tensor.data_ptr()), image_stride(tensor.stride(0)), row_stride(tensor.stride(1)) {}
-};
+HeadRows rows_of(const at::Tensor& tensor) { return {tensor.data_ptr(), tensor.stride(0), tensor.stride(1)}; }
 
 /// For the products tokens are padded with zeros to a multiple of 8, as the units that multiply like.
 struct Heads {
@@ -38,7 +31,7 @@ struct Heads {
 at::Tensor split(const Heads& shape, GpuTypes types, const std::vector<at::Tensor>& tensors) {
   const auto count = static_cast<int64_t>(tensors.size());
   at::Tensor out = at::empty({count, shape.all(), shape.padded(), shape.width}, tensors[0].options());
-  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
+  const auto rows = [&](size_t i) { return i < tensors.size() ? rows_of(tensors[i]) : HeadRows{}; };
   const GpuExtent grid{static_cast<unsigned>(shape.images * shape.padded()), static_cast<unsigned>(count)};
   start_gpu_kernel("split_heads", types, out.device(), grid, {128}, rows(0), rows(1), rows(2), out.mutable_data_ptr(),
                    shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
@@ -47,7 +40,7 @@ at::Tensor split(const Heads& shape, GpuTypes types, const std::vector<at::Tenso
 
 /// The way back, into tensors that exist.
 void merge(const Heads& shape, GpuTypes types, const at::Tensor& in, const std::vector<at::Tensor>& tensors) {
-  const auto rows = [&](size_t i) { return i < tensors.size() ? Rows(tensors[i]) : Rows(); };
+  const auto rows = [&](size_t i) { return i < tensors.size() ? rows_of(tensors[i]) : HeadRows{}; };
   const GpuExtent grid{static_cast<unsigned>(shape.images * shape.tokens), static_cast<unsigned>(tensors.size())};
   start_gpu_kernel("merge_heads", types, in.device(), grid, {128}, in.const_data_ptr(), rows(0), rows(1), rows(2),
                    shape.images, shape.heads, shape.tokens, shape.padded(), shape.width);
@@ -96,22 +89,11 @@ void attend_by_products_backward(const GpuAttention& how, const std::vector<at::
 
 // ---- in tiles
 
-constexpr int64_t kTile = 64;
-
 bool tiles_take(const GpuAttention& how, const at::Tensor& q) {
   const int64_t width = q.size(2) / how.heads;
   return !without_tiles && how.types.low == at::kBFloat16 && (width == 16 || width == 32 || width == 64) &&
          gpu_multiplies_bfloat16(q.device());
 }
-
-/// As kernels/attention_tiles.cuh has it.
-struct AttentionTiles {
-  Rows q, k, v;
-  const void *mask, *log_sums, *deltas, *bits;
-  int64_t image_bits, heads, tokens, trial_images;
-  double scale;
-  double kept[DropoutStreams::kMost];
-};
 
 int64_t blocks_of(const Heads& shape) { return (shape.heads * shape.tokens * shape.tokens + 255) / 256; }
 
@@ -129,19 +111,20 @@ at::Tensor dropout_bits(const Heads& shape, const Dropout& dropout, const at::Te
 AttentionTiles tiles_of(const GpuAttention& how, const Heads& shape, const Dropout& dropout,
                         const std::vector<at::Tensor>& saved, const at::Tensor& deltas) {
   const GpuMasks masks = gpu_masks(dropout, shape.images);
-  AttentionTiles tiles{Rows(saved[0]),
-                       Rows(saved[1]),
-                       Rows(saved[2]),
-                       gpu_data(how.mask),
-                       gpu_data(saved[4]),
-                       gpu_data(deltas),
-                       gpu_data(saved[5]),
-                       blocks_of(shape) * 8,
-                       shape.heads,
-                       shape.tokens,
-                       masks.streams.images,
-                       shape.scale(),
-                       {}};
+  const at::Tensor &log_sums = saved[4], &bits = saved[5];
+  AttentionTiles tiles{.q = rows_of(saved[0]),
+                       .k = rows_of(saved[1]),
+                       .v = rows_of(saved[2]),
+                       .mask = static_cast<const float*>(gpu_data(how.mask)),
+                       .log_sums = log_sums.data_ptr<float>(),
+                       .deltas = deltas.defined() ? deltas.data_ptr<float>() : nullptr,
+                       .bits = static_cast<const unsigned*>(gpu_data(bits)),
+                       .image_bits = blocks_of(shape) * 8,
+                       .heads = shape.heads,
+                       .tokens = shape.tokens,
+                       .trial_images = masks.streams.images,
+                       .scale = shape.scale(),
+                       .kept = {}};
   std::copy_n(masks.streams.scale, DropoutStreams::kMost, tiles.kept);
   return tiles;
 }
@@ -156,8 +139,8 @@ at::Tensor attend_in_tiles(const GpuAttention& how, const Dropout& dropout, cons
   at::Tensor out = at::empty(q.sizes(), q.options());
   const at::Tensor log_sums = at::empty({shape.all(), shape.tokens}, q.options().dtype(at::kFloat));
   saved = {q, k, v, out, log_sums, dropout_bits(shape, dropout, q)};
-  start_gpu_kernel("attend", how.types.with(shape.width), q.device(), grid_of(shape), {32, 4},
-                   tiles_of(how, shape, dropout, saved, {}), Rows(out));
+  start_gpu_kernel("attend", how.types.with(shape.width), q.device(), grid_of(shape), {32, kTileWarps},
+                   tiles_of(how, shape, dropout, saved, {}), rows_of(out));
   return out;
 }
 
@@ -167,10 +150,10 @@ void attend_in_tiles_backward(const GpuAttention& how, const Dropout& dropout, c
   const at::Tensor deltas = at::empty_like(saved[4]);
   const AttentionTiles tiles = tiles_of(how, shape, dropout, saved, deltas);
   const GpuTypes types = how.types.with(shape.width);
-  start_gpu_kernel("attend_backward_queries", types, g.device(), grid_of(shape), {32, 4}, tiles, Rows(saved[3]),
-                   Rows(g), Rows(to[0]));
-  start_gpu_kernel("attend_backward_keys", types, g.device(), grid_of(shape), {32, 4}, tiles, Rows(g), Rows(to[1]),
-                   Rows(to[2]));
+  start_gpu_kernel("attend_backward_queries", types, g.device(), grid_of(shape), {32, kTileWarps}, tiles,
+                   rows_of(saved[3]), rows_of(g), rows_of(to[0]));
+  start_gpu_kernel("attend_backward_keys", types, g.device(), grid_of(shape), {32, kTileWarps}, tiles, rows_of(g),
+                   rows_of(to[1]), rows_of(to[2]));
 }
 
 }  // namespace

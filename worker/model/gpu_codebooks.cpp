@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include "worker/gpu/arguments.h"
 #include "worker/gpu/kernels.h"
 
 namespace hivq {
@@ -32,8 +33,8 @@ struct PotFunction : torch::autograd::Function<PotFunction> {
                      product.const_data_ptr(), tokens.const_data_ptr(), codebook.squared_norm.const_data_ptr(), which,
                      of_rows.mutable_data_ptr(), rows, of_image, prototypes, width);
     start_gpu_kernel("pot_columns", types_of(product), product.device(),
-                     {static_cast<unsigned>((prototypes + 31) / 32), static_cast<unsigned>(images)}, {32, 8},
-                     product.const_data_ptr(), codebook.squared_norm.const_data_ptr(), which,
+                     {static_cast<unsigned>((prototypes + 31) / 32), static_cast<unsigned>(images)},
+                     {32, kLowBlockHeight}, product.const_data_ptr(), codebook.squared_norm.const_data_ptr(), which,
                      of_rows.mutable_data_ptr(), of_columns.mutable_data_ptr(), images, of_image, prototypes);
     context->save_for_backward({product, tokens, of_rows, of_columns});
     return of_rows[2].mean(1) + of_columns[2].mean(1);
@@ -68,11 +69,13 @@ void gpu_nearest(const Codebook& codebook, const at::Tensor& group, Quantized& l
 void gpu_statistics(const CodebookStatistics& statistics, const Quantized& level, const at::Tensor& group) {
   const at::Tensor tokens = level.tokens.detach().contiguous();
   const int64_t codebooks = statistics.counts.size(0), prototypes = statistics.counts.size(1);
-  const GpuExtent grid{static_cast<unsigned>(codebooks * ((prototypes + 15) / 16)),
-                       static_cast<unsigned>((tokens.size(2) + 31) / 32)};
-  start_gpu_kernel("codebook_statistics", types_of(tokens), tokens.device(), grid, {32, 8}, level.code.const_data_ptr(),
-                   tokens.const_data_ptr(), group.const_data_ptr(), statistics.counts.data_ptr(),
-                   statistics.sums.data_ptr(), tokens.size(0), tokens.size(1), prototypes, tokens.size(2));
+  const GpuExtent grid{
+      static_cast<unsigned>(codebooks * ((prototypes + kStatisticsPrototypes - 1) / kStatisticsPrototypes)),
+      static_cast<unsigned>((tokens.size(2) + 31) / 32)};
+  start_gpu_kernel("codebook_statistics", types_of(tokens), tokens.device(), grid, {32, kLowBlockHeight},
+                   level.code.const_data_ptr(), tokens.const_data_ptr(), group.const_data_ptr(),
+                   statistics.counts.data_ptr(), statistics.sums.data_ptr(), tokens.size(0), tokens.size(1), prototypes,
+                   tokens.size(2));
 }
 
 void gpu_ema_update(Codebook& codebook, const CodebookStatistics& statistics, const at::Tensor& decay,

@@ -3,7 +3,7 @@
 // Dropout by one pass over a GPU's memory: a kernel of our own (gpu/kernels/). In tensor operations a mask is some
 // hundred passes over int64 tensors eight times as large as a float's.
 
-#include "worker/gpu/dropout_streams.h"
+#include "worker/gpu/arguments.h"
 #include "worker/model/dropout.h"
 
 namespace hivq {

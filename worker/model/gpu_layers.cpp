@@ -63,7 +63,7 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
 void sum_columns(const at::Tensor& g, const at::Tensor& to) {
   const int64_t width = to.size(1), trials = to.size(0), rows = g.numel() / width / trials, stride = to.stride(0);
   start_gpu_kernel("column_sums", {to.scalar_type(), g.scalar_type()}, g.device(),
-                   {static_cast<unsigned>((width + 31) / 32), static_cast<unsigned>(trials)}, {32, 32},
+                   {static_cast<unsigned>((width + 31) / 32), static_cast<unsigned>(trials)}, {32, kBlockHeight},
                    g.const_data_ptr(), to.data_ptr(), rows, width, stride);
 }
 
@@ -242,7 +242,7 @@ struct ResidualNormFunction : torch::autograd::Function<ResidualNormFunction> {
     beside_unless_own(to_weight, to_bias, s, {total, s}, [&] {
       const at::Tensor w = by_trial(to_weight.place(), 1), b = by_trial(to_bias.place(), 1);
       start_gpu_kernel("norm_parameters", {s.scalar_type(), s.scalar_type()}, s.device(),
-                       {static_cast<unsigned>((width + 31) / 32), static_cast<unsigned>(trials)}, {32, 32},
+                       {static_cast<unsigned>((width + 31) / 32), static_cast<unsigned>(trials)}, {32, kBlockHeight},
                        total.const_data_ptr(), s.const_data_ptr(), w.data_ptr(), b.data_ptr(), trial_rows, width,
                        w.stride(0), b.stride(0));
     });

@@ -1,12 +1,6 @@
 // Attention. Heads have `padded` tokens, of which those from `tokens` on are 0: multiples of 8, as the units that
 // multiply like.
 
-// A tensor [b, N, heads · width] whose rows may lie apart.
-struct Rows {
-  void* data;
-  long long image_stride, row_stride;
-};
-
 // Both ways between a row and the heads' rows. Two elements at once where that is possible.
 template <typename Use>
 __device__ void each_of_row(unsigned heads, unsigned width, Use use) {
@@ -35,9 +29,9 @@ __device__ void merge_row(const Low* from, Low* to, long long of_head, unsigned 
 // Up to three of them as heads side by side, out [tensors, b, heads, padded, width]; and the way back. A row a block,
 // a tensor a row of blocks.
 template <typename T, typename Low>
-__global__ void split_heads(Rows first, Rows second, Rows third, Low* out, long long images, long long heads,
+__global__ void split_heads(HeadRows first, HeadRows second, HeadRows third, Low* out, long long images, long long heads,
                             long long tokens, long long padded, long long width) {
-  const Rows in = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
+  const HeadRows in = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
   const unsigned image = blockIdx.x / (unsigned)padded, n = blockIdx.x % (unsigned)padded;
   const Low* from = (const Low*)in.data + image * in.image_stride + n * in.row_stride;
   Low* to = out + (((blockIdx.y * images + image) * heads) * padded + n) * width;
@@ -49,9 +43,9 @@ __global__ void split_heads(Rows first, Rows second, Rows third, Low* out, long 
 }
 
 template <typename T, typename Low>
-__global__ void merge_heads(const Low* in, Rows first, Rows second, Rows third, long long images, long long heads,
+__global__ void merge_heads(const Low* in, HeadRows first, HeadRows second, HeadRows third, long long images, long long heads,
                             long long tokens, long long padded, long long width) {
-  const Rows out = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
+  const HeadRows out = blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : third;
   const unsigned image = blockIdx.x / (unsigned)tokens, n = blockIdx.x % (unsigned)tokens;
   Low* to = (Low*)out.data + image * out.image_stride + n * out.row_stride;
   const Low* from = in + (((blockIdx.y * images + image) * heads) * padded + n) * width;

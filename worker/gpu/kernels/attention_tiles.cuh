@@ -1,5 +1,5 @@
 // Attention in tiles: bfloat16 factors, float sums; no weight is ever in the GPU's memory (Dao, ICLR 2024,
-// "FlashAttention-2"; sums of gradients in a fixed order). A block of 32 × 4 has 64 rows of a head, a warp 16 of them.
+// "FlashAttention-2"; sums of gradients in a fixed order). A block of 32 × kTileWarps has kTile rows of a head, a warp 16 of them.
 
 // The masks of dropout as bits: bit i of an image's [blocks of 256 elements, 8 words] is set where element i stays. A
 // block of elements a warp.
@@ -56,7 +56,6 @@ __device__ void take_as_rows(unsigned (&to)[4], const void* row) {
 }
 #endif
 
-constexpr int kTile = 64;
 struct alignas(16) EightBfloat16 {
   unsigned short bits[8];
 };
@@ -72,11 +71,11 @@ struct Tile {
   struct Share {
     EightBfloat16 parts[kWidth / 16];
   };
-  __device__ static Share fetch(const Rows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
+  __device__ static Share fetch(const HeadRows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
     Share share;
     HIVQ_UNROLL
     for (int i = 0; i < kWidth / 16; ++i) {
-      const unsigned at = threadIdx.y * 32 + threadIdx.x + 128 * i, row = first + at / kEach, part = at % kEach;
+      const unsigned at = threadIdx.y * 32 + threadIdx.x + 32 * kTileWarps * i, row = first + at / kEach, part = at % kEach;
       const Bfloat16* source =
           (const Bfloat16*)from.data + image * from.image_stride + row * from.row_stride + column + 8 * part;
       share.parts[i] = row < tokens ? *(const EightBfloat16*)source : EightBfloat16{};
@@ -86,7 +85,7 @@ struct Tile {
   __device__ void put(const Share& share) {
     HIVQ_UNROLL
     for (int i = 0; i < kWidth / 16; ++i) {
-      const unsigned at = threadIdx.y * 32 + threadIdx.x + 128 * i;
+      const unsigned at = threadIdx.y * 32 + threadIdx.x + 32 * kTileWarps * i;
       rows[at / kEach][at % kEach] = share.parts[i];
     }
   }
@@ -98,7 +97,7 @@ template <int kWidth>
 struct LeftRows {
   unsigned parts[kWidth / 16][4];
 
-  __device__ void load(const Rows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
+  __device__ void load(const HeadRows& from, unsigned image, unsigned column, unsigned first, unsigned tokens) {
     const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
     HIVQ_UNROLL
     for (int k = 0; k < kWidth / 16; ++k) {
@@ -194,7 +193,7 @@ struct Sums {
     }
   }
   // Rounded, to rows from `first` on.
-  __device__ void store(const Rows& to, unsigned image, unsigned column, unsigned first, unsigned tokens) const {
+  __device__ void store(const HeadRows& to, unsigned image, unsigned column, unsigned first, unsigned tokens) const {
     const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
     HIVQ_UNROLL
     for (int n = 0; n < kColumns / 8; ++n) {
@@ -221,19 +220,6 @@ __device__ float row_max(float x) {
   }
   return x;
 }
-
-// What the three kernels share: queries, keys and values [b, N, heads · width]; of each head's rows log Σ eˣ, and Σ of
-// gradient · result; the mask [N, N] or null; the bits of dropout or null, and the factor of what stays.
-struct AttentionTiles {
-  Rows q, k, v;
-  const float* mask;
-  float* log_sums;
-  float* deltas;
-  const unsigned* bits;
-  long long image_bits, heads, tokens, trial_images;
-  double scale;
-  double kept[DropoutStreams::kMost];
-};
 
 // A block's head.
 struct TilesHead {
@@ -292,7 +278,7 @@ struct RowBits {
 };
 
 template <typename T, typename Low, int kWidth>
-__global__ void attend(AttentionTiles all, Rows out) {
+__global__ void attend(AttentionTiles all, HeadRows out) {
   __shared__ Tile<kWidth> keys, values;
   const TilesHead own(all);
   const unsigned column = own.head * kWidth, first_row = blockIdx.y * kTile + threadIdx.y * 16;
@@ -351,7 +337,7 @@ __global__ void attend(AttentionTiles all, Rows out) {
 
 // The gradient of the queries, from that of the result, g; and the deltas.
 template <typename T, typename Low, int kWidth>
-__global__ void attend_backward_queries(AttentionTiles all, Rows out, Rows g, Rows to) {
+__global__ void attend_backward_queries(AttentionTiles all, HeadRows out, HeadRows g, HeadRows to) {
   __shared__ Tile<kWidth> keys, values;
   const TilesHead own(all);
   const unsigned column = own.head * kWidth, first_row = blockIdx.y * kTile + threadIdx.y * 16;
@@ -397,7 +383,7 @@ __global__ void attend_backward_queries(AttentionTiles all, Rows out, Rows g, Ro
 
 // After it: those of the keys and values. A warp has 16 keys.
 template <typename T, typename Low, int kWidth>
-__global__ void attend_backward_keys(AttentionTiles all, Rows g, Rows to_keys, Rows to_values) {
+__global__ void attend_backward_keys(AttentionTiles all, HeadRows g, HeadRows to_keys, HeadRows to_values) {
   __shared__ Tile<kWidth> queries, gradients;
   __shared__ float log_sums[kTile], deltas[kTile];
   __shared__ unsigned stay[kTile][2];  // of each query, the bits of the block's keys

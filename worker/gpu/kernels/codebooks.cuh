@@ -28,12 +28,12 @@ __global__ void nearest_prototype(const T* __restrict__ product, const T* __rest
 }
 
 // How many tokens chose each prototype of `codebooks`, and their sum, always in the same order. A block of 32 ×
-// kLowHeight has 32 columns of 16 prototypes; its warps take turns with the tokens. Grid [codebooks · shares of the
+// kLowHeight has 32 columns of kStatisticsPrototypes prototypes; its warps take turns with the tokens. Grid [codebooks · shares of the
 // prototypes, shares of the columns].
 template <typename T, typename Low>
 __global__ void codebook_statistics(const long long* code, const T* tokens, const long long* group, T* counts, T* sums,
                                     long long images, long long of_image, long long prototypes, long long width) {
-  constexpr unsigned kOwn = 16;
+  constexpr unsigned kOwn = hivq::kStatisticsPrototypes;
   __shared__ T parts[kLowHeight][kOwn][32];
   __shared__ unsigned numbers[kLowHeight][kOwn];
   const unsigned lane = threadIdx.x, warp = threadIdx.y, column = 32 * blockIdx.y + lane;

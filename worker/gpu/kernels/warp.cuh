@@ -1,6 +1,6 @@
 // What all kernels share: loops that are unrolled, bfloat16, sums over a warp, rows in registers.
 
-#include "worker/gpu/dropout_streams.h"
+#include "worker/gpu/arguments.h"
 
 #ifdef __CUDACC__
 #define HIVQ_UNROLL _Pragma("unroll")
@@ -10,13 +10,18 @@
 #define HIVQ_UNROLL_8
 #endif
 
-// Of the blocks whose threads wait for each other.
-#ifndef HIVQ_BLOCK_HEIGHT
-#define HIVQ_BLOCK_HEIGHT 32
+// A test takes lower blocks.
+#ifdef HIVQ_BLOCK_HEIGHT
+constexpr int kHeight = HIVQ_BLOCK_HEIGHT, kLowHeight = HIVQ_BLOCK_HEIGHT;
+#else
+constexpr int kHeight = hivq::kBlockHeight, kLowHeight = hivq::kLowBlockHeight;
 #endif
-constexpr unsigned kHeight = HIVQ_BLOCK_HEIGHT, kLowHeight = kHeight < 8 ? kHeight : 8;
 
+using hivq::AttentionTiles;
 using hivq::DropoutStreams;
+using hivq::HeadRows;
+using hivq::kTile;
+using hivq::kTileWarps;
 
 struct Bfloat16 {
   unsigned short bits;
