@@ -221,6 +221,15 @@ __device__ float row_max(float x) {
   return x;
 }
 
+// A row's bits of dropout (TilesHead), shifted so that the bits of a lane's columns (`Sums`) are known when the code is compiled.
+struct RowBits {
+  unsigned low, high;
+  __device__ explicit RowBits(unsigned long long bits)
+      : low((unsigned)(bits >> 2 * (threadIdx.x % 4))), high((unsigned)(bits >> 32 >> 2 * (threadIdx.x % 4))) {}
+  __device__ unsigned word(unsigned column) const { return column - 2 * (threadIdx.x % 4) < 32 ? low : high; }
+  __device__ static unsigned bit(unsigned column) { return (column - 2 * (threadIdx.x % 4)) % 32; }
+};
+
 // A block's head.
 struct TilesHead {
   const AttentionTiles& all;
@@ -255,25 +264,33 @@ struct TilesHead {
     const unsigned long long both = low | middle << 32;
     return shift == 0 ? both : both >> shift | high << (64 - shift);
   }
+  __device__ RowBits row_bits(unsigned first_row, unsigned first) const {  // of a lane's row, `Sums`
+    return RowBits(kept_bits(first_row + threadIdx.x / 4, first));
+  }
   __device__ float factor(unsigned stay, unsigned bit) const { return stay >> bit & 1 ? kept : 0; }
+  __device__ float factor(const RowBits& stay, unsigned column) const {
+    return factor(stay.word(column), RowBits::bit(column));
+  }
+
+  // Rows from `first` on of two tensors into tiles, when all warps are done with what was there; `also`: what else is
+  // to be put into the block's memory then.
+  template <int kWidth, typename Also>
+  __device__ void fill(Tile<kWidth>& a, const HeadRows& from_a, Tile<kWidth>& b, const HeadRows& from_b, unsigned first,
+                       Also also) const {
+    const auto share_a = Tile<kWidth>::fetch(from_a, image, head * kWidth, first, tokens);
+    const auto share_b = Tile<kWidth>::fetch(from_b, image, head * kWidth, first, tokens);
+    __syncthreads();
+    a.put(share_a);
+    b.put(share_b);
+    also();
+    __syncthreads();
+  }
   // Of a query that is not there one that makes all its weights 0.
   __device__ float log_sum(unsigned query) const {
     return query < tokens ? all.log_sums[blockIdx.x * tokens + query] : 3e38f;
   }
   __device__ float delta(unsigned query) const {
     return query < tokens ? all.deltas[blockIdx.x * tokens + query] : 0;
-  }
-};
-
-// kept_bits() of a row, shifted so that the bits of a lane's columns (`Sums`) are known when the code is compiled.
-struct RowBits {
-  unsigned low, high;
-  RowBits() = default;
-  __device__ explicit RowBits(unsigned long long bits)
-      : low((unsigned)(bits >> 2 * (threadIdx.x % 4))), high((unsigned)(bits >> 32 >> 2 * (threadIdx.x % 4))) {}
-  __device__ float factor(const TilesHead& own, unsigned column) const {
-    const unsigned bit = column - 2 * (threadIdx.x % 4);
-    return own.factor(bit < 32 ? low : high, bit % 32);
   }
 };
 
@@ -289,15 +306,8 @@ __global__ void attend(AttentionTiles all, HeadRows out) {
   gathered.clear();
   float top[2] = {-3e38f, -3e38f}, sum[2] = {};
   for (unsigned first = 0; first < own.tokens; first += kTile) {
-    const auto key_share = Tile<kWidth>::fetch(all.k, own.image, column, first, own.tokens);
-    const auto value_share = Tile<kWidth>::fetch(all.v, own.image, column, first, own.tokens);
-    RowBits stay[2];
-    for (int half = 0; half < 2; ++half)
-      stay[half] = RowBits(own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first));
-    __syncthreads();
-    keys.put(key_share);
-    values.put(value_share);
-    __syncthreads();
+    const RowBits stay[2] = {own.row_bits(first_row, first), own.row_bits(first_row + 8, first)};
+    own.fill(keys, all.k, values, all.v, first, [] {});
     if (!works) continue;
     const unsigned inside = own.inside(first);
     Sums<kTile> weights;
@@ -319,7 +329,7 @@ __global__ void attend(AttentionTiles all, HeadRows out) {
     weights.each([&](float& x, int half, unsigned, unsigned key) {
       x = first + key < own.tokens ? __expf(x - top[half]) : 0;
       sum[half] += x;
-      x *= stay[half].factor(own, key);
+      x *= own.factor(stay[half], key);
     });
     gathered.add(weights, values, inside);
   }
@@ -356,15 +366,8 @@ __global__ void attend_backward_queries(AttentionTiles all, HeadRows out, HeadRo
   Sums<kWidth> slope;
   slope.clear();
   for (unsigned first = 0; first < own.tokens; first += kTile) {
-    const auto key_share = Tile<kWidth>::fetch(all.k, own.image, column, first, own.tokens);
-    const auto value_share = Tile<kWidth>::fetch(all.v, own.image, column, first, own.tokens);
-    RowBits stay[2];
-    for (int half = 0; half < 2; ++half)
-      stay[half] = RowBits(own.kept_bits(first_row + threadIdx.x / 4 + 8 * half, first));
-    __syncthreads();
-    keys.put(key_share);
-    values.put(value_share);
-    __syncthreads();
+    const RowBits stay[2] = {own.row_bits(first_row, first), own.row_bits(first_row + 8, first)};
+    own.fill(keys, all.k, values, all.v, first, [] {});
     if (!works) continue;
     const unsigned inside = own.inside(first);
     Sums<kTile> weights, of_kept;
@@ -374,7 +377,7 @@ __global__ void attend_backward_queries(AttentionTiles all, HeadRows out, HeadRo
     of_kept.add(gradients, values, inside);
     weights.with(of_kept, [&](float& x, float slope_of_kept, int half, unsigned row, unsigned key) {
       const float weight = __expf(own.logit(x, first_row + row, first + key) - log_sum[half]);
-      x = weight * (slope_of_kept * stay[half].factor(own, key) - delta[half]) * own.scale;
+      x = weight * (slope_of_kept * own.factor(stay[half], key) - delta[half]) * own.scale;
     });
     slope.add(weights, keys, inside);
   }
@@ -398,18 +401,13 @@ __global__ void attend_backward_keys(AttentionTiles all, HeadRows g, HeadRows to
   of_keys.clear();
   of_values.clear();
   for (unsigned first = 0; first < own.tokens; first += kTile) {
-    const auto query_share = Tile<kWidth>::fetch(all.q, own.image, column, first, own.tokens);
-    const auto gradient_share = Tile<kWidth>::fetch(g, own.image, column, first, own.tokens);
     const float log_sum = own.log_sum(first + thread % kTile), delta = own.delta(first + thread % kTile);
     const unsigned long long kept = own.kept_bits(first + thread % kTile, blockIdx.y * kTile);
-    __syncthreads();
-    queries.put(query_share);
-    gradients.put(gradient_share);
-    if (thread < kTile) {
+    own.fill(queries, all.q, gradients, g, first, [&] {
+      if (thread >= kTile) return;
       log_sums[thread] = log_sum, deltas[thread] = delta;
       stay[thread][0] = (unsigned)kept, stay[thread][1] = (unsigned)(kept >> 32);
-    }
-    __syncthreads();
+    });
     if (!works) continue;
     const unsigned inside = own.inside(first);
     Sums<kTile> weights, slope;
